@@ -1,0 +1,1 @@
+"""Train, evaluate and report dense retrievers with LeJEPA's isotropy regularisation."""

@@ -1,0 +1,1 @@
+"""The shared core: model, losses, trainer, and the arithmetic around them."""

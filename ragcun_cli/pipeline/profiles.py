@@ -1,0 +1,211 @@
+"""Find, merge and validate the TOML files of profiles and plans."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+import ragcun_cli
+from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.plan import PaperPlan, PlanFile
+from ragcun_cli.spec.profile import RunProfile
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def shipped_profiles() -> Path:
+    """Folder of the profiles that come with ragcun: in the wheel, or in a checkout beside it."""
+    package = Path(ragcun_cli.__file__).parent
+    inside = package / "profiles"
+    return inside if inside.is_dir() else package.parent / "profiles"
+
+
+def profile_files() -> dict[str, Path]:
+    """Every profile and plan that a name can mean; ./profiles comes before the shipped ones."""
+    files: dict[str, Path] = {}
+    for folder in (shipped_profiles(), Path("profiles")):
+        files |= {file.stem: file for file in sorted(folder.glob("*.toml"))}
+    return dict(sorted(files.items()))
+
+
+def load(name: str, *, sets: Sequence[str] = ()) -> RunProfile | PaperPlan:
+    """Resolve a profile or plan by name or path, with ``--set`` values laid over it.
+
+    Raises:
+        ProfileError: it is missing, is not TOML, or does not describe a valid run. Every problem
+            is named by its dotted key, all at once.
+    """
+    file = _find(name)
+    values = _read(file)
+    changes = _changes(sets)
+    if "experiments" not in values:
+        return _experiment(file, values, [("--set", changes)])
+    if "extends" in values:
+        raise ProfileError(f"{file}: a plan extends nothing; it names experiments")
+    plan = _validated(PlanFile, values, file)
+    return _plan(plan, file, changes)
+
+
+def load_plan(name: str, *, sets: Sequence[str] = ()) -> PaperPlan:
+    """As `load`, and an experiment becomes a plan of it and the untouched base."""
+    loaded = load(name, sets=sets)
+    if isinstance(loaded, PaperPlan):
+        return loaded
+    return PaperPlan(
+        name=loaded.name,
+        description=loaded.description,
+        experiments=(loaded,),
+        references=("untouched",),
+        seeds=(1,),
+        demonstration=False,
+    )
+
+
+def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
+    layers = [(f"overrides of {file.name}", plan.overrides), ("--set", changes)]
+    experiments: list[RunProfile] = []
+    problems: list[str] = []
+    for name in plan.experiments:
+        source = _find(name, beside=file)
+        try:
+            experiments.append(_experiment(source, _read(source), layers))
+        except ProfileError as error:
+            problems.append(str(error))
+    if problems:
+        raise ProfileError(
+            "\n".join(problems), hint=f"ragcun profile show {plan.experiments[0]}"
+        )
+    if len({profile.evaluation.datasets for profile in experiments}) > 1:
+        raise ProfileError(
+            f"{file}: its experiments differ in evaluation.datasets, so they share no table; "
+            "set them under [overrides.evaluation]"
+        )
+    return PaperPlan(
+        name=plan.name,
+        description=plan.description,
+        experiments=tuple(experiments),
+        references=plan.references,
+        seeds=plan.seeds,
+        demonstration=plan.demonstration,
+    )
+
+
+def _experiment(
+    file: Path, values: dict[str, Any], layers: Sequence[tuple[str, dict[str, Any]]]
+) -> RunProfile:
+    values = dict(values)
+    base = values.pop("extends", None)
+    if base is not None:
+        base_file = _find(str(base), beside=file)
+        base_values = _read(base_file)
+        if "extends" in base_values or "experiments" in base_values:
+            raise ProfileError(
+                f"{file} extends '{base}', which is a plan or extends another; one level only"
+            )
+        values = overlay(base_values, values)
+    sources = [str(file)]
+    for label, layer in layers:
+        if layer:
+            values = overlay(values, layer)
+            sources.append(label)
+    return _validated(RunProfile, values, " with ".join(sources))
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge tables key by key; any other value in ``top`` replaces the one in ``base``."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = overlay(below, value) if both else value
+    return merged
+
+
+def _changes(sets: Sequence[str]) -> dict[str, Any]:
+    """``["a.b=1", "a.c=x"]`` as nested tables; a value is TOML, or else the text as it stands."""
+    changes: dict[str, Any] = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise ProfileError(
+                f"--set takes key=value, got '{text}'", hint="--set training.batch_size=8"
+            )
+        if parts == ["name"]:
+            raise ProfileError("--set cannot change name", hint="ragcun profile init my_name")
+        change: Any = _value(value.strip())
+        for part in reversed(parts):
+            change = {part: change}
+        changes = overlay(changes, change)
+    return changes
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _find(name: str, *, beside: Path | None = None) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise ProfileError(f"no profile file at {name}", hint="ragcun profile list")
+    if beside is not None and (beside.parent / f"{name}.toml").is_file():
+        return beside.parent / f"{name}.toml"
+    files = profile_files()
+    if name in files:
+        return files[name]
+    close = difflib.get_close_matches(name, files, n=1)
+    meant = f"; did you mean '{close[0]}'?" if close else ""
+    raise ProfileError(f"no profile is named '{name}'{meant}", hint="ragcun profile list")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"{file} is not TOML: {error}") from error
+
+
+def _validated(model: type[Model], values: dict[str, Any], source: Path | str) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        known = list(dotted_keys(model))
+        problems = [_problem(dict(problem), known) for problem in error.errors()]
+        name = values.get("name", "NAME")
+        raise ProfileError(
+            f"{source} is not valid:\n" + "\n".join(f"  {line}" for line in problems),
+            hint=f"ragcun profile show {name if isinstance(name, str) else 'NAME'}",
+        ) from error
+
+
+def _problem(problem: dict[str, Any], known: Sequence[str]) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "(whole profile)"
+    if problem["type"] != "extra_forbidden":
+        message = problem["msg"].removeprefix("Value error, ")
+        shown = problem["input"]
+        given = "" if isinstance(shown, dict) or shown is None else f" (got {shown!r})"
+        return f"{key}: {message}{given}"
+    close = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
+    close = close or difflib.get_close_matches(key, known, n=1)
+    meant = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{key}: there is no such key{meant}"
+
+
+def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a profile, sections and their fields, as ``training.sigreg.slices``."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from dotted_keys(field.annotation, f"{prefix}{name}.")

@@ -1,0 +1,1 @@
+"""Tables of measured numbers, and the formats they are written in."""

@@ -1,0 +1,30 @@
+"""Tables as one JSON document."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ragcun_cli.pipeline.report.table import Cell, Difference, Spread, Table
+
+
+def render_json(tables: Sequence[Table]) -> str:
+    """``{"tables": [{"key", "caption", "columns", "rows", "notes", ...}]}``, keys in sorted order.
+
+    A row is an object from a column's key to the unscaled value: a number, a text, null for *not
+    measured*, ``{"mean", "deviation"}`` or ``{"value", "low", "high"}``. The order of columns is
+    that of ``columns``. ``scale`` is the factor of the displayed value.
+    """
+    document = {"tables": [_table(table) for table in tables]}
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=2, sort_keys=True)
+    return f"{text}\n"
+
+
+def _table(table: Table) -> dict[str, object]:
+    keys = [column.key for column in table.columns]
+    return asdict(table) | {
+        "rows": [dict(zip(keys, map(_value, row), strict=True)) for row in table.rows]
+    }
+
+
+def _value(cell: Cell) -> object:
+    return asdict(cell) if isinstance(cell, Spread | Difference) else cell

@@ -1,0 +1,81 @@
+"""Tables as GitHub writes them, padded so that the source reads as a table too."""
+
+import re
+from collections.abc import Sequence
+
+from ragcun_cli.pipeline.report.table import (
+    Align,
+    Cell,
+    Column,
+    Table,
+    alignment,
+    best_cells,
+    cell_parts,
+    legend,
+    one_line,
+)
+
+
+def render_markdown(
+    tables: Sequence[Table], *, title: str | None = None, generated_from: str | None = None
+) -> str:
+    """A section for each table, the meaning of bold, ``±`` and intervals after the last.
+
+    Args:
+        tables: in the order to print.
+        title: the heading of the page.
+        generated_from: one line under the title that says what the numbers come from.
+    """
+    blocks = [f"# {escape(title)}"] if title else []
+    blocks += [_paragraph(generated_from)] if generated_from else []
+    for table in tables:
+        blocks += [f"## {escape(table.caption)}", _grid(table)]
+        blocks += ["\n".join(f"- {_paragraph(note)}" for note in table.notes)] * bool(table.notes)
+    blocks += [_paragraph(" ".join(legend(tables)))] * bool(legend(tables))
+    return "\n\n".join(blocks) + "\n"
+
+
+def escape(text: str) -> str:
+    """The text on one line, with nothing left that GitHub would read as markup.
+
+    An underscore inside a word is none, so names such as ``with_isotropy`` stay readable.
+    """
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", one_line(text)).replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*\[\]#|~$])", r"\\\1", text)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+
+
+def _paragraph(text: str) -> str:
+    """The text escaped, and not to be taken for a list or an underline either."""
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escape(text))
+
+
+def _grid(table: Table) -> str:
+    best = best_cells(table)
+    rows = [[escape(column.label) for column in table.columns]]
+    for number, row in enumerate(table.rows):
+        cells = enumerate(zip(table.columns, row, strict=True))
+        rows.append([_cell(*pair, bold=(number, index) in best) for index, pair in cells])
+    aligns = [alignment(table, index) for index in range(len(table.columns))]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    rules = [_rule(align, width) for align, width in zip(aligns, widths, strict=True)]
+    return "\n".join(_line(row, aligns, widths) for row in [rows[0], rules, *rows[1:]])
+
+
+def _cell(column: Column, cell: Cell, *, bold: bool) -> str:
+    main, detail = cell_parts(column, cell)
+    main = escape(main) if isinstance(cell, str) else main
+    return f"**{main}** {detail}".rstrip() if bold else f"{main} {detail}".rstrip()
+
+
+def _rule(align: Align, width: int) -> str:
+    left, right = {"left": ("-", "-"), "right": ("-", ":"), "center": (":", ":")}[align]
+    return f"{left}{'-' * (width - 2)}{right}"
+
+
+def _line(cells: Sequence[str], aligns: Sequence[Align], widths: Sequence[int]) -> str:
+    place = {"left": str.ljust, "right": str.rjust, "center": str.center}
+    padded = (
+        place[align](cell, width) for cell, align, width in zip(cells, aligns, widths, strict=True)
+    )
+    return f"| {' | '.join(padded)} |"

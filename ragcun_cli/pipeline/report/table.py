@@ -1,0 +1,224 @@
+"""One table of measured numbers, and how its cells read in every format made for people."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+NOT_MEASURED = "not measured"
+Align = Literal["left", "right", "center"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds with its standard deviation."""
+
+    mean: float
+    deviation: float
+
+    def __post_init__(self) -> None:
+        if self.deviation < 0:
+            raise ValueError(f"a standard deviation of {self.deviation} is below 0")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with the ends of its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"the interval [{self.low}, {self.high}] ends before it begins")
+
+
+Cell = str | int | float | Spread | Difference | None
+"""None is *not measured*: never 0.0, never a default. A number that does not apply is a word."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the cells of one column measure and how people see them."""
+
+    key: str
+    """The name for machines, such as ``pydocs-scipy``."""
+    label: str
+    """The name for people."""
+    digits: int | None = None
+    """Decimals of its numbers; None: integers whole, floats to 6 significant digits."""
+    scale: float = 1.0
+    """Factor for display, 100 for nDCG in points; CSV and JSON keep the unscaled value."""
+    best: Literal["max", "min"] | None = None
+    """Which of the column's numbers is marked as the best one."""
+    align: Align | None = None
+    """None: numbers to the right, names and words to the left."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"column {self.key!r}: scale {self.scale} is not finite and above 0")
+        if self.digits is not None and self.digits < 0:
+            raise ValueError(f"column {self.key!r}: {self.digits} decimals is below 0")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under columns.
+
+    Raises:
+        ValueError: a number is NaN or infinite, a text is blank, a row has too few or too many
+            cells, two rows or two columns have the same name, or ``key`` cannot name a file.
+        TypeError: a cell is none of the types of ``Cell``; NumPy scalars are converted by whoever
+            makes the table.
+    """
+
+    key: str
+    """File stem and LaTeX label: letters, digits, ``.``, ``_`` and ``-``."""
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    """Printed under the table, one line each."""
+    heading_columns: int = 1
+    """How many leading columns together name a row; their cells are texts or integers."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.key):
+            raise ValueError(f"table {self.key!r}: the key cannot name a file")
+        if not 1 <= self.heading_columns <= len(self.columns):
+            counts = f"{self.heading_columns} of {len(self.columns)} columns"
+            raise ValueError(f"table {self.key!r}: {counts} name a row; at least one has to")
+        self._refuse_repeats("column", [column.key for column in self.columns])
+        for number, row in enumerate(self.rows, start=1):
+            if len(row) != len(self.columns):
+                counts = f"{len(row)} cells under {len(self.columns)} columns"
+                raise ValueError(f"table {self.key!r}, row {number}: {counts}")
+            self._check_cells(number, row)
+        self._refuse_repeats("row", [self.row_name(row) for row in self.rows])
+
+    def row_name(self, row: tuple[Cell, ...]) -> str:
+        """The row's heading cells, joined by `` / ``."""
+        return " / ".join(str(cell) for cell in row[: self.heading_columns])
+
+    def _check_cells(self, number: int, row: tuple[Cell, ...]) -> None:
+        for index, (column, cell) in enumerate(zip(self.columns, row, strict=True)):
+            is_heading = index < self.heading_columns
+            where = f"row {number}" if is_heading else f"row {self.row_name(row)!r}"
+            where = f"table {self.key!r}, {where}, column {column.key!r}"
+            if isinstance(cell, bool) or not isinstance(cell, Cell):
+                raise TypeError(f"{where}: {cell!r} is a {type(cell).__name__}, not a cell")
+            if is_heading and not isinstance(cell, str | int):
+                raise ValueError(f"{where}: {cell!r} does not name the row")
+            if isinstance(cell, str) and not one_line(cell):
+                raise ValueError(f"{where}: a blank text; None is not measured")
+            if not all(math.isfinite(value * column.scale) for value in _numbers(cell)):
+                raise ValueError(f"{where}: {cell!r} is not finite")
+
+    def _refuse_repeats(self, kind: str, names: Sequence[str]) -> None:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"table {self.key!r}: more than one {kind} is named {repeated[0]!r}")
+
+
+def one_line(text: str) -> str:
+    """The text without control characters, every run of white space made one blank."""
+    kept = (sign for sign in text if sign.isspace() or unicodedata.category(sign) != "Cc")
+    return " ".join("".join(kept).split())
+
+
+def cell_text(column: Column, cell: Cell, *, missing: str = NOT_MEASURED) -> str:
+    """The cell as people read it, on one line, with U+2212 for minus and commas for thousands."""
+    return " ".join(part for part in cell_parts(column, cell, missing=missing) if part)
+
+
+def cell_parts(column: Column, cell: Cell, *, missing: str = NOT_MEASURED) -> tuple[str, str]:
+    """What the cell says, and the uncertainty behind it: ``± 0.3``, ``[+0.3, +2.1]`` or nothing."""
+    match cell:
+        case None:
+            return missing, ""
+        case str():
+            return one_line(cell), ""
+        case Spread(mean, deviation):
+            return _number_text(column, mean), f"± {_number_text(column, deviation)}"
+        case Difference(value, low, high):
+            ends = (_number_text(column, end, signed=True) for end in (low, high))
+            return _number_text(column, value, signed=True), f"[{', '.join(ends)}]"
+        case _:
+            return _number_text(column, cell), ""
+
+
+def best_cells(table: Table) -> frozenset[tuple[int, int]]:
+    """``(row, column)`` of the cells to mark: in each column with ``best``, the best number.
+
+    Numbers that print like the best one are marked with it. Where fewer than two rows hold a
+    number nothing was compared, so nothing is marked.
+    """
+    return frozenset(
+        (row, index)
+        for index, column in enumerate(table.columns)
+        if column.best
+        for row in _best_rows(column, [cells[index] for cells in table.rows])
+    )
+
+
+def alignment(table: Table, index: int) -> Align:
+    """Where the cells of column ``index`` stand."""
+    column = table.columns[index]
+    if column.align:
+        return column.align
+    kinds = {type(row[index]) for row in table.rows if row[index] is not None}
+    return "left" if index < table.heading_columns or kinds == {str} else "right"
+
+
+def legend(tables: Sequence[Table]) -> tuple[str, ...]:
+    """One sentence for each mark that occurs in the tables: bold, ``±`` and ``[ , ]``."""
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    return tuple(
+        sentence
+        for occurs, sentence in (
+            (any(best_cells(table) for table in tables), "Bold: best of the column as printed."),
+            (any(isinstance(cell, Spread) for cell in cells), "±: standard deviation over seeds."),
+            (
+                any(isinstance(cell, Difference) for cell in cells),
+                "[low, high]: 95% interval of the paired difference.",
+            ),
+        )
+        if occurs
+    )
+
+
+def _numbers(cell: Cell) -> Iterator[float]:
+    """The value to compare first, then its uncertainty; nothing for a text or a missing cell."""
+    match cell:
+        case Spread(mean, deviation):
+            yield from (mean, deviation)
+        case Difference(value, low, high):
+            yield from (value, low, high)
+        case int() | float():
+            yield cell
+
+
+def _number_text(column: Column, value: float, *, signed: bool = False) -> str:
+    if isinstance(value, int) and column.digits is None and column.scale == 1:
+        precision = ",d"
+    else:
+        value *= column.scale
+        precision = "z,.6g" if column.digits is None else f"z,.{column.digits}f"
+    text = format(value, f"{'+' if signed else ''}{precision}")
+    if not text.strip("+0."):
+        text = text.removeprefix("+")
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _best_rows(column: Column, cells: Sequence[Cell]) -> list[int]:
+    values = {row: next(_numbers(cell), None) for row, cell in enumerate(cells)}
+    measured = {row: value for row, value in values.items() if value is not None}
+    if len(measured) < 2:
+        return []
+    choose = max if column.best == "max" else min
+    winner = choose(measured, key=lambda row: measured[row])
+    shown = cell_parts(column, cells[winner])[0]
+    return [row for row in measured if cell_parts(column, cells[row])[0] == shown]

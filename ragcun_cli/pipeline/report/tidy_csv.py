@@ -1,0 +1,47 @@
+"""Tables as one CSV file, a line for each measured thing."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from ragcun_cli.pipeline.report.table import Cell, Difference, Spread, Table
+
+HEADER = ("table", "row", "column", "value", "low", "high", "deviation", "text")
+
+
+def render_csv(tables: Sequence[Table]) -> str:
+    """Every cell but the rows' names, in the long form, as RFC 4180 (CRLF; write it unchanged).
+
+    Tables with different columns fit one file only in the long form, and a number keeps its
+    interval or deviation beside it; ``pandas.DataFrame.pivot`` makes a table of it again. Numbers
+    are unscaled and exact: reading them gives the same floats. Words stand in ``text``, so that
+    the other columns are numbers throughout. Empty in both ``value`` and ``text``: not measured.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(HEADER)
+    for table in tables:
+        for row in table.rows:
+            cells = zip(table.columns, row, strict=True)
+            for column, cell in list(cells)[table.heading_columns :]:
+                writer.writerow([table.key, table.row_name(row), column.key, *_fields(cell)])
+    return buffer.getvalue()
+
+
+def _fields(cell: Cell) -> tuple[str, str, str, str, str]:
+    """``value, low, high, deviation, text`` of one cell."""
+    match cell:
+        case None:
+            return "", "", "", "", ""
+        case str():
+            return "", "", "", "", cell
+        case Spread(mean, deviation):
+            return _exact(mean), "", "", _exact(deviation), ""
+        case Difference(value, low, high):
+            return _exact(value), _exact(low), _exact(high), "", ""
+        case _:
+            return _exact(cell), "", "", "", ""
+
+
+def _exact(number: float) -> str:
+    return str(number) if isinstance(number, int) else repr(float(number))

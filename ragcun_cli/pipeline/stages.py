@@ -1,0 +1,263 @@
+"""Run a stage unless its folder's manifest shows it done with the same values on the same input.
+
+Freshness is derived, never stored: a stage is current while its recorded recipe equals the one
+computed now and its files are intact, and so is everything that it rests on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ragcun_cli.pipeline import provenance
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.spec.errors import StageFailedError, StaleInputError, WorkspaceError
+from ragcun_cli.spec.manifest import Artifact, Manifest, Stage, StageRecord, digest, write_atomically
+from ragcun_cli.spec.paths import MANIFEST
+
+NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1)
+"""Raised in the commit that writes a **Numbers** line in the CHANGELOG: older results are stale."""
+
+Details = dict[str, Any]
+Action = Callable[[Path, Progress], Details]
+"""Writes the outputs into a draft folder and returns what the record should remember."""
+
+DRAFT_RECIPE = "recipe"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage applied to something: to a data set, to a run, to a run and a data set."""
+
+    stage: Stage
+    label: str
+    """For people: `train with_isotropy, seed 1`."""
+
+    folder: Path
+    """Where the outputs go, beside the manifest that records them."""
+
+    key: str
+    """Its name in that manifest."""
+
+    values: Mapping[str, Any]
+    """JSON values that its numbers depend on, beside its inputs."""
+
+    action: Action
+    outputs: tuple[str, ...]
+    """Files and folders that the action leaves in the draft."""
+
+    feeds: tuple[str, ...]
+    """Those of them whose content later stages depend on."""
+
+    needs: tuple[Task, ...] = ()
+    seconds: float = 0.0
+    """A rough guess of the time it takes."""
+
+    size: str = ""
+    """What there is to do, in words: `500 passages, 500 queries`."""
+
+    resumable: bool = False
+    """The action goes on from what an earlier attempt with the same recipe left in its draft."""
+
+    irreplaceable: bool = False
+    """Outputs of another recipe are kept aside, never replaced."""
+
+    describes: tuple[str, str] | None = None
+    """Name and text of a file that says what the folder is, written whenever the task has run."""
+
+    @property
+    def draft(self) -> Path:
+        """Where the action writes until it is whole."""
+        return self.folder / f".{self.key.replace('/', '-')}.draft"
+
+
+class Runner:
+    """Brings tasks up to date, one after the other."""
+
+    def __init__(self, progress: Progress, *, verify: bool = False) -> None:
+        self.progress = progress
+        self._verify = verify
+        self._current: dict[tuple[Path, str], bool] = {}
+
+    def record(self, task: Task) -> StageRecord | None:
+        """What the manifest says of a task, current or not."""
+        return Manifest.load(task.folder / MANIFEST).stages.get(task.key)
+
+    def current_record(self, task: Task) -> StageRecord | None:
+        """The record of a task that is up to date, else None."""
+        return self.record(task) if self.is_current(task) else None
+
+    def is_current(self, task: Task) -> bool:
+        """Whether a task and everything it rests on match their values and are intact on disk."""
+        name = (task.folder, task.key)
+        if name not in self._current:
+            self._current[name] = self._find_current(task)
+        return self._current[name]
+
+    def _find_current(self, task: Task) -> bool:
+        record = self.record(task)
+        return (
+            record is not None
+            and all(self.is_current(need) for need in task.needs)
+            and record.recipe == self.recipe(task)
+            and all(file.is_intact(task.folder, verify=self._verify) for file in record.outputs)
+        )
+
+    def recipe(self, task: Task) -> str:
+        """Digest of everything the numbers of a task depend on; its needs have run."""
+        return digest(
+            {
+                "numbers_version": NUMBERS_VERSIONS[task.stage],
+                "values": dict(task.values),
+                "inputs": [self._fed_digests(need) for need in task.needs],
+            }
+        )
+
+    def _fed_digests(self, task: Task) -> dict[str, str]:
+        record = self.record(task)
+        assert record is not None, f"{task.label} has not run"
+        return {
+            f"{task.key}:{file.path}": file.sha256
+            for file in record.outputs
+            if any(_within(file.path, fed) for fed in task.feeds)
+        }
+
+    def pending(self, tasks: Iterable[Task]) -> list[Task]:
+        """The tasks, and what they rest on, that are not current, in the order they run."""
+        ordered: dict[tuple[Path, str], Task] = {}
+
+        def visit(task: Task) -> None:
+            if (task.folder, task.key) in ordered or self.is_current(task):
+                return
+            for need in task.needs:
+                visit(need)
+            ordered[task.folder, task.key] = task
+
+        for task in tasks:
+            visit(task)
+        return list(ordered.values())
+
+    def run(self, task: Task, *, force: bool = False) -> bool:
+        """Bring one task up to date; True if it ran.
+
+        Raises:
+            StaleInputError: a task that it needs is missing or out of date.
+            WorkspaceError: its folder cannot be written.
+            StageFailedError: the disk gave out while it ran.
+        """
+        for need in task.needs:
+            if not self.is_current(need):
+                raise StaleInputError(f"'{task.label}' reads '{need.label}', not up to date")
+        if not force and self.is_current(task):
+            return False
+        _make_folder(task.folder)
+        with FileLock(task.folder / f".{task.key.replace('/', '-')}.lock"):
+            self._current.clear()
+            if not force and self.is_current(task):
+                return False
+            try:
+                self._execute(task)
+            except OSError as error:
+                raise StageFailedError(
+                    f"'{task.label}' could not read or write its files: {error}",
+                    hint=f"df -h {task.folder}",
+                ) from error
+            finally:
+                self._current.clear()
+        return True
+
+    def _execute(self, task: Task) -> None:
+        started = time.perf_counter()
+        recipe = self.recipe(task)
+        draft = _prepare_draft(task, recipe)
+        details = task.action(draft, self.progress)
+        earlier = self.record(task)
+        if task.irreplaceable and earlier is not None and earlier.recipe != recipe:
+            draft = self._set_aside(task, earlier)
+        _forget(task)
+        for name in task.outputs:
+            _move_over(draft / name, task.folder / name)
+        record = StageRecord(
+            recipe=recipe,
+            outputs=tuple(_artifacts(task)),
+            seconds=round(time.perf_counter() - started, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            device=provenance.device_name(),
+            versions=provenance.versions(),
+            commit=provenance.commit(),
+            details=details,
+        )
+        file = task.folder / MANIFEST
+        with FileLock(task.folder / f".{MANIFEST}.lock"):
+            Manifest.load(file).with_stage(task.key, record).save(file)
+        if task.describes is not None:
+            name, text = task.describes
+            write_atomically(task.folder / name, text)
+        shutil.rmtree(draft, ignore_errors=True)
+
+    def _set_aside(self, task: Task, earlier: StageRecord) -> Path:
+        kept = task.folder.with_name(f"{task.folder.name}.kept-{earlier.recipe[:8]}")
+        draft = task.draft.relative_to(task.folder)
+        task.folder.rename(kept)
+        task.folder.mkdir()
+        self.progress.note(
+            f"{task.label}: its input changed; the earlier model stays at {kept.name}"
+        )
+        return kept / draft
+
+
+def _within(path: str, name: str) -> bool:
+    return path == name or path.startswith(f"{name}/")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{folder} cannot be written: {error.strerror}",
+            hint="--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
+        ) from error
+
+
+def _prepare_draft(task: Task, recipe: str) -> Path:
+    """An empty draft, or the one that an interrupted attempt with this recipe left."""
+    mark = task.draft / DRAFT_RECIPE
+    resumes = task.resumable and mark.exists() and mark.read_text(encoding="utf-8") == recipe
+    if not resumes:
+        shutil.rmtree(task.draft, ignore_errors=True)
+        task.draft.mkdir()
+        mark.write_text(recipe, encoding="utf-8")
+    return task.draft
+
+
+def _forget(task: Task) -> None:
+    """Drop the old record first: a stage that dies while it moves files must not look finished."""
+    file = task.folder / MANIFEST
+    with FileLock(task.folder / f".{MANIFEST}.lock"):
+        manifest = Manifest.load(file)
+        if task.key in manifest.stages:
+            manifest.with_stage(task.key, None).save(file)
+
+
+def _move_over(new: Path, old: Path) -> None:
+    old.parent.mkdir(parents=True, exist_ok=True)
+    if old.is_dir():
+        shutil.rmtree(old)
+    new.replace(old)
+
+
+def _artifacts(task: Task) -> Iterable[Artifact]:
+    for name in task.outputs:
+        output = task.folder / name
+        files = sorted(output.rglob("*")) if output.is_dir() else [output]
+        for file in files:
+            if file.is_file():
+                yield Artifact.of(file, root=task.folder)

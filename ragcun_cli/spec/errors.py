@@ -1,0 +1,41 @@
+"""The mistakes a person can make and can mend. Anything else is a bug and keeps its traceback."""
+
+
+class RagcunError(Exception):
+    """An expected failure: one message, one hint that can be pasted, one exit code, no traceback.
+
+    Exit codes: 1 a stage failed while it ran; 2 something the person has to change before anything
+    runs; 3 not reproduced.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ProfileError(RagcunError):
+    """A profile or plan is missing or does not describe a valid run."""
+
+
+class DataError(RagcunError):
+    """A data set is missing, or its files do not say what they should."""
+
+
+class EncoderError(RagcunError):
+    """An encoder cannot be found, or is not the one the profile names."""
+
+
+class WorkspaceError(RagcunError):
+    """The workspace cannot be read or written, or holds nothing to work on."""
+
+
+class StaleInputError(RagcunError):
+    """A stage reads files that are missing or were made with other settings."""
+
+
+class StageFailedError(RagcunError):
+    """A stage began and could not finish."""
+
+    exit_code = 1

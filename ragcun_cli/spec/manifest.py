@@ -1,0 +1,140 @@
+"""What a folder's stages have written: one record for each stage, one digest for each file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ragcun_cli.spec.errors import WorkspaceError
+
+
+class Stage(StrEnum):
+    """The stages, in the order of the road."""
+
+    DATA = "data"
+    MINE = "mine"
+    TRAIN = "train"
+    EVAL = "eval"
+    ISOTROPY = "isotropy"
+    REPORT = "report"
+
+
+class Record(BaseModel):
+    """Base of everything written to disk as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artifact(Record):
+    """One file that a stage wrote."""
+
+    path: str
+    """Relative to the folder of the manifest, with forward slashes."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, file: Path, *, root: Path) -> Artifact:
+        """Describe a file that exists now."""
+        status = file.stat()
+        return cls(
+            path=file.relative_to(root).as_posix(),
+            sha256=file_digest(file),
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+        )
+
+    def is_intact(self, root: Path, *, verify: bool = False) -> bool:
+        """Whether the file is there and unchanged: by size and time, by content if in doubt.
+
+        A copied workspace has new times, so a file of the right size is read before it is called
+        changed. ``verify`` reads every file.
+        """
+        file = root / self.path
+        try:
+            status = file.stat()
+        except OSError:
+            return False
+        if status.st_size != self.size:
+            return False
+        if status.st_mtime_ns == self.mtime_ns and not verify:
+            return True
+        return file_digest(file) == self.sha256
+
+
+class StageRecord(Record):
+    """One finished stage."""
+
+    recipe: str
+    """Digest of everything its numbers depend on."""
+
+    outputs: tuple[Artifact, ...]
+    seconds: float
+    finished: str
+    """UTC, ISO 8601."""
+
+    device: str
+    versions: dict[str, str]
+    commit: str | None
+    """Of ragcun's own source, where it runs from a checkout; ``-dirty`` if that was changed."""
+
+    details: dict[str, Any]
+    """What the stage wants remembered beside its outputs: counts, rates, sources."""
+
+
+class Manifest(Record):
+    """All that the stages of one folder have finished; written after each stage."""
+
+    schema_version: int = 1
+    stages: dict[str, StageRecord] = {}
+
+    @classmethod
+    def load(cls, file: Path) -> Manifest:
+        """Read a manifest; an absent file is an empty one."""
+        try:
+            return cls.model_validate_json(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, UnicodeDecodeError, ValidationError) as error:
+            raise WorkspaceError(
+                f"{file} cannot be read as a manifest: {error}",
+                hint=f"move {file} away; the stages it recorded will run again",
+            ) from error
+
+    def save(self, file: Path) -> None:
+        """Write atomically: a reader sees the old manifest or the new one, never half."""
+        write_atomically(file, self.model_dump_json(indent=2) + "\n")
+
+    def with_stage(self, key: str, record: StageRecord | None) -> Manifest:
+        """A copy in which one stage has this record, or none."""
+        stages = {name: kept for name, kept in self.stages.items() if name != key}
+        if record is not None:
+            stages[key] = record
+        return self.model_copy(update={"stages": dict(sorted(stages.items()))})
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replace a text file in one step."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
+
+
+def file_digest(file: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: object) -> str:
+    """sha256 of a JSON value, the same for equal values whatever their key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

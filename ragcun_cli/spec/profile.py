@@ -1,0 +1,289 @@
+"""Run profiles: everything that changes a number of one experiment, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+
+
+class Section(BaseModel):
+    """A frozen part of a profile. An unknown key is an error, never ignored."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class HeadConfig(Section):
+    """The Gaussian projection head: Linear(d, 2d), GELU, Dropout, Linear(2d, output_dim)."""
+
+    kind: Literal["gaussian", "none"] = "gaussian"
+    """`none` trains the base encoder as it is, at its own width."""
+
+    init: Literal["linear", "random"] = "linear"
+    """`linear` starts as a PCA of the base, so that step 0 ranks as the base does (GELU(x) -
+    GELU(-x) = x); `random` is PyTorch's own initialisation."""
+
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of hidden units dropped while training, between GELU and the second Linear."""
+
+
+class EncoderConfig(Section):
+    """The base encoder and what is put on top of it."""
+
+    base: str = "sentence-transformers/all-mpnet-base-v2"
+    """A folder, or a name that is looked up in the Hub cache, the offline package and the Hub, in
+    that order."""
+
+    revision: str | None = None
+    """Commit, branch or tag on the Hub; none means its main branch."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Digest of the base's weight file; another file is refused."""
+
+    max_seq_length: int | None = Field(None, ge=4)
+    """Word pieces kept of a text, in mining, training and evaluation; none means the base's own."""
+
+    normalize_base: bool = True
+    """Keep the base's own Normalize module before the head."""
+
+    output_dim: int = Field(512, ge=2)
+    """Width K of the embeddings."""
+
+    head: HeadConfig = HeadConfig()
+
+
+class DataConfig(Section):
+    """What the encoder is trained on."""
+
+    train: str = Field("msmarco", pattern=NAME)
+    """Data set whose train judgements become the training rows, one for each query."""
+
+    max_train_queries: int | None = Field(None, ge=2)
+    """Train on a seeded sample of this many queries; none means all."""
+
+
+class MiningConfig(Section):
+    """How negatives are found: BM25 hits that are not judged relevant, and random passages."""
+
+    method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
+    """BM25 variant, by the name bm25s gives it."""
+
+    k1: float = Field(0.9, gt=0)
+    """Term-frequency saturation; 0.9 is Anserini's value for MS MARCO passages."""
+
+    b: float = Field(0.4, ge=0, le=1)
+    """Length normalisation; 0.4 is Anserini's value for MS MARCO passages."""
+
+    stemmer: Literal["english", "none"] = "english"
+    """Snowball stemmer applied to passages and queries."""
+
+    stopwords: Literal["english", "none"] = "english"
+    """Stop words left out of passages and queries."""
+
+    depth: int = Field(100, ge=1)
+    """BM25 hits considered for each query."""
+
+    skip_top: int = Field(0, ge=0)
+    """Best hits left out, where unjudged positives hide."""
+
+    negatives_per_query: int = Field(2, ge=1)
+    """Negatives in a training row."""
+
+    hard_share: float = Field(0.5, ge=0, le=1)
+    """Share of the negatives drawn from the BM25 hits; the rest are random passages."""
+
+    @model_validator(mode="after")
+    def _hits_remain(self) -> Self:
+        if self.depth - self.skip_top < self.negatives_per_query:
+            raise ValueError(
+                f"depth {self.depth} less skip_top {self.skip_top} leaves too few hits for "
+                f"negatives_per_query {self.negatives_per_query}"
+            )
+        return self
+
+
+class SigregConfig(Section):
+    """SIGReg: the Epps-Pulley test of normality on random directions (arXiv:2511.08544)."""
+
+    slices: int = Field(1024, ge=1)
+    """Random unit directions, drawn afresh at every step."""
+
+    knots: int = Field(17, ge=3)
+    """Points of the trapezoid rule on [0, t_max]; odd, as in the official library."""
+
+    t_max: float = Field(3.0, gt=0)
+    """End of the integration range."""
+
+    scaled_by_batch: bool = True
+    """Multiply the statistic by the number of rows, as the official one does; without, lambda
+    carries over between batch sizes."""
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.knots % 2 == 0:
+            raise ValueError(f"knots must be odd, got {self.knots}")
+        return self
+
+
+class TrainingConfig(Section):
+    """How the encoder is fine-tuned."""
+
+    WITHOUT_EFFECT_ON_NUMBERS: ClassVar = ("save_interval", "logging_steps")
+
+    freeze_base: bool = False
+    """Train the head alone."""
+
+    base_learning_rate: float = Field(1e-5, gt=0)
+    """Peak AdamW step of the base encoder."""
+
+    projection_learning_rate: float = Field(5e-4, gt=0)
+    """Peak AdamW step of the projection head."""
+
+    contrastive: Literal["euclidean", "cosine"] = "euclidean"
+    """Similarity inside InfoNCE, and the one the saved model retrieves with."""
+
+    scale: float = Field(20.0, gt=0)
+    """Inverse temperature on the cosine's scale: logits are scale * cosine, or for Euclidean
+    -||q - d||^2 / T with T = 2 * output_dim / scale."""
+
+    lambda_isotropy: float = Field(0.0, ge=0)
+    """Weight of the isotropy term; 0 leaves it out of the loss and still logs it."""
+
+    lambda_reg: float = Field(0.0, ge=0)
+    """Weight of the variance term (s - 1)^2, s the standard deviation of all entries; 0 leaves it
+    out of the loss and still logs it."""
+
+    regulariser: Literal["sigreg", "spread_out"] = "sigreg"
+    """What the isotropy term is: SIGReg, or the global orthogonal regulariser GOR."""
+
+    sigreg: SigregConfig = SigregConfig()
+
+    epochs: int = Field(3, ge=1)
+    """Passes over the training rows."""
+
+    max_steps: int | None = Field(None, ge=1)
+    """Stop after this many optimiser steps; none means all epochs."""
+
+    batch_size: int = Field(16, ge=2)
+    """Rows on one device in one step."""
+
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    """Batches summed before an optimiser step. InfoNCE and SIGReg still see one batch at a time."""
+
+    warmup_steps: float = Field(1000, ge=0)
+    """Steps of linear warm-up; below 1, a share of all steps."""
+
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast precision; losses are computed in fp32 whatever it is."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    compile: bool = False
+    """Compile the model with torch.compile."""
+
+    save_interval: int = Field(1, ge=1)
+    """Epochs between checkpoints; a training that was cut short goes on from the last."""
+
+    logging_steps: int = Field(50, ge=1)
+    """Steps between lines of the training log."""
+
+    @model_validator(mode="after")
+    def _whole_warmup(self) -> Self:
+        if self.warmup_steps >= 1 and self.warmup_steps != int(self.warmup_steps):
+            raise ValueError(
+                f"warmup_steps is a whole number of steps or a share below 1, "
+                f"got {self.warmup_steps}"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """What the encoder is tested on."""
+
+    datasets: tuple[Annotated[str, Field(pattern=NAME)], ...] = Field((), max_length=100)
+    """Data sets of the results table, in its order."""
+
+    depth: int = Field(1000, ge=100)
+    """Passages kept for each query in the run file; recall@100 and map@100 need 100."""
+
+    batch_size: int = Field(64, ge=1)
+    """Texts encoded at once; it moves scores in the last digits."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast precision of encoding; distances are computed in fp32 and fp64 whatever it is."""
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if len(set(self.datasets)) < len(self.datasets):
+            raise ValueError("a data set is named twice")
+        return self
+
+
+class IsotropyConfig(Section):
+    """What isotropy is measured on: the test texts of the evaluation's data sets."""
+
+    texts: Literal["queries", "passages"] = "queries"
+    """The plan measures on test queries."""
+
+    max_texts: int = Field(20_000, ge=100)
+    """At most this many, drawn by seed 0 from all sets together."""
+
+
+class RunProfile(Section):
+    """One experiment, complete: a run is a profile and a seed."""
+
+    name: str = Field(pattern=NAME)
+    """Also the name of its folder."""
+
+    description: str = ""
+    """One line for `ragcun profile list`."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    data: DataConfig = DataConfig()
+    mining: MiningConfig = MiningConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    isotropy: IsotropyConfig = IsotropyConfig()
+
+    @model_validator(mode="after")
+    def _terms_that_go_together(self) -> Self:
+        training, head = self.training, self.encoder.head
+        if head.kind == "none" and training.freeze_base:
+            raise ValueError("training.freeze_base with encoder.head.kind 'none' trains nothing")
+        if training.contrastive == "euclidean" and head.kind == "none":
+            raise ValueError(
+                "training.contrastive 'euclidean' needs the head: its temperature assumes "
+                "embeddings of squared length output_dim"
+            )
+        return self
+
+
+def stated(section: Section) -> dict[str, Any]:
+    """The values of a section that differ from their defaults, as JSON.
+
+    Digests are taken of this, so that a key added later, with a default that changes nothing, makes
+    no finished run stale. A default that changes is a **Numbers** line and a raised
+    `numbers_version`; a test holds every default in place until then.
+    """
+    return section.model_dump(mode="json", exclude_defaults=True)
+
+
+def model_values(profile: RunProfile) -> dict[str, Any]:
+    """Everything in a profile that changes the trained model, as JSON."""
+    training = stated(profile.training)
+    for key in TrainingConfig.WITHOUT_EFFECT_ON_NUMBERS:
+        training.pop(key, None)
+    return {
+        "encoder": stated(profile.encoder),
+        "data": stated(profile.data),
+        "mining": stated(profile.mining),
+        "training": training,
+    }

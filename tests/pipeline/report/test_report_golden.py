@@ -1,0 +1,95 @@
+"""The files a report is made of, to the byte.
+
+After a wanted change: ``python tests/pipeline/report/test_report_golden.py``, and read the diff.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from ragcun_cli.pipeline.report.html_page import render_html
+from ragcun_cli.pipeline.report.json_document import render_json
+from ragcun_cli.pipeline.report.latex import render_latex
+from ragcun_cli.pipeline.report.markdown import render_markdown
+from ragcun_cli.pipeline.report.table import Column, Difference, Spread, Table
+from ragcun_cli.pipeline.report.tidy_csv import render_csv
+
+GOLDEN = Path(__file__).parent / "golden"
+TITLE = "Isotropy & retrieval <draft>"
+GENERATED_FROM = "Plan R&D_paper, seeds 1\N{EN DASH}3, 100% of the queries"
+
+RESULTS = Table(
+    key="results",
+    caption='nDCG@10 in points, "title_only" & <script>alert(1)</script>, 100% of the queries',
+    columns=(
+        Column("experiment", "Experiment"),
+        Column("pydocs_scipy", "pydocs_scipy|dev", digits=1, scale=100, best="max"),
+        Column("fiqa", "FiQA-2018 test", digits=1, scale=100, best="max"),
+        Column("scifact", "SciFact", digits=1, scale=100, best="max"),
+        Column("rank", "Median rank of the positive", best="min"),
+        Column("gain", "Gain over base [FiQA]", digits=1, scale=100, best="max"),
+    ),
+    rows=(
+        ("base", 0.4561, 0.3349, None, 12, "reference"),
+        (
+            "with_isotropy (λ=0.1)",
+            Spread(0.4754, 0.0031),
+            Spread(0.33512, 0.0102),
+            None,
+            3,
+            Difference(0.0002, -0.0101, 0.0214),
+        ),
+        (
+            '*naïve*, "quoted" | C:\\tmp\\~50% #1 {a} $x^2$',
+            Spread(0.4746, 0.0007),
+            Spread(0.335, 0.001),
+            0.6,
+            1204,
+            Difference(-0.0123, -0.0204, -0.0031),
+        ),
+        ("[<b>bold</b>] --seed '' ``", None, 0.3351, None, None, None),
+    ),
+    notes=("1. Means over seeds 1\N{EN DASH}3.", "- Trained on R&D_data | 100% of it."),
+)
+COST = Table(
+    key="cost",
+    caption="What it took",
+    columns=(
+        Column("experiment", "Experiment"),
+        Column("data_set", "Data set"),
+        Column("passages", "Passages"),
+        Column("seconds", "Seconds", best="min"),
+        Column("device", "Device"),
+    ),
+    rows=(
+        ("base", "scifact", 5183, 61.25, "NVIDIA H100"),
+        ("base", "msmarco", 8841823, None, None),
+        ("with_isotropy", "scifact", 5183, 1200.5, "NVIDIA H100"),
+    ),
+    heading_columns=2,
+)
+TABLES = (RESULTS, COST)
+
+
+def files() -> dict[str, str]:
+    return {
+        "tables.tex": render_latex(TABLES, generated_from=GENERATED_FROM),
+        "tables.md": render_markdown(TABLES, title=TITLE, generated_from=GENERATED_FROM),
+        "tables.csv": render_csv(TABLES),
+        "tables.json": render_json(TABLES),
+        "tables.html": render_html(TABLES, title=TITLE, generated_from=GENERATED_FROM),
+    }
+
+
+@pytest.mark.parametrize("name", files())
+def test_every_byte_is_as_recorded(name):
+    assert files()[name].encode() == (GOLDEN / name).read_bytes()
+
+
+def test_nothing_else_is_recorded():
+    assert {path.name for path in GOLDEN.iterdir()} == set(files())
+
+
+if __name__ == "__main__":
+    for name, text in files().items():
+        (GOLDEN / name).write_bytes(text.encode())

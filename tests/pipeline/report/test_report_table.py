@@ -1,0 +1,215 @@
+import dataclasses
+
+import pytest
+
+from ragcun_cli.pipeline.report.html_page import render_html
+from ragcun_cli.pipeline.report.latex import render_latex
+from ragcun_cli.pipeline.report.markdown import render_markdown
+from ragcun_cli.pipeline.report.table import (
+    Column,
+    Difference,
+    Spread,
+    Table,
+    alignment,
+    best_cells,
+    cell_parts,
+    cell_text,
+    legend,
+)
+
+MINUS = "\N{MINUS SIGN}"
+POINTS = Column("ndcg", "nDCG@10", digits=1, scale=100, best="max")
+COUNT = Column("count", "Count")
+
+
+def table(cells, column=POINTS):
+    """One column of cells beside the names of their rows."""
+    return Table(
+        key="results",
+        caption="Results",
+        columns=(Column("experiment", "Experiment"), column),
+        rows=tuple((f"row {number}", cell) for number, cell in enumerate(cells)),
+    )
+
+
+def marked(cells, column=POINTS):
+    return sorted(row for row, _ in best_cells(table(cells, column)))
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "text"),
+    [
+        (POINTS, None, "not measured"),
+        (POINTS, 0.47519, "47.5"),
+        (POINTS, 1, "100.0"),
+        (POINTS, Spread(0.4752, 0.0031), "47.5 ± 0.3"),
+        (POINTS, Difference(0.012, 0.003, 0.021), "+1.2 [+0.3, +2.1]"),
+        (POINTS, Difference(-0.012, -0.021, 0.0), f"{MINUS}1.2 [{MINUS}2.1, 0.0]"),
+        (POINTS, -0.0004, "0.0"),
+        (POINTS, Difference(-0.0004, -0.0004, 0.0004), "0.0 [0.0, 0.0]"),
+        (POINTS, "two\n words", "two words"),
+        (COUNT, 1234567, "1,234,567"),
+        (COUNT, -1234, f"{MINUS}1,234"),
+        (COUNT, 0, "0"),
+        (COUNT, 0.1 + 0.2, "0.3"),
+        (Column("seconds", "Seconds", digits=0), 8130.4, "8,130"),
+    ],
+)
+def test_a_cell_reads_as_a_person_would_write_it(column, cell, text):
+    assert cell_text(column, cell) == text
+
+
+def test_a_format_chooses_its_own_word_for_not_measured():
+    assert cell_text(POINTS, None, missing="--") == "--"
+
+
+def test_the_parts_keep_the_value_and_its_uncertainty_apart():
+    assert cell_parts(POINTS, Spread(0.4752, 0.0031)) == ("47.5", "± 0.3")
+    assert cell_parts(POINTS, 0.4752) == ("47.5", "")
+
+
+def test_every_cell_that_prints_like_the_best_is_marked():
+    assert marked([0.4751, 0.4749, 0.474]) == [0, 1]
+
+
+def test_a_spread_competes_with_its_mean_and_a_difference_with_its_value():
+    assert marked([Spread(0.2, 0.5), 0.3, Spread(0.3, 0.1)]) == [1, 2]
+    assert marked([Difference(0.1, -0.9, 0.9), Difference(0.2, 0.1, 0.3)]) == [1]
+
+
+def test_the_smallest_wins_where_less_is_better():
+    assert marked([3, 0, 12], Column("seconds", "Seconds", best="min")) == [1]
+
+
+def test_neither_a_missing_cell_nor_a_text_wins():
+    column = dataclasses.replace(POINTS, best="min")
+    assert marked([None, "reference", 0.4, 0.5], column) == [2]
+
+
+@pytest.mark.parametrize("cells", [[], [0.5], [None, 0.5, "reference"], [None, None]])
+def test_nothing_is_best_where_nothing_was_compared(cells):
+    assert marked(cells) == []
+
+
+def test_a_column_without_a_direction_marks_nothing():
+    assert marked([1, 2, 3], COUNT) == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "align"),
+    [([0.1, "reference"], "right"), (["a", None], "left"), ([None], "right"), ([0], "right")],
+)
+def test_numbers_stand_to_the_right_and_words_to_the_left(cells, align):
+    assert alignment(table(cells), 1) == align
+    assert alignment(table(cells), 0) == "left"
+
+
+def test_a_column_may_say_where_it_stands():
+    assert alignment(table([1], dataclasses.replace(COUNT, align="center")), 1) == "center"
+
+
+def test_the_legend_explains_only_the_marks_that_occur():
+    assert legend([table([None, 0.5])]) == ()
+    assert len(legend([table([Spread(0.1, 0.1), 0.5])])) == 2
+    assert len(legend([table([Spread(0.1, 0.1)]), table([Difference(0, 0, 0), 0.2])])) == 3
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), 1e307])
+def test_a_number_that_is_not_finite_as_shown_is_refused_with_its_place(number):
+    for cell in (number, Spread(number, 0), Spread(0, abs(number)), Difference(number, 0, 1)):
+        with pytest.raises(ValueError, match=r"'results', row 'row 1', column 'ndcg': .*finite"):
+            table([0.5, cell])
+
+
+def test_a_nan_end_of_an_interval_is_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        table([Difference(0.1, float("nan"), 0.2)])
+
+
+@pytest.mark.parametrize("cell", [True, [0.5], 1j, b"text"])
+def test_what_is_no_cell_is_refused(cell):
+    with pytest.raises(TypeError, match="row 'row 0', column 'ndcg'"):
+        table([cell])
+
+
+@pytest.mark.parametrize("cell", ["", " \n"])
+def test_a_blank_is_neither_a_word_nor_not_measured(cell):
+    with pytest.raises(ValueError, match="blank"):
+        table([cell])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": "../results"}, "cannot name a file"),
+        ({"rows": (("a",),)}, "row 1: 1 cells under 2 columns"),
+        ({"rows": (("a", 1), ("a", 2))}, "more than one row is named 'a'"),
+        ({"rows": ((None, 1),)}, "row 1, column 'experiment': None does not name the row"),
+        ({"columns": (COUNT, COUNT)}, "more than one column is named 'count'"),
+        ({"heading_columns": 0}, "0 of 2 columns"),
+        ({"heading_columns": 3}, "3 of 2 columns"),
+    ],
+)
+def test_a_table_that_does_not_fit_together_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(table([1]), **change)
+
+
+def test_rows_may_be_named_by_two_columns_together():
+    named = Table(
+        key="cost",
+        caption="Cost",
+        columns=(Column("experiment", "Experiment"), Column("data_set", "Data set"), COUNT),
+        rows=(("base", "scifact", 1), ("base", "fiqa", 2)),
+        heading_columns=2,
+    )
+    assert [named.row_name(row) for row in named.rows] == ["base / scifact", "base / fiqa"]
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="below 0"):
+        Spread(0.5, -0.1)
+    with pytest.raises(ValueError, match="ends before it begins"):
+        Difference(0.5, 0.6, 0.4)
+    with pytest.raises(ValueError, match="scale"):
+        Column("a", "a", scale=0)
+    with pytest.raises(ValueError, match="decimals"):
+        Column("a", "a", digits=-1)
+
+
+def test_latex_says_what_its_dashes_mean_where_there_are_some():
+    with_gap, without_gap = render_latex([table([0.1, None])]), render_latex([table([0.1, 0.2])])
+    assert "row 1 & -- \\\\" in with_gap
+    assert "--: not measured." in with_gap
+    assert "--" not in without_gap
+
+
+def test_latex_spreads_only_a_wide_table_over_both_columns_of_a_page():
+    columns = tuple(Column(f"set-{n}", f"data set {n}", digits=1) for n in range(8))
+    wide = Table("wide", "Wide", (Column("run", "Run"), *columns), (("a", *[1.0] * 8),))
+    assert r"\begin{table*}" in render_latex([wide])
+    assert r"\begin{table}" in render_latex([table([1])])
+
+
+def test_latex_numbers_with_and_without_a_spread_stand_under_each_other():
+    text = render_latex([table([0.1, Spread(0.2, 0.01), None, "reference"])])
+    assert r"{@{}lr@{\,}l@{}}" in text
+    assert r"row 0 & 10.0 & \\" in text
+    assert r"row 1 & \textbf{20.0} & {\scriptsize $\pm$1.0} \\" in text
+    assert r"row 2 & \multicolumn{2}{c@{}}{--} \\" in text
+
+
+def test_not_measured_stands_in_words_where_there_is_room():
+    tables = [table([0.1, None])]
+    assert "| not measured |" in render_markdown(tables)
+    assert ">not measured</td>" in render_html(tables, title="T", generated_from="plan")
+
+
+def test_a_page_of_no_tables_is_still_a_page():
+    assert "<h1>T</h1>" in render_html([], title="T", generated_from="plan")
+    assert render_markdown([], title="T") == "# T\n"
+
+
+def test_a_page_loads_nothing():
+    page = render_html([table([0.1, None])], title="T", generated_from="plan")
+    assert not any(mark in page for mark in ("http:", "https:", "<script", "<link", "url(", "src="))
