@@ -70,7 +70,6 @@ def build_encoder(
     *,
     output_dim: int,
     dropout: float,
-    normalize_base: bool,
     similarity: Literal["euclidean", "cosine"],
     linear_start: Tensor | None,
 ) -> SentenceTransformer:
@@ -80,12 +79,10 @@ def build_encoder(
         base: its modules are shared, not copied.
         output_dim: K.
         dropout: of the head.
-        normalize_base: keep the base's own Normalize module before the head.
         similarity: what the saved model retrieves with.
         linear_start: ``(n, d)`` outputs of the base for `linear_head_weights`, or None for a
             random head, drawn from torch's global generator.
     """
-    modules = [m for m in base if normalize_base or not isinstance(m, Normalize)]
     width = base.get_embedding_dimension()
     head = gaussian_head(width, output_dim=output_dim, dropout=dropout)
     if linear_start is not None:
@@ -97,8 +94,20 @@ def build_encoder(
             head[0].linear.bias.zero_()
             head[2].linear.weight.copy_(second)
             head[2].linear.bias.copy_(bias)
+    return _assembled([*base, *head], base, similarity=similarity)
+
+
+def without_normalize(base: SentenceTransformer) -> SentenceTransformer:
+    """The base without its own Normalize module."""
+    kept = [module for module in base if not isinstance(module, Normalize)]
+    return _assembled(kept, base, similarity=base.similarity_fn_name)
+
+
+def _assembled(
+    modules: list[nn.Module], base: SentenceTransformer, *, similarity: str
+) -> SentenceTransformer:
     model = SentenceTransformer(
-        modules=[*modules, *head],
+        modules=modules,
         device=str(base.device),
         similarity_fn_name=similarity,
         prompts=dict(base.prompts),
@@ -106,12 +115,6 @@ def build_encoder(
     )
     model.max_seq_length = base.max_seq_length
     return model
-
-
-def base_modules(model: SentenceTransformer, *, with_head: bool) -> list[nn.Module]:
-    """The modules below the head; all of them where there is none."""
-    modules = list(model)
-    return modules[:-3] if with_head else modules
 
 
 def freeze(modules: list[nn.Module]) -> None:

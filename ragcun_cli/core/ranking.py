@@ -1,5 +1,6 @@
 """The k best passages of each query, exactly, from a corpus that comes in chunks."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ Similarity = Literal["euclidean", "cosine", "dot"]
 # A block of 1,024 queries and 16,384 passages holds 64 MiB of float32 scores.
 _QUERIES_AT_ONCE = 1024
 _PASSAGES_AT_ONCE = 16384
-# Pairs scored in float64 at once hold 32 MiB a matrix.
-_ELEMENTS_AT_ONCE = 2**17
+# Pairs scored in float64 at once hold 8 MiB a matrix.
+_ELEMENTS_AT_ONCE = 2**20
 _LONGEST_SQUARED = 1e36  # above it 2 q.d can overflow float32
+_UNDERFLOW = 2.0**-120  # bounds what flushing to zero loses in one dimension of a score
 _NO_ROW = np.iinfo(np.int64).max
 
 
@@ -35,11 +37,11 @@ class ExactTopK:
     """The k best passages of each query among all that were added.
 
     Scores are those of float64 arithmetic on the vectors as given: minus ``|q - d|``,
-    ``q.d / (|q| |d|)`` or ``q.d``. float32 products only propose: whatever their error bound (Higham
-    2002, section 3.1, for any order of summation) cannot exclude is scored again, so neither chunks,
-    blocks nor the device move a hit. Equal scores go to the lower row, also at the cut.
-    Euclidean and cosine centre on the queries' mean, which keeps distances and loses a common offset.
-    Memory: a block of 1,024 queries by 16,384 passages, whatever the number of ties.
+    ``q.d / (|q| |d|)`` or ``q.d``. float32 only proposes, by ``2 q.d - |d|^2`` of centred vectors:
+    what its error bound ``d u |q| |d|`` (Higham 2002, section 3.1, any order of summation) cannot
+    exclude is scored again. So neither chunks, blocks nor device move a hit, and equal scores go to
+    the lower row, also at the cut. Centring on the queries' mean keeps distances and loses a large
+    common offset. Memory: 1,024 queries by 16,384 passages at a time, whatever the number of ties.
 
     Args:
         queries: ``(q, d)`` with q >= 1, floating point; half precisions are widened.
@@ -47,50 +49,54 @@ class ExactTopK:
         similarity: what "best" means.
 
     Raises:
-        ValueError: ``k`` below 1, an unknown similarity, a wrong shape, or a row that is not finite,
-            longer than 1e18, or of length 0 under cosine, where it has no direction.
+        ValueError: ``k`` below 1, an unknown similarity, a wrong shape, or a row that is not
+            finite, longer than 1e18, or of length 0 under cosine, where it has no direction.
     """
 
     def __init__(self, queries: Tensor, *, k: int, similarity: Similarity) -> None:
         if k < 1:
             raise ValueError(f"k is {k}; at least one passage has to be kept")
         if similarity not in get_args(Similarity):
-            raise ValueError(f"similarity {similarity!r} is none of {', '.join(get_args(Similarity))}")
-        if len(queries) == 0:
+            raise ValueError(f"similarity {similarity!r} is none of {get_args(Similarity)}")
+        if queries.numel() == 0:
             raise ValueError("there are no queries to rank for")
-        self._similarity = similarity
-        self._queries = queries.detach()
-        self._columns = k
-        self._seen = 0
-        points = _points(self._queries, similarity=similarity, kind="query", first_row=0)
+        # MPS has no float64.
+        device = torch.device("cpu") if queries.device.type == "mps" else queries.device
+        self._queries = queries.detach().to(device)
+        self._similarity, self._columns, self._seen = similarity, k, 0
+        points = self._points(self._widened(self._queries, kind="query", first_row=0))
+        # d u of the bound, twice over for the few roundings beside the product.
+        self._roundoff = (points.shape[1] + 16) * 2.0**-23
         self._centre = points.mean(0)
-        centred = points if similarity == "dot" else points - self._centre
-        self._factors = _float32(centred if similarity == "dot" else 2 * centred, queries.device)
-        self._squared = (centred * centred).sum(1)
-        self._offset = points @ self._centre
-        self._lengths = points.norm(dim=1)
-        shape = (len(queries), k)
-        self._rows = torch.full(shape, _NO_ROW, dtype=torch.int64, device=points.device)
-        self._scores = torch.full(shape, -torch.inf, dtype=torch.float64, device=points.device)
+        if similarity == "dot":
+            lengths = _lengths(points)
+            scale = torch.where(lengths > 0, lengths, 1.0)
+            factors = points / scale[:, None]
+            self._shift, self._slope = -_row_sums(points * self._centre) / scale, 1 / scale
+            self._slack = torch.zeros_like(scale)
+        else:
+            factors = 2 * (points - self._centre)
+            squared = _row_sums(factors * factors) / 4
+            at_zero, slope = (-2.0, 2.0) if similarity == "cosine" else (0.0, 1.0)
+            self._shift, self._slope = squared + at_zero, torch.full_like(squared, slope)
+            self._slack = 2 * self._roundoff * squared
+        self._factors = factors.float()
+        self._scores = torch.full((len(queries), k), -torch.inf).to(points)
+        self._rows = torch.full_like(self._scores, _NO_ROW, dtype=torch.int64)
 
     @torch.no_grad()
     def add(self, passages: Tensor, *, first_row: int) -> None:
         """Rank one more chunk; chunks may come in any order, each row once.
 
         Args:
-            passages: ``(n, d)``, floating point; its rows are ``first_row`` to ``first_row + n - 1``.
+            passages: ``(n, d)``, floating point: rows ``first_row`` to ``first_row + n - 1``.
             first_row: row number of the chunk's first passage, at least 0.
 
         Raises:
-            ValueError: as for the queries, or a negative row; the chunk is then only partly ranked.
+            ValueError: as for the queries, or a negative row; the chunk may be ranked in part.
         """
         if first_row < 0:
             raise ValueError(f"first_row is {first_row}; rows are counted from 0")
-        _check_shape(passages, kind="passage")
-        if passages.shape[1] != self._queries.shape[1]:
-            raise ValueError(
-                f"passages have {passages.shape[1]} dimensions, queries {self._queries.shape[1]}"
-            )
         with _full_float32(self._queries.device.type):
             for start in range(0, len(passages), _PASSAGES_AT_ONCE):
                 piece = passages[start : start + _PASSAGES_AT_ONCE].detach()
@@ -106,107 +112,96 @@ class ExactTopK:
         )
 
     def _add_piece(self, passages: Tensor, *, first_row: int) -> None:
-        points = _points(passages, similarity=self._similarity, kind="passage", first_row=first_row)
-        kept = _without_spare_copies(points, copies=self._columns)
-        if len(kept) < len(points):
-            points, passages = points[kept], passages[kept.to(passages.device)]
-        centred = points - self._centre
-        squared = _row_sums(centred * centred)
-        longest = float(points.norm(dim=1).max())
-        margins = self._margins(longest=longest, spread=float(squared.max().sqrt()))
-        columns = _float32(centred, passages.device).T
-        bias = torch.zeros_like(squared) if self._similarity == "dot" else -squared
-        bias = _float32(bias, passages.device)
+        widened = self._widened(passages, kind="passage", first_row=first_row)
+        kept = _without_spare_copies(widened, copies=self._columns)
+        if len(kept) < len(widened):
+            widened, passages = widened[kept], passages[kept]
+        columns, bias, slack = self._proposal(self._points(widened))
         for start in range(0, len(self._queries), _QUERIES_AT_ONCE):
             block = slice(start, start + _QUERIES_AT_ONCE)
             estimates = torch.addmm(bias, self._factors[block], columns)
-            queries, chosen = self._candidates(estimates, block=block, margins=margins[block])
+            queries, chosen = self._candidates(estimates, block=block, slack=slack)
             self._rescore(queries + start, chosen, passages=passages, rows=first_row + kept)
 
-    def _margins(self, *, longest: float, spread: float) -> Tensor:
-        """``(q,)`` bounds on how far an estimate is from the estimated float64 score.
+    def _widened(self, vectors: Tensor, *, kind: str, first_row: int) -> Tensor:
+        """The rows in float64, checked."""
+        dimensions = self._queries.shape[-1]
+        if vectors.ndim != 2 or vectors.shape[1] != dimensions or not vectors.is_floating_point():
+            raise ValueError(
+                f"{kind} embeddings of shape {tuple(vectors.shape)} and type {vectors.dtype} are "
+                f"no floating point matrix of {dimensions} columns"
+            )
+        rows = vectors.to(torch.float64)
+        squared = _row_sums(rows * rows)
+        usable = (squared <= _LONGEST_SQUARED) & ((squared > 0) | (self._similarity != "cosine"))
+        if bad := ((~usable).nonzero().flatten() + first_row).tolist():
+            what = "not finite, longer than 1e18, or (for cosine) of length 0"
+            raise ValueError(f"{len(bad)} {kind} embeddings are {what}; first rows: {bad[:5]}")
+        return rows
 
-        With g = d times the unit roundoff, twice over for what comes beside the product: g32 on
-        centred lengths, g64 on full ones, and d times what underflow may lose.
+    def _points(self, rows: Tensor) -> Tensor:
+        """The float64 rows, of unit length for cosine."""
+        return rows / _lengths(rows)[:, None] if self._similarity == "cosine" else rows
+
+    def _proposal(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns ``(d, n)``, bias ``(n,)`` and slack ``(n,)`` of the float32 product with queries.
+
+        The exact value lies between estimate and estimate + 2 slack, give or take the query's own
+        slack. Dot products are of queries of unit length, which leaves their order as it is.
         """
-        dimensions = self._queries.shape[1] + 16
-        centred = self._squared.sqrt() + spread
-        full = self._lengths + longest + self._centre.norm()
-        return dimensions * (centred**2 * 2.0**-23 + full**2 * 2.0**-50 + 2.0**-120)
+        centred = points - self._centre
+        squared = _row_sums(centred * centred)
+        double = (math.log2(points.shape[1]) + 16) * 2.0**-52
+        slack = 2 * self._roundoff * squared + points.shape[1] * _UNDERFLOW
+        bias = -squared
+        if self._similarity == "cosine":
+            slack += 8 * double
+        elif self._similarity == "dot":
+            slack = self._roundoff * squared.sqrt() + points.shape[1] * _UNDERFLOW
+            slack += double * (_lengths(points) + self._centre.norm())
+            bias = torch.zeros_like(squared)
+        return centred.float().T, (bias - slack).float(), slack.float()
 
     def _candidates(
-        self, estimates: Tensor, *, block: slice, margins: Tensor
+        self, estimates: Tensor, *, block: slice, slack: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Pairs (query of the block, column) whose exact score may be among the k best."""
-        held = self._as_estimates(self._scores[block], block=block)
+        """Pairs (query of the block, column) that may be among the k best; spoils the estimates."""
+        held = self._scores[block]
+        measure = -(held**2) if self._similarity == "euclidean" else held
+        held = self._shift[block, None] + self._slope[block, None] * measure
         best = estimates.topk(min(self._columns, estimates.shape[1]), dim=1).values
-        contenders = torch.cat([held, best.to(held)], dim=1)
-        cut = contenders.topk(self._columns, dim=1).values[:, -1] - 2 * margins
-        pairs = (estimates >= _float32(cut, estimates.device)[:, None]).nonzero().to(margins.device)
+        last = torch.cat([held, best.to(held)], dim=1).topk(self._columns, dim=1).values[:, -1]
+        cut = (last - 2 * self._slack[block]).to(estimates)
+        estimates += 2 * slack
+        pairs = (estimates >= cut[:, None]).nonzero()
         return pairs[:, 0], pairs[:, 1]
-
-    def _as_estimates(self, scores: Tensor, *, block: slice) -> Tensor:
-        """What the float32 product would say of these ``(b, k)`` scores, were it exact."""
-        squared = self._squared[block, None]
-        if self._similarity == "dot":
-            return scores - self._offset[block, None]
-        if self._similarity == "cosine":
-            return squared - 2 + 2 * scores
-        return squared - scores**2
 
     def _rescore(self, queries: Tensor, chosen: Tensor, *, passages: Tensor, rows: Tensor) -> None:
         at_once = max(1, _ELEMENTS_AT_ONCE // passages.shape[1])
-        for query, column in zip(queries.split(at_once), chosen.split(at_once), strict=True):
+        for start in range(0, len(chosen), at_once):
+            query, column = queries[start : start + at_once], chosen[start : start + at_once]
             scores = _exact_scores(
-                self._queries[query.to(self._queries.device)].to(self._scores),
-                passages[column.to(passages.device)].to(self._scores),
+                self._queries[query].to(self._scores),
+                passages[column].to(self._scores),
                 similarity=self._similarity,
             )
             self._merge(query, scores, rows=rows[column])
 
     def _merge(self, queries: Tensor, scores: Tensor, *, rows: Tensor) -> None:
         """Let ``(c,)`` scored pairs, ordered by query, compete with what these queries hold."""
-        if len(queries) == 0:
-            return
-        touched, counts = queries.unique_consecutive(return_counts=True)
-        owners = torch.cat([touched.repeat_interleave(self._columns), queries])
-        scores = torch.cat([self._scores[touched].flatten(), scores])
-        rows = torch.cat([self._rows[touched].flatten(), rows])
+        first = int(queries[0])
+        sizes = (queries - first).bincount() + self._columns
+        block = slice(first, first + len(sizes))
+        holders = torch.arange(first, first + len(sizes), device=queries.device)
+        queries = torch.cat([holders.repeat_interleave(self._columns), queries])
+        scores = torch.cat([self._scores[block].flatten(), scores])
+        rows = torch.cat([self._rows[block].flatten(), rows])
         order = rows.argsort(stable=True)
         order = order[scores[order].argsort(descending=True, stable=True)]
-        order = order[owners[order].argsort(stable=True)]
-        sizes = counts + self._columns
-        firsts = sizes.cumsum(0) - sizes
-        best = order[firsts[:, None] + torch.arange(self._columns, device=order.device)]
-        self._scores[touched], self._rows[touched] = scores[best], rows[best]
-
-
-def _check_shape(vectors: Tensor, *, kind: str) -> None:
-    if vectors.ndim != 2 or vectors.shape[1] == 0 or not vectors.is_floating_point():
-        raise ValueError(
-            f"{kind} embeddings have shape {tuple(vectors.shape)} and type {vectors.dtype}; "
-            "they have to be a matrix (n, d) of floating point numbers"
-        )
-
-
-def _points(vectors: Tensor, *, similarity: Similarity, kind: str, first_row: int) -> Tensor:
-    """The rows in float64, of unit length for cosine; MPS has no float64 and leaves it to the CPU."""
-    _check_shape(vectors, kind=kind)
-    device = torch.device("cpu") if vectors.device.type == "mps" else vectors.device
-    points = vectors.to(device).to(torch.float64)
-    squared = (points * points).sum(1)
-    _refuse(~(squared <= _LONGEST_SQUARED), "not finite, or longer than 1e18", kind, first_row)
-    if similarity != "cosine":
-        return points
-    _refuse(squared == 0, "of length 0 and without a direction", kind, first_row)
-    return points / squared.sqrt()[:, None]
-
-
-def _refuse(bad: Tensor, what: str, kind: str, first_row: int) -> None:
-    rows = (bad.nonzero().flatten() + first_row).tolist()
-    if rows:
-        first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-        raise ValueError(f"{len(rows)} {kind} embedding(s) are {what}: row {first}")
+        order = order[queries[order].argsort(stable=True)]
+        ranks = torch.arange(self._columns, device=order.device)
+        best = order[(sizes.cumsum(0) - sizes)[:, None] + ranks]
+        self._scores[block], self._rows[block] = scores[best], rows[best]
 
 
 def _without_spare_copies(points: Tensor, *, copies: int) -> Tensor:
@@ -216,23 +211,27 @@ def _without_spare_copies(points: Tensor, *, copies: int) -> Tensor:
     """
     keep = torch.ones(len(points), dtype=torch.bool, device=points.device)
     weights = torch.linspace(1, 2, points.shape[1], dtype=torch.float64).sin().to(points.device)
-    _, groups, sizes = _row_sums(points * weights).unique(return_inverse=True, return_counts=True)
-    for group in (sizes > copies).nonzero().flatten():
-        members = (groups == group).nonzero().flatten()
+    sums = _row_sums(points * weights).cpu().numpy()
+    _, groups, sizes = np.unique(sums, return_inverse=True, return_counts=True)
+    for group in np.flatnonzero(sizes > copies):
+        members = torch.from_numpy(np.flatnonzero(groups == group)).to(points.device)
         same = (points[members] == points[members[0]]).all(1)
         keep[members[same][copies:]] = False
     return keep.nonzero().flatten()
 
 
 def _exact_scores(queries: Tensor, passages: Tensor, *, similarity: Similarity) -> Tensor:
-    """``(c,)`` scores of ``(c, d)`` pairs of float64 rows."""
+    """``(c,)`` scores of ``(c, d)`` pairs of float64 rows, 0.0 where a sum comes out as -0.0."""
     if similarity == "euclidean":
-        return 0.0 - _row_sums((queries - passages).square_()).sqrt()
-    products = _row_sums(queries * passages)
-    if similarity == "cosine":
-        lengths = _row_sums(queries * queries).sqrt() * _row_sums(passages * passages).sqrt()
-        products = products / lengths
-    return products + 0.0  # no negative zero, which a radix sort may set apart
+        return 0.0 - _lengths(queries - passages)
+    products = _row_sums(queries * passages) + 0.0
+    return (
+        products / (_lengths(queries) * _lengths(passages)) if similarity == "cosine" else products
+    )
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    return _row_sums(rows * rows).sqrt()
 
 
 def _row_sums(values: Tensor) -> Tensor:
@@ -246,14 +245,10 @@ def _row_sums(values: Tensor) -> Tensor:
     return values[:, 0]
 
 
-def _float32(values: Tensor, device: torch.device) -> Tensor:
-    return values.to(torch.float32).to(device)
-
-
 @contextmanager
 def _full_float32(device_type: str) -> Iterator[None]:
     """Products in true float32, whatever TF32, bfloat16 or autocast the process has allowed."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

@@ -27,6 +27,9 @@ class HeadConfig(Section):
     """`linear` starts as a PCA of the base, so that step 0 ranks as the base does (GELU(x) -
     GELU(-x) = x); `random` is PyTorch's own initialisation."""
 
+    init_passages: int = Field(10_000, ge=2)
+    """Training passages that the linear start is a PCA of, chosen by the digest of their ids."""
+
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of hidden units dropped while training, between GELU and the second Linear."""
 
@@ -234,7 +237,7 @@ class IsotropyConfig(Section):
     """The plan measures on test queries."""
 
     max_texts: int = Field(20_000, ge=100)
-    """At most this many, drawn by seed 0 from all sets together."""
+    """At most this many of all sets together, chosen by the digest of their ids."""
 
 
 class RunProfile(Section):

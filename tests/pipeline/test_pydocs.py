@@ -28,11 +28,10 @@ class Notes(Silent):
 
 
 def body(thing):
-    """Thirty words of which every third is the thing's own, so that no two bodies are alike."""
-    words = "sea wind port tide mast sail keel deck bow stern".split() * 2
-    return (
-        " ".join(f"{word} {thing}{number}" for number, word in enumerate(words)).capitalize() + "."
-    )
+    """Forty words of which every other one is the thing's own, so that no two bodies are alike."""
+    words = ["sea", "wind", "port", "tide", "mast", "sail", "keel", "deck", "bow", "stern"] * 2
+    pairs = " ".join(f"{word} {thing}{number}" for number, word in enumerate(words))
+    return f"{pairs.capitalize()}."
 
 
 def docstring(thing):
@@ -161,18 +160,16 @@ def test_of_equal_queries_or_passages_the_first_id_stays(tmp_path):
 
 
 def test_near_duplicates_go_and_pairs_less_alike_stay(tmp_path):
-    nearly_same_body = body("anchors").replace("stern anchors19", "stern")
+    near_body = body("anchors").replace(" anchors19", "")
+    near_query = "Count the old anchors of a ship at sea."  # 8 of 9 words are those of the first
+    far_query = "Count the beacons of a ship at sea."  # 7 of 9
     files = {
         "a.py": function("first", docstring("anchors")),
-        "b.py": function("body_is_near", f"Tell how many there are.\n\n{nearly_same_body}"),
-        # 8 words of 9 in common, then 6 of 10
-        "c.py": function(
-            "query_is_near", docstring("beacons").replace("beacons", "old anchors", 1)
-        ),
-        "d.py": function("query_is_far", docstring("compasses").replace("Count the", "See all", 1)),
+        "b.py": function("near_body", f"Tell how many there are.\n\n{near_body}"),
+        "c.py": function("near_query", f"{near_query}\n\n{body('compasses')}"),
+        "d.py": function("far_query", f"{far_query}\n\n{body('dinghies')}"),
     }
-    files["d.py"] = files["d.py"].replace("See all", "Show all")
-    assert ids(library(tmp_path, files)) == ["ships.a.first", "ships.d.query_is_far"]
+    assert ids(library(tmp_path, files)) == ["ships.a.first", "ships.d.far_query"]
 
 
 def test_pairs_do_not_depend_on_the_order_of_the_folder(tmp_path):
@@ -186,7 +183,7 @@ def test_pairs_do_not_depend_on_the_order_of_the_folder(tmp_path):
 def test_files_that_are_not_python_are_left_out_and_counted(tmp_path):
     files = {
         "broken.py": "def count(:\n",
-        "latin.py": b"# \xe9\n",
+        "latin.py": b"a = '\xe9'\n",
         "zero.py": b"a = '\x00'\n",
         "good.py": "a = '\\d'\n" + function("count", docstring("anchors")),
     }
@@ -224,12 +221,8 @@ def test_a_choice_does_not_depend_on_the_order_and_grows_with_the_limit():
     assert choose_pairs(pairs, limit=3) == choose_pairs(shuffled, limit=3)
     assert choose_pairs(pairs, limit=3) == choose_pairs(pairs, limit=5)[:3]
     assert len(choose_pairs(pairs, limit=3)) == 3
-    assert sorted(choose_pairs(pairs, limit=None), key=THINGS_ORDER) == pairs
+    assert sorted(choose_pairs(pairs, limit=None), key=lambda pair: pair.id) == pairs
     assert choose_pairs(pairs, limit=100) == choose_pairs(pairs, limit=None)
-
-
-def THINGS_ORDER(pair):
-    return THINGS.index(pair.query)
 
 
 PRINT_NETWORKX = """

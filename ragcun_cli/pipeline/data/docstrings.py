@@ -60,6 +60,7 @@ _INLINE = (
     (re.compile(r"(?<![\w*\\^])(\*{1,2})(?=[^\s*])([^*]+?)(?<=[^\s*])\1(?![\w*])"), r"\2"),
     (re.compile(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.S), " "),  # tables of LaTeX
     (re.compile(r"\\([*_`|])"), r"\1"),
+    (re.compile(r"(?<=\w)\\ (?=\w)"), ""),  # `i`\ th
     (re.compile(r"::(?=\s|$)"), ":"),
     (re.compile(r"^\s*#+ ", re.M), ""),
 )

@@ -61,7 +61,8 @@ def library_version(library: str) -> str:
         DataError: it is not installed.
     """
     try:
-        return importlib.metadata.version(_DISTRIBUTIONS.get(library, library))
+        full = importlib.metadata.version(_DISTRIBUTIONS.get(library, library))
+        return full.partition("+")[0]  # a CPU and a GPU build have the same docstrings
     except importlib.metadata.PackageNotFoundError:
         raise _not_installed(library) from None
 

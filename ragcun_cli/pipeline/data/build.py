@@ -1,0 +1,84 @@
+"""Make the data sets that are made of what is installed, and take in those a person has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.pydocs import Pair, choose_pairs, library_version, read_pairs
+from ragcun_cli.pipeline.data.sources import Docstrings
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.manifest import write_atomically
+from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES, Workspace
+
+FILES = (CORPUS, QUERIES, QRELS)
+"""What a data set consists of."""
+
+
+def library_versions(source: Docstrings) -> dict[str, str]:
+    """Import name -> installed version, of the libraries a set is made of."""
+    return {library: library_version(library) for library in source.libraries}
+
+
+def build_docstrings(
+    source: Docstrings, draft: Path, *, workspace: Workspace, numbers_version: int, progress: Progress
+) -> dict[str, Any]:
+    """Write a set of docstring pairs in BEIR layout and return its counts and versions."""
+    corpus: dict[str, str] = {}
+    queries: dict[str, str] = {}
+    qrels: dict[str, beir.Qrels] = {}
+    versions = library_versions(source)
+    for library, version in versions.items():
+        cache = workspace.docstrings(library, f"{version}-{numbers_version}")
+        pairs = choose_pairs(_cached_pairs(library, cache, progress), limit=source.limit)
+        for pair in pairs:
+            corpus[pair.id] = pair.passage
+            queries[pair.query_id] = pair.query
+        for split, members in _splits(pairs, source).items():
+            judged = {pair.query_id: {pair.id: 1} for pair in members}
+            qrels.setdefault(split, {}).update(judged)
+    beir.write(draft, corpus=corpus, queries=queries, qrels=qrels)
+    return {"libraries": versions, **asdict(beir.check(draft))}
+
+
+def _splits(pairs: list[Pair], source: Docstrings) -> dict[str, list[Pair]]:
+    if source.dev_queries is None:
+        return {"test": pairs}
+    dev = choose_pairs(pairs, limit=source.dev_queries // len(source.libraries))
+    held = {pair.id for pair in dev}
+    return {"train": [pair for pair in pairs if pair.id not in held], "dev": dev}
+
+
+def _cached_pairs(library: str, cache: Path, progress: Progress) -> list[Pair]:
+    """Parsing takes up to half a minute for a large library, and its version decides the result."""
+    if cache.is_file():
+        lines = cache.read_text(encoding="utf-8").splitlines()
+        return [Pair(**json.loads(line)) for line in lines]
+    pairs = read_pairs(library, progress=progress)
+    text = "".join(json.dumps(asdict(pair), ensure_ascii=True) + "\n" for pair in pairs)
+    write_atomically(cache, text)
+    return pairs
+
+
+def copy_in(folder: Path, draft: Path) -> dict[str, Any]:
+    """Check a folder in BEIR layout and copy it; return its counts.
+
+    Raises:
+        DataError: a file is missing or malformed, or a judgement names an unknown id.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is not a folder", hint="ragcun data import FOLDER_IN_BEIR_LAYOUT --name NAME"
+        )
+    counts = beir.check(folder)
+    for name in (CORPUS, QUERIES):
+        shutil.copyfile(folder / name, draft / name)
+    (draft / QRELS).mkdir()
+    for split in counts.judged:
+        shutil.copyfile(folder / QRELS / f"{split}.tsv", draft / QRELS / f"{split}.tsv")
+    return asdict(counts)

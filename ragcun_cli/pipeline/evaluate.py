@@ -1,0 +1,131 @@
+"""Rank the passages of one data set for its judged queries, and score the ranking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from ragcun_cli.core.metrics import METRICS, mean, score_queries
+from ragcun_cli.core.ranking import ExactTopK
+from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.sources import reported_split
+from ragcun_cli.pipeline.encode import encode
+from ragcun_cli.pipeline.lexical import LexicalIndex
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.paths import METRICS as METRICS_FILE
+from ragcun_cli.spec.paths import PER_QUERY, TREC_RUN
+from ragcun_cli.spec.profile import EvaluationConfig, MiningConfig
+
+PASSAGES_AT_ONCE = 8192
+
+Ranking = dict[str, list[tuple[str, float]]]
+"""Query id -> passage ids and scores, best first."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The judged queries of one split, and the passages they are searched in."""
+
+    name: str
+    corpus: beir.Corpus
+    queries: Mapping[str, str]
+    qrels: beir.Qrels
+
+
+def read_test_set(name: str, folder: Path, *, split: str | None = None) -> TestSet:
+    """The split that results tables show, or another.
+
+    Raises:
+        DataError: a file is malformed, or a judged query has no text.
+    """
+    qrels = beir.read_qrels(folder, split or reported_split(name))
+    texts = beir.read_queries(folder)
+    missing = [query for query in qrels if query not in texts]
+    if missing:
+        raise DataError(f"{folder}: judged queries without text: {', '.join(missing[:5])}")
+    return TestSet(name, beir.read_corpus(folder), {query: texts[query] for query in qrels}, qrels)
+
+
+def rank_dense(
+    model: SentenceTransformer, test: TestSet, config: EvaluationConfig, *, progress: Progress
+) -> Ranking:
+    """Exact ranking by the model's own similarity; a query's namesake passage is left out."""
+    names = list(test.queries)
+    queries = encode(
+        model,
+        [test.queries[name] for name in names],
+        side="query",
+        batch_size=config.batch_size,
+        precision=config.precision,
+        label=f"{test.name} queries",
+        progress=progress,
+    )
+    search = ExactTopK(queries, k=config.depth + 1, similarity=model.similarity_fn_name)
+    corpus = test.corpus
+    for start in range(0, len(corpus), PASSAGES_AT_ONCE):
+        block = corpus.texts[start : start + PASSAGES_AT_ONCE]
+        passages = encode(
+            model,
+            block,
+            side="document",
+            batch_size=config.batch_size,
+            precision=config.precision,
+            label=f"{test.name} passages",
+            progress=progress,
+        )
+        search.add(passages, first_row=start)
+    hits = search.hits()
+    return {
+        name: _named(name, rows, scores, corpus, config.depth)
+        for name, rows, scores in zip(names, hits.rows, hits.scores, strict=True)
+    }
+
+
+def _named(
+    query: str, rows: np.ndarray, scores: np.ndarray, corpus: beir.Corpus, depth: int
+) -> list[tuple[str, float]]:
+    pairs = ((corpus.ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
+    return [(passage, score) for passage, score in pairs if passage != query][:depth]
+
+
+def rank_lexical(
+    test: TestSet, config: EvaluationConfig, mining: MiningConfig, *, progress: Progress
+) -> Ranking:
+    """BM25 ranking; passages that share no term with a query are not ranked."""
+    index = LexicalIndex(test.corpus, mining)
+    found = index.search(test.queries, depth=config.depth + 1, progress=progress)
+    return {
+        query: [(passage, score) for passage, score in hits if passage != query][: config.depth]
+        for query, hits in found.items()
+    }
+
+
+def write_scores(ranking: Ranking, test: TestSet, folder: Path, *, tag: str) -> dict[str, Any]:
+    """Score a ranking; write the metrics, the per-query scores and the TREC run; return the means."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
+    scores = score_queries(test.qrels, ranked)
+    means = {metric: mean(scores[metric].values()) for metric in METRICS}
+    content = {
+        "dataset": test.name,
+        "queries": len(test.qrels),
+        "passages": len(test.corpus),
+        "metrics": means,
+    }
+    (folder / METRICS_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with (folder / PER_QUERY).open("w", encoding="utf-8", newline="\n") as stream:
+        for query in sorted(test.qrels):
+            row = {"query": query, **{metric: scores[metric][query] for metric in METRICS}}
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with (folder / TREC_RUN).open("w", encoding="utf-8", newline="\n") as stream:
+        for query in sorted(ranking):
+            for rank, (passage, score) in enumerate(ranking[query], 1):
+                stream.write(f"{query} Q0 {passage} {rank} {score:.9g} {tag}\n")
+    return means

@@ -1,0 +1,67 @@
+"""Measure how evenly one run's embeddings of the test texts fill their space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from ragcun_cli.core.isotropy import measure_isotropy
+from ragcun_cli.pipeline.encode import encode
+from ragcun_cli.pipeline.evaluate import read_test_set
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.paths import ISOTROPY
+from ragcun_cli.spec.profile import EvaluationConfig, IsotropyConfig
+
+
+def write_isotropy(
+    model: SentenceTransformer,
+    folders: Mapping[str, Path],
+    draft: Path,
+    *,
+    config: IsotropyConfig,
+    evaluation: EvaluationConfig,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Encode the chosen texts of all sets, write the measures of their embeddings, return them.
+
+    Raises:
+        DataError: two texts are not enough to speak of a spread, or all embed alike.
+    """
+    texts = _chosen_texts(folders, config)
+    embeddings = encode(
+        model,
+        texts,
+        side="query" if config.texts == "queries" else "document",
+        batch_size=evaluation.batch_size,
+        precision=evaluation.precision,
+        label=f"isotropy {config.texts}",
+        progress=progress,
+    )
+    try:
+        measured = asdict(measure_isotropy(embeddings.double().cpu().numpy()))
+    except ValueError as error:
+        raise DataError(f"isotropy of {config.texts}: {error}") from error
+    content = {"measured_on": config.texts, "datasets": list(folders), **measured}
+    (draft / ISOTROPY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return content
+
+
+def _chosen_texts(folders: Mapping[str, Path], config: IsotropyConfig) -> list[str]:
+    named: dict[str, str] = {}
+    for name, folder in folders.items():
+        test = read_test_set(name, folder)
+        texts = (
+            test.queries.items()
+            if config.texts == "queries"
+            else zip(test.corpus.ids, test.corpus.texts, strict=True)
+        )
+        named |= {f"{name}/{identifier}": text for identifier, text in texts if text}
+    chosen = sorted(named, key=lambda key: hashlib.sha256(key.encode()).digest())
+    return [named[key] for key in sorted(chosen[: config.max_texts])]
