@@ -1,6 +1,5 @@
 """The k best passages of each query, exactly, from a corpus that comes in chunks."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +12,11 @@ from torch import Tensor
 
 Similarity = Literal["euclidean", "cosine", "dot"]
 
-# A block of 1,024 queries and 16,384 passages holds 64 MiB of float32 scores.
-_QUERIES_AT_ONCE = 1024
-_PASSAGES_AT_ONCE = 16384
-# Pairs scored in float64 at once hold 8 MiB a matrix.
-_ELEMENTS_AT_ONCE = 2**20
+_QUERIES_AT_ONCE, _PASSAGES_AT_ONCE = 1024, 16384  # 64 MiB of float32 scores
+_ELEMENTS_AT_ONCE = 2**20  # of a float64 matrix of rows: 8 MiB
 _LONGEST_SQUARED = 1e36  # above it 2 q.d can overflow float32
+_SHORTEST_SQUARED = 1e-200  # below it a length loses digits; float32 has nothing under 1e-90
 _UNDERFLOW = 2.0**-120  # bounds what flushing to zero loses in one dimension of a score
-_NO_ROW = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,7 @@ class ExactTopK:
         self._queries = queries.detach().to(device)
         self._similarity, self._columns, self._seen = similarity, k, 0
         points = self._points(self._widened(self._queries, kind="query", first_row=0))
-        # d u of the bound, twice over for the few roundings beside the product.
-        self._roundoff = (points.shape[1] + 16) * 2.0**-23
+        self._roundoff = (points.shape[1] + 16) * 2.0**-23  # d u, twice over
         self._centre = points.mean(0)
         if similarity == "dot":
             lengths = _lengths(points)
@@ -77,12 +72,11 @@ class ExactTopK:
         else:
             factors = 2 * (points - self._centre)
             squared = _row_sums(factors * factors) / 4
-            at_zero, slope = (-2.0, 2.0) if similarity == "cosine" else (0.0, 1.0)
-            self._shift, self._slope = squared + at_zero, torch.full_like(squared, slope)
+            self._shift, self._slope = squared, torch.ones_like(squared)
             self._slack = 2 * self._roundoff * squared
         self._factors = factors.float()
         self._scores = torch.full((len(queries), k), -torch.inf).to(points)
-        self._rows = torch.full_like(self._scores, _NO_ROW, dtype=torch.int64)
+        self._rows = torch.full_like(self._scores, 2**63 - 1, dtype=torch.int64)
 
     @torch.no_grad()
     def add(self, passages: Tensor, *, first_row: int) -> None:
@@ -106,22 +100,20 @@ class ExactTopK:
     def hits(self) -> Hits:
         """The best of what was added so far, ``min(k, passages added)`` columns wide."""
         columns = min(self._columns, self._seen)
-        return Hits(
-            rows=self._rows[:, :columns].cpu().numpy().copy(),
-            scores=self._scores[:, :columns].cpu().numpy().copy(),
-        )
+        rows, scores = self._rows[:, :columns].cpu(), self._scores[:, :columns].cpu()
+        return Hits(rows=rows.numpy().copy(), scores=scores.numpy().copy())
 
     def _add_piece(self, passages: Tensor, *, first_row: int) -> None:
         widened = self._widened(passages, kind="passage", first_row=first_row)
         kept = _without_spare_copies(widened, copies=self._columns)
         if len(kept) < len(widened):
             widened, passages = widened[kept], passages[kept]
-        columns, bias, slack = self._proposal(self._points(widened))
+        factors, bias, slack = self._proposal(self._points(widened))
         for start in range(0, len(self._queries), _QUERIES_AT_ONCE):
             block = slice(start, start + _QUERIES_AT_ONCE)
-            estimates = torch.addmm(bias, self._factors[block], columns)
-            queries, chosen = self._candidates(estimates, block=block, slack=slack)
-            self._rescore(queries + start, chosen, passages=passages, rows=first_row + kept)
+            estimates = torch.addmm(bias, self._factors[block], factors)
+            queries, columns = self._candidates(estimates, block=block, slack=slack).unbind(1)
+            self._rescore(queries + start, columns, passages=passages, rows=first_row + kept)
 
     def _widened(self, vectors: Tensor, *, kind: str, first_row: int) -> Tensor:
         """The rows in float64, checked."""
@@ -133,7 +125,8 @@ class ExactTopK:
             )
         rows = vectors.to(torch.float64)
         squared = _row_sums(rows * rows)
-        usable = (squared <= _LONGEST_SQUARED) & ((squared > 0) | (self._similarity != "cosine"))
+        shortest = _SHORTEST_SQUARED if self._similarity == "cosine" else -1.0
+        usable = (squared > shortest) & (squared <= _LONGEST_SQUARED)
         if bad := ((~usable).nonzero().flatten() + first_row).tolist():
             what = "not finite, longer than 1e18, or (for cosine) of length 0"
             raise ValueError(f"{len(bad)} {kind} embeddings are {what}; first rows: {bad[:5]}")
@@ -151,40 +144,35 @@ class ExactTopK:
         """
         centred = points - self._centre
         squared = _row_sums(centred * centred)
-        double = (math.log2(points.shape[1]) + 16) * 2.0**-52
-        slack = 2 * self._roundoff * squared + points.shape[1] * _UNDERFLOW
-        bias = -squared
-        if self._similarity == "cosine":
-            slack += 8 * double
-        elif self._similarity == "dot":
-            slack = self._roundoff * squared.sqrt() + points.shape[1] * _UNDERFLOW
-            slack += double * (_lengths(points) + self._centre.norm())
+        double = (float(np.log2(points.shape[1])) + 16) * 2.0**-52
+        if self._similarity == "dot":
             bias = torch.zeros_like(squared)
+            slack = double * (_lengths(points) + self._centre.norm())
+            slack += self._roundoff * squared.sqrt()
+        else:
+            bias = -squared
+            slack = 2 * self._roundoff * squared
+            slack += 8 * double * (self._similarity == "cosine")
+        slack += points.shape[1] * _UNDERFLOW
         return centred.float().T, (bias - slack).float(), slack.float()
 
-    def _candidates(
-        self, estimates: Tensor, *, block: slice, slack: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Pairs (query of the block, column) that may be among the k best; spoils the estimates."""
+    def _candidates(self, estimates: Tensor, *, block: slice, slack: Tensor) -> Tensor:
+        """``(c, 2)`` pairs (query, column) that may be among the k best; spoils the estimates."""
         held = self._scores[block]
-        measure = -(held**2) if self._similarity == "euclidean" else held
+        measure = {"euclidean": -(held**2), "cosine": 2 * held - 2, "dot": held}[self._similarity]
         held = self._shift[block, None] + self._slope[block, None] * measure
         best = estimates.topk(min(self._columns, estimates.shape[1]), dim=1).values
         last = torch.cat([held, best.to(held)], dim=1).topk(self._columns, dim=1).values[:, -1]
         cut = (last - 2 * self._slack[block]).to(estimates)
         estimates += 2 * slack
-        pairs = (estimates >= cut[:, None]).nonzero()
-        return pairs[:, 0], pairs[:, 1]
+        return (estimates >= cut[:, None]).nonzero()
 
-    def _rescore(self, queries: Tensor, chosen: Tensor, *, passages: Tensor, rows: Tensor) -> None:
+    def _rescore(self, queries: Tensor, columns: Tensor, *, passages: Tensor, rows: Tensor) -> None:
         at_once = max(1, _ELEMENTS_AT_ONCE // passages.shape[1])
-        for start in range(0, len(chosen), at_once):
-            query, column = queries[start : start + at_once], chosen[start : start + at_once]
-            scores = _exact_scores(
-                self._queries[query].to(self._scores),
-                passages[column].to(self._scores),
-                similarity=self._similarity,
-            )
+        for start in range(0, len(columns), at_once):
+            query, column = queries[start : start + at_once], columns[start : start + at_once]
+            left, right = self._queries[query].double(), passages[column].double()
+            scores = _exact_scores(left, right, similarity=self._similarity)
             self._merge(query, scores, rows=rows[column])
 
     def _merge(self, queries: Tensor, scores: Tensor, *, rows: Tensor) -> None:
@@ -192,7 +180,7 @@ class ExactTopK:
         first = int(queries[0])
         sizes = (queries - first).bincount() + self._columns
         block = slice(first, first + len(sizes))
-        holders = torch.arange(first, first + len(sizes), device=queries.device)
+        holders = torch.arange(block.start, block.stop, device=queries.device)
         queries = torch.cat([holders.repeat_interleave(self._columns), queries])
         scores = torch.cat([self._scores[block].flatten(), scores])
         rows = torch.cat([self._rows[block].flatten(), rows])
@@ -225,9 +213,9 @@ def _exact_scores(queries: Tensor, passages: Tensor, *, similarity: Similarity) 
     if similarity == "euclidean":
         return 0.0 - _lengths(queries - passages)
     products = _row_sums(queries * passages) + 0.0
-    return (
-        products / (_lengths(queries) * _lengths(passages)) if similarity == "cosine" else products
-    )
+    if similarity == "cosine":
+        products /= _lengths(queries) * _lengths(passages)
+    return products
 
 
 def _lengths(rows: Tensor) -> Tensor:

@@ -62,7 +62,6 @@ def load_plan(name: str, *, sets: Sequence[str] = ()) -> PaperPlan:
         experiments=(loaded,),
         references=("untouched",),
         seeds=(1,),
-        demonstration=False,
     )
 
 
@@ -91,7 +90,6 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
         experiments=tuple(experiments),
         references=plan.references,
         seeds=plan.seeds,
-        demonstration=plan.demonstration,
     )
 
 

@@ -64,6 +64,7 @@ MINING_SUMMARY = "summary.json"
 # Files of a run.
 RUN = "run.json"
 MODEL = "model"
+REFERENCE = "reference.json"
 TRAINING_LOG = "training_log.jsonl"
 EVALUATIONS = "eval"
 METRICS = "metrics.json"

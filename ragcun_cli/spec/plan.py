@@ -29,9 +29,6 @@ class PlanFile(Section):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1,)
     """Each experiment is trained once for each seed."""
 
-    demonstration: bool = False
-    """Say under every table that its numbers show how the tool works, and prove nothing more."""
-
     overrides: dict[str, Any] = {}
     """Values laid over every experiment, in the shape of a profile."""
 
@@ -55,7 +52,6 @@ class PaperPlan:
     experiments: tuple[RunProfile, ...]
     references: tuple[Reference, ...]
     seeds: tuple[int, ...]
-    demonstration: bool
 
     @property
     def datasets(self) -> tuple[str, ...]:

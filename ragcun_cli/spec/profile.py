@@ -249,6 +249,9 @@ class RunProfile(Section):
     description: str = ""
     """One line for `ragcun profile list`."""
 
+    demonstration: bool = False
+    """Say under every table that its numbers show how the tool works, and prove nothing more."""
+
     encoder: EncoderConfig = EncoderConfig()
     data: DataConfig = DataConfig()
     mining: MiningConfig = MiningConfig()

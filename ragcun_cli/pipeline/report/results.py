@@ -1,0 +1,136 @@
+"""Gather what current stages have measured, row by row of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.manifest import StageRecord
+
+PerQuery = dict[str, dict[str, float]]
+"""Query id -> metric -> value."""
+
+
+@dataclass(frozen=True)
+class SeedResults:
+    """What is known of one run; what has no current stage is absent."""
+
+    run: Run
+    training: StageRecord | None
+    evaluations: Mapping[str, StageRecord]
+    """Data set -> the record of its evaluation."""
+
+    per_query: Mapping[str, PerQuery]
+    """Data set -> scores."""
+
+    isotropy: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the tables, over all its seeds."""
+
+    label: str
+    seeds: tuple[SeedResults, ...]
+
+    @property
+    def run(self) -> Run:
+        """The first of its runs."""
+        return self.seeds[0].run
+
+    def scores(self, dataset: str, metric: str) -> dict[str, float] | None:
+        """Query id -> score, a mean over seeds; None unless every seed was evaluated."""
+        found = [seed.per_query.get(dataset) for seed in self.seeds]
+        measured = [scores for scores in found if scores is not None]
+        if len(measured) < len(found):
+            return None
+        return {
+            query: sum(scores[query][metric] for scores in measured) / len(measured)
+            for query in measured[0]
+        }
+
+    def means(self, dataset: str, metric: str) -> list[float] | None:
+        """The mean score of each seed; None unless every seed was evaluated."""
+        found = [seed.per_query.get(dataset) for seed in self.seeds]
+        if any(scores is None for scores in found):
+            return None
+        return [
+            sum(values[metric] for values in scores.values()) / len(scores)
+            for scores in found
+            if scores is not None
+        ]
+
+
+def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[Row]:
+    """Rows in the order of the runs; runs that differ in their seed alone share one."""
+    groups: dict[Path, list[Run]] = {}
+    for run in runs:
+        identity = run.folder if run.seed is None else run.folder.parent
+        groups.setdefault(identity, []).append(run)
+    labels = _labels([members[0] for members in groups.values()])
+    return [
+        Row(label, tuple(_measured(run, road, runner) for run in members))
+        for label, members in zip(labels, groups.values(), strict=True)
+    ]
+
+
+def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
+    evaluations: dict[str, StageRecord] = {}
+    per_query: dict[str, PerQuery] = {}
+    for dataset in run.profile.evaluation.datasets:
+        record = runner.current_record(road.evaluate(run, dataset))
+        if record is not None:
+            evaluations[dataset] = record
+            per_query[dataset] = _read_per_query(run.folder / paths.EVALUATIONS / dataset)
+    task = road.isotropy(run)
+    measured = task is not None and runner.is_current(task)
+    return SeedResults(
+        run=run,
+        training=runner.current_record(road.train(run)),
+        evaluations=evaluations,
+        per_query=per_query,
+        isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,
+    )
+
+
+def _read_per_query(folder: Path) -> PerQuery:
+    rows = map(json.loads, (folder / paths.PER_QUERY).read_text(encoding="utf-8").splitlines())
+    return {row.pop("query"): row for row in rows}
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Names of rows; namesakes are told apart by the values in which they differ."""
+    labels = []
+    for run in runs:
+        others = [_flat(other.values) for other in runs if other.name == run.name]
+        if len(others) == 1:
+            labels.append(run.name)
+            continue
+        keys = sorted({key for values in others for key in values})
+        own = _flat(run.values)
+        differing = [key for key in keys if len({str(values.get(key)) for values in others}) > 1]
+        shown = ", ".join(f"{key}={own.get(key, 'default')}" for key in differing)
+        labels.append(f"{run.name} ({shown})")
+    return labels
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,201 @@
+"""The tables of a plan: retrieval, isotropy and cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from ragcun_cli.core.significance import paired_interval
+from ragcun_cli.pipeline.report.results import Row
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Spread, Table
+
+MAIN_METRIC = "ndcg@10"
+BOOTSTRAP_SEED = 0
+DEMONSTRATION = (
+    "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
+    "against a method."
+)
+
+ISOTROPY_COLUMNS = (
+    Column("dimensions", "Dimensions"),
+    Column("texts", "Texts"),
+    Column("plan_score", "Isotropy (1 − sd/mean)", digits=3, best="max"),
+    Column("plan_score_of_gaussian", "… of a Gaussian", digits=3),
+    Column("isoscore", "IsoScore", digits=3, best="max"),
+    Column("participation_ratio", "Participation ratio", digits=1),
+    Column("participation_ratio_corrected", "… corrected", digits=1),
+    Column("effective_rank", "Effective rank", digits=1),
+    Column("mean_cosine", "Mean cosine", digits=3),
+    Column("mean_offset", "Mean offset", digits=3),
+    Column("norm_mean", "Mean length", digits=2),
+    Column("norm_std", "Sd of length", digits=2),
+)
+
+
+def build_tables(rows: Sequence[Row], *, suffix: str = "") -> list[Table]:
+    """The three tables of rows that share their data sets; what was not measured is None."""
+    datasets = rows[0].run.profile.evaluation.datasets
+    return [
+        results_table(rows, datasets, suffix),
+        isotropy_table(rows, suffix),
+        cost_table(rows, suffix),
+    ]
+
+
+def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = "") -> Table:
+    """nDCG@10 of every model on every set, their average, and its difference to the first row."""
+    shown = [name for name in datasets if any(row.means(name, MAIN_METRIC) for row in rows)]
+    absent = [name for name in datasets if name not in shown]
+    columns = (
+        Column("model", "Model"),
+        Column("trainable_parameters", "Trainable"),
+        *(
+            Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, best="max")
+            for name in datasets
+        ),
+        Column("average", f"Average of {len(shown)}", digits=1, scale=100, best="max"),
+        Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
+        Column("isotropy", "Isotropy", digits=3),
+    )
+    body = tuple(_results_row(row, rows[0], datasets, shown) for row in rows)
+    notes = [
+        "nDCG@10 in points, exact search. The difference is of the averages, with its 95 % "
+        "interval: a paired bootstrap over the queries within each set, 10,000 resamples.",
+        _isotropy_note(rows),
+    ]
+    if absent:
+        notes.append(f"Not measured here, and in no average: {', '.join(absent)}.")
+    return Table(
+        key=f"results{suffix}",
+        caption="Retrieval quality",
+        columns=columns,
+        rows=body,
+        notes=_notes(rows, notes),
+    )
+
+
+def _results_row(
+    row: Row, first: Row, datasets: Sequence[str], shown: Sequence[str]
+) -> tuple[Cell, ...]:
+    training = row.seeds[0].training
+    scores = tuple(_over_seeds(row.means(name, MAIN_METRIC)) for name in datasets)
+    return (
+        row.label,
+        None if training is None else int(training.details["trainable_parameters"]),
+        *scores,
+        _average(row, shown),
+        "reference" if row is first else _difference(row, first, shown),
+        _isotropy_cell(row, "plan_score"),
+    )
+
+
+def _average(row: Row, shown: Sequence[str]) -> Cell:
+    by_set = [row.means(name, MAIN_METRIC) for name in shown]
+    if not by_set or any(means is None for means in by_set):
+        return None
+    return _over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])  # type: ignore[arg-type]
+
+
+def _difference(row: Row, first: Row, shown: Sequence[str]) -> Cell:
+    differences: dict[str, list[float]] = {}
+    for name in shown:
+        ours, theirs = row.scores(name, MAIN_METRIC), first.scores(name, MAIN_METRIC)
+        if ours is None or theirs is None:
+            return None
+        differences[name] = [ours[query] - theirs[query] for query in sorted(ours)]
+    if not differences:
+        return None
+    interval = paired_interval(differences, seed=BOOTSTRAP_SEED)
+    return Difference(interval.difference, interval.low, interval.high)
+
+
+def _over_seeds(values: Sequence[float] | None) -> Cell:
+    if not values:
+        return None
+    if len(values) == 1:
+        return values[0]
+    return Spread(statistics.fmean(values), statistics.stdev(values))
+
+
+def isotropy_table(rows: Sequence[Row], suffix: str = "") -> Table:
+    """Every measure of isotropy; BM25, which has no embeddings, has no row."""
+    dense = [row for row in rows if row.run.reference != "bm25"]
+    body = tuple(
+        (row.label, *(_isotropy_cell(row, column.key) for column in ISOTROPY_COLUMNS))
+        for row in dense
+    )
+    return Table(
+        key=f"isotropy{suffix}",
+        caption="Isotropy of the embeddings",
+        columns=(Column("model", "Model"), *ISOTROPY_COLUMNS),
+        rows=body,
+        notes=_notes(rows, [_isotropy_note(rows)]),
+    )
+
+
+def _isotropy_cell(row: Row, key: str) -> Cell:
+    values = [seed.isotropy[key] for seed in row.seeds if seed.isotropy is not None]
+    if len(values) < len(row.seeds):
+        return "none" if row.run.reference == "bm25" else None
+    return values[0] if isinstance(values[0], int) else _over_seeds(values)
+
+
+def _isotropy_note(rows: Sequence[Row]) -> str:
+    config = rows[0].run.profile.isotropy
+    return (
+        f"Isotropy is 1 − sd/mean of the covariance's eigenvalues over test {config.texts}. It "
+        "falls as dimensions grow and texts become fewer, and can be negative: compare rows of "
+        "equal dimensions alone, and with what a perfect Gaussian of that size gives."
+    )
+
+
+def cost_table(rows: Sequence[Row], suffix: str = "") -> Table:
+    """What training and evaluation took; times, unlike scores, differ from run to run."""
+    columns = (
+        Column("model", "Model"),
+        Column("seeds", "Seeds"),
+        Column("parameters", "Parameters"),
+        Column("trainable_parameters", "Trainable"),
+        Column("steps", "Steps"),
+        Column("training_minutes", "Training minutes", digits=1),
+        Column("examples_per_second", "Examples/s", digits=1),
+        Column("evaluation_minutes", "Evaluation minutes", digits=1),
+        Column("device", "Device"),
+    )
+    return Table(
+        key=f"cost{suffix}",
+        caption="Cost",
+        columns=columns,
+        rows=tuple(_cost_row(row) for row in rows),
+        notes=_notes(rows, ["Sums over seeds; an example is a training row."]),
+    )
+
+
+def _cost_row(row: Row) -> tuple[Cell, ...]:
+    records = [seed.training for seed in row.seeds if seed.training is not None]
+    evaluations = [record for seed in row.seeds for record in seed.evaluations.values()]
+    evaluation = sum(record.seconds for record in evaluations) / 60 if evaluations else None
+    if len(records) < len(row.seeds):
+        return (row.label, len(row.seeds), None, None, None, None, None, evaluation, None)
+    details = [record.details for record in records]
+    trained = row.run.reference is None
+    minutes = sum(d["training_seconds"] for d in details) / 60 if trained else "none"
+    rate = statistics.fmean(d["examples_per_second"] for d in details) if trained else "none"
+    return (
+        row.label,
+        len(row.seeds),
+        details[0]["parameters"],
+        details[0]["trainable_parameters"],
+        sum(d["steps"] for d in details) if trained else "none",
+        minutes,
+        rate,
+        evaluation,
+        ", ".join(sorted({record.device for record in [*records, *evaluations]})),
+    )
+
+
+def _notes(rows: Sequence[Row], notes: Sequence[str]) -> tuple[str, ...]:
+    seeds = max(len(row.seeds) for row in rows)
+    said = [f"Mean and standard deviation over {seeds} seeds."] if seeds > 1 else []
+    demonstration = [DEMONSTRATION] if any(row.run.profile.demonstration for row in rows) else []
+    return (*demonstration, *notes, *said)

@@ -1,0 +1,342 @@
+"""The road of the data as tasks: what each stage reads, needs and writes, for one workspace.
+
+Nothing here computes: the actions import what they need when they run, so that finding out that
+nothing has to be done costs no import of torch.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.sources import Docstrings
+from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS, Details, Task
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.manifest import Manifest, Stage, digest
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig, stated
+
+DATA_FILES = (paths.CORPUS, paths.QUERIES, paths.QRELS)
+
+
+class Road:
+    """Builds the tasks of one workspace."""
+
+    def __init__(self, workspace: Workspace, *, device: str = "auto") -> None:
+        self.workspace = workspace
+        self._device_name = device
+        self._encoders: dict[str, FoundEncoder | None] = {}
+        self._data_tasks: dict[str, Task] = {}
+
+    @cached_property
+    def device(self) -> str:
+        """Where the stages compute; asking imports torch."""
+        from ragcun_cli.pipeline.devices import choose_device
+
+        return choose_device(self._device_name)
+
+    @cached_property
+    def models(self) -> Any:  # noqa: ANN401
+        """Loads the models of runs, and keeps the last one."""
+        from ragcun_cli.pipeline.models import Models
+
+        return Models(self)
+
+    # Encoders
+
+    def encoder(self, config: EncoderConfig) -> FoundEncoder | None:
+        """The base encoder a profile names, None where this machine has yet to fetch it."""
+        key = digest(stated(config))
+        if key not in self._encoders:
+            self._encoders[key] = find_encoder(config, self.workspace)
+        return self._encoders[key]
+
+    def fetch_encoder(self, config: EncoderConfig) -> FoundEncoder:
+        """The base encoder a profile names, brought here if need be."""
+        found = self.encoder(config) or fetch_encoder(config, self.workspace)
+        self._encoders[digest(stated(config))] = found
+        return found
+
+    def _encoder_identity(self, config: EncoderConfig) -> dict[str, str] | None:
+        found = self.encoder(config)
+        return None if found is None else {"sha256": found.sha256, "files": found.files}
+
+    # Data
+
+    def data(self, name: str) -> Task:
+        """Bring one data set into the workspace.
+
+        Raises:
+            DataError: a library that it is made of is not installed.
+        """
+        if name not in self._data_tasks:
+            self._data_tasks[name] = self._data(name)
+        return self._data_tasks[name]
+
+    def _data(self, name: str) -> Task:
+        source = sources.PYDOCS.get(name)
+        if source is None:
+            return self._data_task(name, {"source": "import"}, _absent(name), size="")
+        from ragcun_cli.pipeline.data.build import library_versions
+
+        values = {
+            "source": "docstrings",
+            "libraries": library_versions(source),
+            "limit": source.limit,
+            "dev_queries": source.dev_queries,
+        }
+        size = f"docstrings of {', '.join(source.libraries)}"
+        return self._data_task(name, values, self._build(source), size=size)
+
+    def import_data(self, name: str, folder: Path) -> Task:
+        """Take a folder in BEIR layout into the workspace.
+
+        Raises:
+            DataError: the name belongs to a set that ragcun makes itself.
+        """
+        if name in sources.PYDOCS:
+            raise DataError(
+                f"'{name}' is made by ragcun", hint=f"ragcun data build {name}, or another --name"
+            )
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.data.build import copy_in
+
+            return copy_in(folder, draft)
+
+        return self._data_task(name, {"source": "import"}, action, size=str(folder))
+
+    def _build(self, source: Docstrings) -> Any:  # noqa: ANN401
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.data.build import build_docstrings
+
+            return build_docstrings(
+                source,
+                draft,
+                workspace=self.workspace,
+                numbers_version=NUMBERS_VERSIONS[Stage.DATA],
+                progress=progress,
+            )
+
+        return action
+
+    def _data_task(self, name: str, values: dict[str, Any], action: Any, *, size: str) -> Task:  # noqa: ANN401
+        return Task(
+            stage=Stage.DATA,
+            label=f"data {name}",
+            folder=self.workspace.dataset(name),
+            key="data",
+            values=values,
+            action=action,
+            outputs=DATA_FILES,
+            feeds=DATA_FILES,
+            size=size,
+        )
+
+    def is_absent(self, name: str) -> bool:
+        """Whether a set is not here and ragcun cannot make it."""
+        if name in sources.PYDOCS:
+            return False
+        manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
+        return "data" not in manifest.stages
+
+    # Mining and training
+
+    def mine(self, run: Run) -> Task:
+        """Choose the negatives of a run; experiments of one seed and one mining share them."""
+        profile, seed = run.profile, run.seed
+        assert seed is not None
+        values = {"data": stated(profile.data), "mining": stated(profile.mining)}
+        data = self.data(profile.data.train)
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.mine import mine
+
+            return dict(
+                mine(
+                    data.folder,
+                    draft,
+                    data=profile.data,
+                    mining=profile.mining,
+                    seed=seed,
+                    progress=progress,
+                )
+            )
+
+        return Task(
+            stage=Stage.MINE,
+            label=f"mine {profile.data.train}, seed {seed}",
+            folder=self.workspace.negatives(profile.data.train, digest(values), seed),
+            key="mine",
+            values={**values, "seed": seed},
+            action=action,
+            outputs=(paths.NEGATIVES, paths.MINING_SUMMARY),
+            feeds=(paths.NEGATIVES,),
+            needs=(data,),
+            size=f"{profile.mining.negatives_per_query} negatives a query",
+        )
+
+    def train(self, run: Run) -> Task:
+        """Make the model of a run; a reference's is made without a step of training."""
+        if run.reference in ("untouched", "bm25"):
+            return self._fix_reference(run)
+        profile = run.profile
+        data = self.data(profile.data.train)
+        trained = run.reference is None
+        mine = self.mine(run) if trained else None
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.train import set_up_pca, train
+
+            encoder = self.fetch_encoder(profile.encoder)
+            common = {"encoder": encoder, "dataset": data.folder, "device": self.device}
+            if mine is None:
+                return set_up_pca(run, draft, **common, progress=progress)
+            return train(run, draft, **common, negatives=mine.folder, progress=progress)
+
+        log = (paths.TRAINING_LOG,) if trained else ()
+        return Task(
+            stage=Stage.TRAIN,
+            label=f"train {run.label}" if trained else f"set up {run.label}",
+            folder=run.folder,
+            key="train",
+            values={
+                **run.values,
+                "seed": run.seed,
+                "weights": self._encoder_identity(profile.encoder),
+            },
+            action=action,
+            outputs=(paths.MODEL, *log),
+            feeds=(paths.MODEL,),
+            needs=(data,) if mine is None else (data, mine),
+            size=f"batches of {profile.training.batch_size}" if trained else "",
+            resumable=trained,
+            irreplaceable=trained,
+            describes=(paths.RUN, run.description()),
+        )
+
+    def _fix_reference(self, run: Run) -> Task:
+        """Write down what a reference is, so that its scores rest on it."""
+        config = run.profile.encoder
+        values = dict(run.values)
+        if run.reference == "untouched":
+            values["weights"] = self._encoder_identity(config)
+
+        def action(draft: Path, progress: Progress) -> Details:
+            (draft / paths.REFERENCE).write_text(
+                json.dumps(values, indent=2) + "\n", encoding="utf-8"
+            )
+            if run.reference == "bm25":
+                return {"trainable_parameters": 0, "parameters": 0}
+            from ragcun_cli.core.model import parameter_counts
+
+            encoder = self.fetch_encoder(config)
+            source = {"name": encoder.name, "source": encoder.source, "sha256": encoder.sha256}
+            counts = parameter_counts(self.models.load(run))
+            return {**counts, "trainable_parameters": 0, "encoder": source}
+
+        return Task(
+            stage=Stage.TRAIN,
+            label=f"set up {run.label}",
+            folder=run.folder,
+            key="train",
+            values=values,
+            action=action,
+            outputs=(paths.REFERENCE,),
+            feeds=(paths.REFERENCE,),
+            describes=(paths.RUN, run.description()),
+        )
+
+    # Evaluation
+
+    def evaluate(self, run: Run, dataset: str) -> Task:
+        """Score one run on one data set."""
+        config = run.profile.evaluation
+        data, train = self.data(dataset), self.train(run)
+        values = stated(config)
+        values.pop("datasets", None)
+        if run.reference == "bm25":
+            values = {"depth": config.depth}
+        key = f"{paths.EVALUATIONS}/{dataset}"
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline import evaluate
+
+            test = evaluate.read_test_set(dataset, data.folder)
+            if run.reference == "bm25":
+                ranking = evaluate.rank_lexical(test, config, run.profile.mining, progress=progress)
+            else:
+                ranking = evaluate.rank_dense(
+                    self.models.load(run), test, config, progress=progress
+                )
+            return evaluate.write_scores(ranking, test, draft / key, tag=run.name)
+
+        return Task(
+            stage=Stage.EVAL,
+            label=f"eval {run.label} on {dataset}",
+            folder=run.folder,
+            key=key,
+            values=values,
+            action=action,
+            outputs=(key,),
+            feeds=(f"{key}/{paths.PER_QUERY}",),
+            needs=(train, data),
+            describes=(paths.RUN, run.description()),
+        )
+
+    def isotropy(self, run: Run) -> Task | None:
+        """Measure the isotropy of one run on the test sets that are here; none has BM25."""
+        profile = run.profile
+        datasets = [name for name in profile.evaluation.datasets if not self.is_absent(name)]
+        if run.reference == "bm25" or not datasets:
+            return None
+        evaluation = stated(profile.evaluation)
+        evaluation = {k: v for k, v in evaluation.items() if k in ("batch_size", "precision")}
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.isotropy import write_isotropy
+
+            return write_isotropy(
+                self.models.load(run),
+                {name: self.data(name).folder for name in datasets},
+                draft,
+                config=profile.isotropy,
+                evaluation=profile.evaluation,
+                progress=progress,
+            )
+
+        return Task(
+            stage=Stage.ISOTROPY,
+            label=f"isotropy {run.label}",
+            folder=run.folder,
+            key="isotropy",
+            values={"isotropy": stated(profile.isotropy), "evaluation": evaluation},
+            action=action,
+            outputs=(paths.ISOTROPY,),
+            feeds=(paths.ISOTROPY,),
+            needs=(self.train(run), *(self.data(name) for name in datasets)),
+            describes=(paths.RUN, run.description()),
+        )
+
+
+def _absent(name: str) -> Any:  # noqa: ANN401
+    def action(draft: Path, progress: Progress) -> Details:
+        raise absent_error([name])
+
+    return action
+
+
+def absent_error(names: list[str]) -> DataError:
+    """What to do about data sets that are not here."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    return DataError(
+        f"no data set {listed} in this workspace",
+        hint=f"ragcun data import FOLDER_IN_BEIR_LAYOUT --name {names[0]}",
+    )

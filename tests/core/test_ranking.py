@@ -1,0 +1,208 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragcun_cli.core import ranking
+from ragcun_cli.core.ranking import ExactTopK
+
+SIMILARITIES = ("euclidean", "cosine", "dot")
+
+
+def brute_force(queries, passages, *, k, similarity):
+    """Every score in float64, then a stable sort: equal scores stay in order of row."""
+    left, right = (tensor.double().numpy() for tensor in (queries, passages))
+    if similarity == "euclidean":
+        scores = -np.sqrt(((left[:, None] - right[None]) ** 2).sum(-1))
+    else:
+        scores = (left[:, None] * right[None]).sum(-1)
+    if similarity == "cosine":
+        lengths = [np.sqrt((rows**2).sum(-1)) for rows in (left, right)]
+        scores = scores / (lengths[0][:, None] * lengths[1][None])
+    rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return rows, np.take_along_axis(scores, rows, axis=1)
+
+
+def rank(queries, passages, *, k, similarity, cuts=()):
+    top = ExactTopK(queries, k=k, similarity=similarity)
+    edges = [0, *cuts, len(passages)]
+    for first, last in zip(edges, edges[1:], strict=False):
+        top.add(passages[first:last], first_row=first)
+    return top.hits()
+
+
+def assert_same(hits, expected):
+    rows, scores = expected
+    np.testing.assert_array_equal(hits.rows, rows)
+    np.testing.assert_allclose(hits.scores, scores, rtol=1e-12, atol=1e-12)
+
+
+@st.composite
+def problems(draw):
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    queries, passages = draw(st.integers(1, 9)), draw(st.integers(1, 60))
+    dimensions = draw(st.integers(1, 9))
+    similarity = draw(st.sampled_from(SIMILARITIES))
+    # Whole numbers: every sum is exact, so scores tie exactly where mathematics says so.
+    low, high = (1, 4) if similarity == "cosine" else (-2, 3)
+    offset = draw(st.sampled_from([0, 0, 1000]))
+    shapes = ((queries, dimensions), (passages, dimensions))
+    rows = [torch.randint(low, high, shape, generator=generator) + offset for shape in shapes]
+    dtype = draw(st.sampled_from([torch.float32, torch.float64, torch.float16]))
+    cuts = draw(st.lists(st.integers(0, passages), max_size=8).map(sorted))
+    k = draw(st.integers(1, 70))
+    return [row.to(dtype) for row in rows], {"k": k, "similarity": similarity}, cuts
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems())
+def test_hits_are_those_of_brute_force_whatever_the_chunks(problem):
+    (queries, passages), arguments, cuts = problem
+    hits = rank(queries, passages, cuts=cuts, **arguments)
+    assert_same(hits, brute_force(queries, passages, **arguments))
+    whole = rank(queries, passages, **arguments)
+    np.testing.assert_array_equal(hits.rows, whole.rows)
+    np.testing.assert_array_equal(hits.scores, whole.scores)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.integers(1, 4), st.integers(1, 9), st.integers(1, 30))
+def test_hits_do_not_depend_on_the_sizes_of_blocks(problem, queries_once, passages_once, elements):
+    (queries, passages), arguments, cuts = problem
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_QUERIES_AT_ONCE", queries_once)
+        patch.setattr(ranking, "_PASSAGES_AT_ONCE", passages_once)
+        patch.setattr(ranking, "_ELEMENTS_AT_ONCE", elements)
+        hits = rank(queries, passages, cuts=cuts, **arguments)
+    assert_same(hits, brute_force(queries, passages, **arguments))
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_real_embeddings_with_many_copies_rank_as_brute_force_ranks_them(similarity):
+    queries, distinct = gaussian(20, 33), gaussian(150, 33, seed=1)
+    passages = distinct[torch.randint(150, (700,), generator=torch.Generator().manual_seed(2))]
+    for cuts in ((), (1,), range(0, 700, 13), range(1, 700)):
+        hits = rank(queries, passages, k=40, similarity=similarity, cuts=cuts)
+        assert_same(hits, brute_force(queries, passages, k=40, similarity=similarity))
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_passages_that_float32_scores_confuse_are_ranked_by_float64(similarity):
+    queries = gaussian(8, 256)
+    passages = gaussian(1, 256, seed=1) + 1e-6 * gaussian(400, 256, seed=2)
+    expected = brute_force(queries, passages, k=10, similarity=similarity)
+    careless = {
+        "euclidean": lambda: 2 * queries @ passages.T - (passages**2).sum(1),
+        "dot": lambda: queries @ passages.T,
+        "cosine": lambda: torch.cosine_similarity(queries[:, None], passages[None], dim=2),
+    }[similarity]()
+    assert (careless.topk(10, dim=1).indices.numpy() != expected[0]).any()
+    assert_same(rank(queries, passages, k=10, similarity=similarity, cuts=(7, 200)), expected)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("length", [1e-30, 1e-18, 1e-3, 1e4, 1e15])
+def test_the_scale_of_the_embeddings_does_not_harm_the_order(similarity, length):
+    queries, passages = gaussian(5, 12) * length, gaussian(90, 12, seed=1) * length
+    passages[40] *= 100
+    rows, scores = brute_force(queries, passages, k=7, similarity=similarity)
+    hits = rank(queries, passages, k=7, similarity=similarity, cuts=(30, 60))
+    np.testing.assert_array_equal(hits.rows, rows)
+    np.testing.assert_allclose(hits.scores, scores, rtol=1e-10)
+
+
+def test_euclidean_keeps_true_distances_under_a_large_common_offset():
+    queries, passages = 3000 + gaussian(6, 64), 3000 + gaussian(200, 64, seed=1)
+    expected = brute_force(queries, passages, k=5, similarity="euclidean")
+    assert_same(rank(queries, passages, k=5, similarity="euclidean"), expected)
+
+
+def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k():
+    passages = gaussian(1, 16).expand(200_000, 16)
+    hits = rank(gaussian(50, 16, seed=1), passages, k=4, similarity="euclidean")
+    np.testing.assert_array_equal(hits.rows, np.tile([0, 1, 2, 3], (50, 1)))
+
+
+def test_parallel_passages_are_not_taken_for_copies():
+    passages = torch.cat([torch.tensor([[3.0, 1.0]]).expand(5, 2), torch.tensor([[0.3, 0.1]])])
+    expected = brute_force(passages[:1], passages, k=2, similarity="cosine")
+    assert_same(rank(passages[:1], passages, k=2, similarity="cosine"), expected)
+
+
+def test_chunks_may_come_in_any_order():
+    queries, passages = gaussian(3, 4).round(), gaussian(60, 4, seed=1).round()
+    top = ExactTopK(queries, k=12, similarity="dot")
+    for first in (40, 0, 20):
+        top.add(passages[first : first + 20], first_row=first)
+    assert_same(top.hits(), brute_force(queries, passages, k=12, similarity="dot"))
+
+
+def test_a_corpus_smaller_than_k_gives_one_column_a_passage():
+    top = ExactTopK(gaussian(1, 3), k=10, similarity="euclidean")
+    assert top.hits().rows.shape == top.hits().scores.shape == (1, 0)
+    top.add(gaussian(0, 3), first_row=0)
+    top.add(gaussian(1, 3), first_row=0)
+    assert top.hits().rows.tolist() == [[0]]
+    assert top.hits().scores.tolist() == [[0.0]]
+    assert not np.signbit(top.hits().scores).any()
+
+
+def test_half_precision_embeddings_are_widened_before_anything_is_computed():
+    queries, passages = gaussian(4, 32).bfloat16(), gaussian(100, 32, seed=1).bfloat16()
+    expected = brute_force(queries, passages, k=9, similarity="euclidean")
+    assert_same(rank(queries, passages, k=9, similarity="euclidean"), expected)
+
+
+def test_neither_autocast_nor_gradients_nor_reduced_precision_reach_the_products():
+    queries, passages = gaussian(30, 128), gaussian(500, 128, seed=1).requires_grad_()
+    backend = torch.backends.mkldnn.matmul
+    before = backend.fp32_precision
+    backend.fp32_precision = "bf16"
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert (queries @ passages.T).dtype == torch.bfloat16
+            hits = rank(queries, passages, k=9, similarity="euclidean")
+        assert backend.fp32_precision == "bf16"
+    finally:
+        backend.fp32_precision = before
+    assert_same(hits, brute_force(queries, passages.detach(), k=9, similarity="euclidean"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+def test_embeddings_that_are_not_usable_numbers_are_refused_with_their_rows(bad):
+    passages = gaussian(40, 4)
+    passages[[7, 31], 2] = bad
+    top = ExactTopK(gaussian(2, 4), k=3, similarity="euclidean")
+    with pytest.raises(ValueError, match=r"2 passage embeddings .*first rows: \[107, 131\]"):
+        top.add(passages, first_row=100)
+    with pytest.raises(ValueError, match=r"2 query embeddings .*first rows: \[7, 31\]"):
+        ExactTopK(passages, k=3, similarity="dot")
+
+
+def test_a_row_without_direction_is_refused_under_cosine_only():
+    queries, passages = gaussian(2, 4), torch.cat([gaussian(3, 4), torch.zeros(1, 4)])
+    assert rank(queries, passages, k=9, similarity="dot").rows.shape == (2, 4)
+    assert rank(passages, queries, k=9, similarity="dot").scores[3].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match=r"of length 0; first rows: \[3\]"):
+        rank(queries, passages, k=9, similarity="cosine")
+
+
+def test_arguments_that_mean_nothing_are_refused():
+    queries = gaussian(2, 4)
+    top = ExactTopK(queries, k=1, similarity="dot")
+    for call in (
+        lambda: ExactTopK(queries, k=0, similarity="dot"),
+        lambda: ExactTopK(queries, k=1, similarity="l2"),
+        lambda: ExactTopK(queries[:0], k=1, similarity="dot"),
+        lambda: ExactTopK(queries[0], k=1, similarity="dot"),
+        lambda: ExactTopK(queries.long(), k=1, similarity="dot"),
+        lambda: top.add(queries[:, :3], first_row=0),
+        lambda: top.add(queries, first_row=-1),
+    ):
+        with pytest.raises(ValueError, match=r"\w+ \w+"):
+            call()
