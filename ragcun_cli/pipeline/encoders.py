@@ -51,6 +51,8 @@ class FoundEncoder:
     files: str
     """Digest of all files that decide what it computes: weights, tokenizer, configuration."""
 
+    weight_bytes: int
+
 
 def find_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder | None:
     """The encoder a profile names, if this machine has it; None if only the Hub does.
@@ -161,7 +163,7 @@ def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
             f"names {config.sha256}",
             hint="change encoder.sha256, or encoder.revision, in the profile",
         )
-    return FoundEncoder(config.base, folder, source, seen, _files_digest(folder, modules))
+    return FoundEncoder(config.base, folder, source, seen, _files_digest(folder, modules), weights[0].stat().st_size)
 
 
 def _module_folders(folder: Path) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from pathlib import Path
 
 # One modern core sustains some 60 GFLOP/s of fp32 matrix products; a data-centre GPU some 30 TFLOP/s
 # with everything around them.
@@ -20,26 +21,18 @@ BM25_PAIRS_PER_SECOND = 2e8
 """Query-passage pairs that one core scores."""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What the estimates assume of the device."""
-
-    gpu: bool
-    cores: int
-
-    @property
-    def flops(self) -> float:
-        """Sustained floating-point operations a second."""
-        return GPU_FLOPS if self.gpu else CORE_FLOPS * self.cores
+def sees_gpu() -> bool:
+    """Whether this machine has an NVIDIA device; asked of the system, since torch loads slowly."""
+    return Path("/dev/nvidia0").exists()
 
 
 def encoding_seconds(
-    *, passages: int, queries: int, weight_bytes: int, max_tokens: int, machine: Machine
+    *, passages: int, queries: int, weight_bytes: int, max_tokens: int, gpu: bool
 ) -> float:
     """Seconds of encoding these texts: two operations for each parameter and word piece."""
     parameters = weight_bytes / BYTES_PER_PARAMETER * (1 - EMBEDDING_SHARE)
     tokens = passages * min(PASSAGE_TOKENS, max_tokens) + queries * min(QUERY_TOKENS, max_tokens)
-    return 2 * parameters * tokens / machine.flops
+    return 2 * parameters * tokens / (GPU_FLOPS if gpu else CORE_FLOPS * (os.cpu_count() or 1))
 
 
 def mining_seconds(*, queries: int, passages: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 import ragcun_cli
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
-from ragcun_cli.spec.profile import RunProfile
+from ragcun_cli.spec.profile import NAME, RunProfile
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -207,3 +209,74 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{name}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from dotted_keys(field.annotation, f"{prefix}{name}.")
+
+
+def summaries() -> list[tuple[str, str, str, str]]:
+    """Name, kind, description and file of everything a name can mean; a broken file says so."""
+    rows = []
+    for name, file in profile_files().items():
+        values = _read(file)
+        kind = "plan" if "experiments" in values else "experiment"
+        rows.append((name, kind, str(values.get("description", "")), str(file)))
+    return rows
+
+
+def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
+    """Every value of a profile, or of a plan and its experiments."""
+    if isinstance(loaded, RunProfile):
+        return loaded.model_dump(mode="json")
+    return {
+        "name": loaded.name,
+        "description": loaded.description,
+        "references": list(loaded.references),
+        "seeds": list(loaded.seeds),
+        "experiments": [profile.model_dump(mode="json") for profile in loaded.experiments],
+    }
+
+
+def as_toml(values: Mapping[str, Any], prefix: str = "") -> str:
+    """Nested values as TOML; a value that is None, which TOML lacks, becomes a comment."""
+    lines = []
+    for key, value in values.items():
+        if value is None:
+            lines.append(f"# {key} is not set")
+        elif not isinstance(value, Mapping) and not _is_tables(value):
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{prefix}{key}]", as_toml(value, f"{prefix}{key}.").rstrip()]
+        elif _is_tables(value):
+            for item in value:
+                lines += ["", f"[[{prefix}{key}]]", as_toml(item, f"{prefix}{key}.").rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
+def write_new(name: str, *, extends: str) -> Path:
+    """Write ./profiles/NAME.toml, which extends an experiment and changes nothing yet.
+
+    Raises:
+        ProfileError: the name is taken or not a name, or the base is a plan or extends another.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ProfileError(
+            f"'{name}' is not a name: lower-case letters, digits, _ and -",
+            hint="ragcun profile init my_experiment",
+        )
+    base = _read(_find(extends))
+    if "experiments" in base:
+        raise ProfileError(f"'{extends}' is a plan; an experiment extends an experiment")
+    file = Path("profiles") / f"{name}.toml"
+    if name in profile_files():
+        raise ProfileError(f"there is a profile '{name}' already", hint="ragcun profile list")
+    parent, values = extends, {}
+    if "extends" in base:  # one level only: extend what it extends, and state what it states
+        parent = str(base["extends"])
+        values = {k: v for k, v in base.items() if k not in ("extends", "name", "description")}
+    head = {"extends": parent, "name": name, "description": f"As {extends}, but …"}
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(as_toml({**head, **values}), encoding="utf-8")
+    return file

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.sources import Docstrings
 from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
@@ -22,6 +23,9 @@ from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig, stated
+
+BASE_SIZED = 440_000_000
+"""Bytes of a base-sized encoder's weights, for estimates made before it is here."""
 
 DATA_FILES = (paths.CORPUS, paths.QUERIES, paths.QRELS)
 
@@ -147,6 +151,44 @@ class Road:
         manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
         return "data" not in manifest.stages
 
+    def _counts(self, name: str) -> tuple[int, int]:
+        """Passages and queries of a set, as far as is known before it is here."""
+        manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
+        if (record := manifest.stages.get("data")) is not None:
+            return int(record.details["passages"]), int(record.details["queries"])
+        if (published := sources.BEIR.get(name)) is not None:
+            return published.passages, published.train_queries or published.queries
+        source = sources.PYDOCS.get(name)
+        pairs = source.limit or 5_000 if source is not None else 0
+        return pairs, pairs
+
+    def _encoding_seconds(self, run: Run, *, passages: int, queries: int) -> float:
+        if run.reference == "bm25":
+            return estimate.mining_seconds(queries=queries, passages=passages)
+        found = self.encoder(run.profile.encoder)
+        return estimate.encoding_seconds(
+            passages=passages,
+            queries=queries,
+            weight_bytes=BASE_SIZED if found is None else found.weight_bytes,
+            max_tokens=run.profile.encoder.max_seq_length or 512,
+            gpu=self._device_name.startswith("cuda") or estimate.sees_gpu(),
+        )
+
+    def _training_work(self, run: Run) -> tuple[int, float]:
+        """Steps and seconds of a training, from what is known before it."""
+        profile, training = run.profile, run.profile.training
+        _, queries = self._counts(profile.data.train)
+        rows = min(queries, profile.data.max_train_queries or queries)
+        batch = training.batch_size * training.gradient_accumulation_steps
+        steps = min(rows // batch * training.epochs, training.max_steps or 10**9)
+        forward = self._encoding_seconds(
+            run,
+            passages=steps * batch * (1 + profile.mining.negatives_per_query),
+            queries=steps * batch,
+        )
+        factor = 1 if training.freeze_base else estimate.TRAINING_TO_FORWARD
+        return steps, forward * factor
+
     # Mining and training
 
     def mine(self, run: Run) -> Task:
@@ -154,6 +196,7 @@ class Road:
         profile, seed = run.profile, run.seed
         assert seed is not None
         values = {"data": stated(profile.data), "mining": stated(profile.mining)}
+        passages, queries = self._counts(profile.data.train)
         data = self.data(profile.data.train)
 
         def action(draft: Path, progress: Progress) -> Details:
@@ -181,6 +224,7 @@ class Road:
             feeds=(paths.NEGATIVES,),
             needs=(data,),
             size=f"{profile.mining.negatives_per_query} negatives a query",
+            seconds=estimate.mining_seconds(queries=queries, passages=passages),
         )
 
     def train(self, run: Run) -> Task:
@@ -202,6 +246,7 @@ class Road:
             return train(run, draft, **common, negatives=mine.folder, progress=progress)
 
         log = (paths.TRAINING_LOG,) if trained else ()
+        steps, seconds = self._training_work(run) if trained else (0, 0.0)
         return Task(
             stage=Stage.TRAIN,
             label=f"train {run.label}" if trained else f"set up {run.label}",
@@ -216,7 +261,8 @@ class Road:
             outputs=(paths.MODEL, *log),
             feeds=(paths.MODEL,),
             needs=(data,) if mine is None else (data, mine),
-            size=f"batches of {profile.training.batch_size}" if trained else "",
+            size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
+            seconds=seconds,
             resumable=trained,
             irreplaceable=trained,
             describes=(paths.RUN, run.description()),
@@ -265,6 +311,7 @@ class Road:
         if run.reference == "bm25":
             values = {"depth": config.depth}
         key = f"{paths.EVALUATIONS}/{dataset}"
+        passages, queries = self._counts(dataset)
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline import evaluate
@@ -288,6 +335,8 @@ class Road:
             outputs=(key,),
             feeds=(f"{key}/{paths.PER_QUERY}",),
             needs=(train, data),
+            size=f"{passages:,} passages",
+            seconds=self._encoding_seconds(run, passages=passages, queries=queries),
             describes=(paths.RUN, run.description()),
         )
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ def brute_force(queries, passages, *, k, similarity):
 def rank(queries, passages, *, k, similarity, cuts=()):
     top = ExactTopK(queries, k=k, similarity=similarity)
     edges = [0, *cuts, len(passages)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in itertools.pairwise(edges):
         top.add(passages[first:last], first_row=first)
     return top.hits()
 

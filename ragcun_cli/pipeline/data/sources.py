@@ -32,6 +32,9 @@ class Published:
     queries: int
     """Judged queries of the split that is reported: dev.small for MS MARCO, else test."""
 
+    train_queries: int | None = None
+    """Judged queries of its train split, where there is one to train on."""
+
     gated: bool = False
     """Needs a licence, and cannot be downloaded."""
 
@@ -53,11 +56,12 @@ PYDOCS = {
         ("networkx",), "160 docstrings of networkx, for tests", limit=160, dev_queries=32
     ),
     "smoke-numpy": Docstrings(("numpy",), "80 docstrings of numpy, for tests", limit=80),
+    "smoke-sklearn": Docstrings(("sklearn",), "80 docstrings of sklearn, for tests", limit=80),
 }
 
 # Passages and queries as BEIR's README gives them.
 BEIR = {
-    "msmarco": Published("web passages, Bing queries", 8_841_823, 6_980),
+    "msmarco": Published("web passages, Bing queries", 8_841_823, 6_980, 502_939),
     "trec-covid": Published("COVID-19 articles", 171_332, 50),
     "nfcorpus": Published("nutrition and medicine", 3_633, 323),
     "bioasq": Published("biomedical articles", 14_914_602, 500, gated=True),

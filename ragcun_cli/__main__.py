@@ -1,0 +1,5 @@
+"""`python -m ragcun_cli`."""
+
+from ragcun_cli.app import main
+
+main()

@@ -1,0 +1,85 @@
+"""Entry point: register the commands, and be the one place that turns errors into exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ragcun_cli.commands.data import app as data_app
+from ragcun_cli.commands.eval import evaluate
+from ragcun_cli.commands.isotropy import isotropy
+from ragcun_cli.commands.mine import mine
+from ragcun_cli.commands.profile import app as profile_app
+from ragcun_cli.commands.report import report
+from ragcun_cli.commands.reproduce import reproduce
+from ragcun_cli.commands.train import train
+from ragcun_cli.spec.errors import RagcunError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Show whether isotropy makes dense retrieval better: train, evaluate, report.",
+    epilog="Begin with: ragcun reproduce --profile quickstart",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data_app, name="data")
+app.command()(mine)
+app.command()(train)
+app.command("eval")(evaluate)
+app.command()(isotropy)
+app.command()(report)
+app.command()(reproduce)
+app.add_typer(profile_app, name="profile")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ragcun {version('ragcun')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_show_version, is_eager=True
+    ),
+) -> None:
+    pass
+
+
+def spread_lists(arguments: Sequence[str]) -> list[str]:
+    """``--datasets a b`` as ``--datasets a --datasets b``, which the parser understands."""
+    spread: list[str] = []
+    inside = False
+    for argument in arguments:
+        if argument in ("--datasets", "-d"):
+            inside = True
+        elif argument.startswith("-"):
+            inside = False
+        elif inside and spread[-1] not in ("--datasets", "-d"):
+            spread.append("--datasets")
+        spread.append(argument)
+    return spread
+
+
+def main() -> None:
+    """Run the command line; an expected error becomes one message, one hint and an exit code."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app(spread_lists(sys.argv[1:]))
+    except RagcunError as error:
+        from ragcun_cli.console import show_error
+
+        show_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        from ragcun_cli.console import say
+
+        say("interrupted; the same command goes on from here")
+        sys.exit(INTERRUPTED)

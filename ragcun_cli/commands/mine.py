@@ -1,0 +1,26 @@
+"""`ragcun mine`."""
+
+from ragcun_cli import options
+
+
+def mine(
+    profile: options.RequiredProfile,
+    set_: options.Sets = None,
+    seed: options.Seeds = None,
+    workspace: options.WorkspaceFolder = None,
+    force: options.Force = False,
+    prerequisites: options.Prerequisites = True,
+    yes: options.Yes = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Mine BM25 and random negatives for the training queries.
+
+    Example: ragcun mine --profile with_isotropy --set mining.depth=200
+    """
+    from ragcun_cli.commands.session import Session
+    from ragcun_cli.spec.manifest import Stage
+
+    session = Session(workspace, as_json=as_json)
+    runs = session.trained_runs(profile, sets=set_, seeds=seed)
+    session.run_stage(Stage.MINE, runs, force=force, prerequisites=prerequisites, yes=yes)
+    session.show_mining(runs)

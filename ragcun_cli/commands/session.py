@@ -1,0 +1,330 @@
+"""What the commands have in common: a workspace, its road and runner, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli import console
+from ragcun_cli.pipeline import walk
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.model_card import loading_lines
+from ragcun_cli.pipeline.profiles import load_plan
+from ragcun_cli.pipeline.report.formats import render
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.runs import Run, runs_of
+from ragcun_cli.pipeline.stages import Runner, Task
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import DataError, WorkspaceError
+from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.plan import PaperPlan
+
+
+def split_names(given: Sequence[str] | None) -> list[str] | None:
+    """``["a,b", "c"]`` as three names; None for ``all`` or nothing."""
+    names = [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
+    return None if not names or names == ["all"] else list(dict.fromkeys(names))
+
+
+class Session:
+    """One command at work in one workspace."""
+
+    def __init__(
+        self,
+        workspace: str | None,
+        *,
+        device: str = "auto",
+        as_json: bool = False,
+        verify: bool = False,
+    ) -> None:
+        self.workspace = walk.open_workspace(workspace)
+        self._json = as_json
+        self._watcher = console.Watcher()
+        self._road = Road(self.workspace, device=device)
+        self._runner = Runner(self._watcher, verify=verify)
+
+    # What to work on
+
+    def plan(
+        self, name: str, *, sets: Sequence[str] | None, seeds: Sequence[int] | None
+    ) -> PaperPlan:
+        """A plan, or an experiment and the untouched base, with what the options change."""
+        plan = load_plan(name, sets=sets or ())
+        return plan if not seeds else replace(plan, seeds=tuple(dict.fromkeys(seeds)))
+
+    def trained_runs(
+        self, name: str, *, sets: Sequence[str] | None, seeds: Sequence[int] | None
+    ) -> list[Run]:
+        """The runs of a profile that are trained."""
+        runs = runs_of(self.plan(name, sets=sets, seeds=seeds), self.workspace)
+        return [run for run in runs if run.reference is None]
+
+    def runs(
+        self, name: str | None, *, sets: Sequence[str] | None, seeds: Sequence[int] | None
+    ) -> list[Run]:
+        """The runs and references of a profile, or all that the workspace has finished."""
+        if name is not None:
+            return runs_of(self.plan(name, sets=sets, seeds=seeds), self.workspace)
+        if sets:
+            raise WorkspaceError(
+                "--set changes a profile, and none is named", hint="--profile NAME --set KEY=VALUE"
+            )
+        found = walk.finished_runs(self.workspace, self._road, self._runner)
+        chosen = [run for run in found if not seeds or run.seed is None or run.seed in seeds]
+        if not any(run.reference is None for run in chosen):
+            raise WorkspaceError(f"no finished run has seed {seeds}", hint="ragcun report")
+        return chosen
+
+    # Work
+
+    def run_stage(
+        self,
+        stage: Stage,
+        runs: Sequence[Run],
+        datasets: Sequence[str] | None = None,
+        *,
+        force: bool,
+        prerequisites: bool,
+        yes: bool,
+    ) -> None:
+        """Bring one stage of some runs up to date, and what it rests on."""
+        if stage is Stage.EVAL:
+            named = list(datasets or runs[0].profile.evaluation.datasets)
+            here = walk.available(named, self._road, self._watcher)
+            datasets = here if datasets is not None else None
+        consent = walk.Consent(
+            prerequisites=prerequisites,
+            force=force,
+            ask=lambda question: console.agree(question, yes=yes),
+        )
+        ran = walk.bring_up_to_date(
+            lambda: walk.stage_tasks(stage, runs, self._road, datasets),
+            runs,
+            self._road,
+            self._runner,
+            consent,
+        )
+        if not ran:
+            console.say("nothing to do: all is current")
+
+    def reproduce(self, plan: PaperPlan, *, yes: bool) -> None:
+        """Walk the road of a plan and show its tables."""
+        runs = runs_of(plan, self.workspace)
+        ran = walk.bring_up_to_date(
+            lambda: walk.reproduce_tasks(plan.name, runs, self._road, self._runner),
+            runs,
+            self._road,
+            self._runner,
+            walk.Consent(ask=lambda question: console.agree(question, yes=yes)),
+        )
+        console.say(f"{ran} stages ran" if ran else "nothing to do: all is current")
+        tables = walk.tables_of(runs, self._road, self._runner)
+        if self._json:
+            console.write(render(tables, "json", title=plan.name))
+            return
+        for table in tables:
+            console.show_table(table)
+        self._show_models([run for run in runs if run.reference is None])
+        console.say(f"reports: {self.workspace.report(plan.name)}/report.{{tex,md,html,csv,json}}")
+
+    # Showing
+
+    def show_plan(self, plan: PaperPlan) -> None:
+        """What is current of a plan and what would run."""
+        runs = runs_of(plan, self.workspace)
+        tasks = walk.reproduce_tasks(plan.name, runs, self._road, self._runner)
+        pending = self._runner.pending(tasks)
+        current = [task for task in walk.with_needs(tasks) if task not in pending]
+        rows = [(task.stage.value, task.label, "current", "") for task in current]
+        rows += [
+            (task.stage.value, task.label, "will run", walk.describe(task)) for task in pending
+        ]
+        total = walk.estimate.duration(sum(task.seconds for task in pending))
+        if self._json:
+            keys = ("stage", "what", "state", "estimate")
+            stages = [dict(zip(keys, row, strict=True)) for row in rows]
+            console.write_json({"plan": plan.name, "stages": stages, "total": total})
+            return
+        console.show_rows(f"Plan {plan.name}", ("stage", "what", "state", "estimate"), rows)
+        console.say(f"{len(current)} stages current, {len(pending)} to run, {total} in all")
+
+    def show_training(self, runs: Sequence[Run]) -> None:
+        """What each training cost, and how to load its model."""
+        records = [(run, self._runner.record(self._road.train(run))) for run in runs]
+        if self._json:
+            console.write_json(
+                [
+                    {"run": run.name, "seed": run.seed, "model": str(run.folder / paths.MODEL)}
+                    | record.details
+                    for run, record in records
+                    if record is not None
+                ]
+            )
+            return
+        rows = [
+            (
+                run.label,
+                f"{record.details['steps']:,}",
+                f"{record.details['trainable_parameters']:,}",
+                f"{record.details['training_seconds'] / 60:.1f}",
+                f"{record.details['examples_per_second']:.1f}",
+            )
+            for run, record in records
+            if record is not None
+        ]
+        columns = ("run", "steps", "trainable", "minutes", "examples/s")
+        console.show_rows("Trained", columns, rows)
+        self._show_models(runs)
+
+    def _show_models(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            console.say(f"{run.label}: {run.folder / paths.MODEL}")
+        console.say("Load one with:\n" + loading_lines(str(runs[0].folder / paths.MODEL)))
+
+    def show_mining(self, runs: Sequence[Run]) -> None:
+        """The counts of each mining."""
+        summaries: dict[str, dict[str, Any]] = {}
+        for run in runs:
+            task = self._road.mine(run)
+            text = (task.folder / paths.MINING_SUMMARY).read_text(encoding="utf-8")
+            summaries[task.label] = {"folder": str(task.folder)} | json.loads(text)
+        if self._json:
+            console.write_json(summaries)
+            return
+        for label, summary in summaries.items():
+            rows = [(key.replace("_", " "), f"{value}") for key, value in summary.items()]
+            console.show_rows(label, ("", ""), rows)
+
+    def show_evaluations(self, runs: Sequence[Run], names: Sequence[str] | None) -> None:
+        """Every metric of every run on every set."""
+        found = []
+        for task in walk.stage_tasks(Stage.EVAL, runs, self._road, names):
+            record = self._runner.current_record(task)
+            if record is not None:
+                label = task.label.removeprefix("eval ")
+                found.append((*label.rsplit(" on ", 1), record.details))
+        if self._json:
+            keys = ("run", "dataset", "metrics")
+            console.write_json([dict(zip(keys, row, strict=True)) for row in found])
+            return
+        metrics = list(found[0][2]) if found else []
+        rows = [(run, name, *(f"{d[m]:.4f}" for m in metrics)) for run, name, d in found]
+        console.show_rows("Evaluated", ("run", "data set", *metrics), rows)
+
+    def show_tables(self, runs: Sequence[Run], *, only: str) -> None:
+        """Some tables of the report."""
+        tables = [t for t in self._tables(runs) if t.key.split("-")[0] == only]
+        if self._json:
+            console.write(render(tables, "json", title=only))
+            return
+        for table in tables:
+            console.show_table(table)
+
+    def _tables(self, runs: Sequence[Run]) -> list[Table]:
+        return walk.tables_of(runs, self._road, self._runner)
+
+    def write_report(
+        self, runs: Sequence[Run], format_name: str | None, output: Path | None, *, title: str | None
+    ) -> None:
+        """The tables in one format on stdout or in a file, or for the terminal."""
+        tables = self._tables(runs)
+        if format_name is None:
+            if output is not None:
+                raise WorkspaceError(
+                    "--output needs a format", hint=f"ragcun report -f latex -o {output}"
+                )
+            for table in tables:
+                console.show_table(table)
+            return
+        text = render(tables, format_name, title=title or "all finished runs")
+        if output is None:
+            console.write(text)
+            return
+        try:
+            output.write_text(text, encoding="utf-8", newline="")
+        except OSError as error:
+            raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
+        console.say(f"written: {output}")
+
+    # Data
+
+    def show_datasets(self) -> None:
+        """All known sets and those that were imported."""
+        rows = []
+        known = {**sources.PYDOCS, **sources.BEIR}
+        here = {f.name for f in self.workspace.datasets.glob("*") if (f / paths.MANIFEST).exists()}
+        for name in [*known, *sorted(here - set(known))]:
+            source = known.get(name)
+            record = self._runner.record(self._road.data(name)) if name in here else None
+            state = "not here" if record is None else "here"
+            if isinstance(source, sources.Published) and record is None:
+                state = "not here; needs a licence" if source.gated else "not here"
+                passages, queries = f"{source.passages:,}", f"{source.queries:,}"
+            elif record is not None:
+                passages, queries = (f"{record.details[k]:,}" for k in ("passages", "queries"))
+            else:
+                passages, queries = "", ""
+            about = "imported" if source is None else source.description
+            rows.append((name, state, passages, queries, about))
+        columns = ("name", "state", "passages", "queries", "what it is")
+        if self._json:
+            console.write_json([dict(zip(columns, row, strict=True)) for row in rows])
+        else:
+            console.show_rows("Data sets", columns, rows)
+
+    def build_datasets(self, names: Sequence[str], *, force: bool) -> None:
+        """Make sets of docstrings."""
+        default = [name for name in sources.PYDOCS if not name.startswith("smoke")]
+        unknown = [name for name in names if name not in sources.PYDOCS]
+        if unknown:
+            raise DataError(
+                f"cannot build '{unknown[0]}'; these can be built: {', '.join(sources.PYDOCS)}",
+                hint="ragcun data build pydocs",
+            )
+        self._run_data([self._road.data(name) for name in names or default], force=force)
+
+    def import_dataset(self, folder: Path, name: str, *, force: bool) -> None:
+        """Take in a folder in BEIR layout."""
+        task = self._road.import_data(name, folder)
+        if self._runner.is_current(task) and not force:
+            raise DataError(
+                f"there is a data set '{name}' already",
+                hint=f"ragcun data import {folder} --name {name} --force",
+            )
+        self._run_data([task], force=force)
+
+    def _run_data(self, tasks: Sequence[Task], *, force: bool) -> None:
+        for task in tasks:
+            self._runner.run(task, force=force)
+        self._show_data(tasks)
+
+    def verify_datasets(self, names: Sequence[str]) -> None:
+        """Read the files of sets that are here; the first fault is an error."""
+        here = sorted(f.parent.name for f in self.workspace.datasets.glob(f"*/{paths.MANIFEST}"))
+        tasks = [self._road.data(name) for name in names or here]
+        if not tasks:
+            raise WorkspaceError("no data set in this workspace", hint="ragcun data build pydocs")
+        for task in tasks:
+            walk.verify_data(task, self._runner)
+        self._show_data(tasks)
+
+    def _show_data(self, tasks: Sequence[Task]) -> None:
+        records = {task.folder.name: self._runner.record(task) for task in tasks}
+        details = {name: record.details for name, record in records.items() if record is not None}
+        if self._json:
+            console.write_json(details)
+            return
+        rows = [
+            (
+                name,
+                f"{found['passages']:,}",
+                f"{found['queries']:,}",
+                ", ".join(f"{split} {count:,}" for split, count in found["judged"].items()),
+            )
+            for name, found in details.items()
+        ]
+        console.show_rows("Data sets", ("name", "passages", "queries", "judged queries"), rows)

@@ -1,0 +1,182 @@
+"""The only module that imports rich: what a person sees. Data on stdout, all else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from ragcun_cli.spec.errors import RagcunError
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.progress import Advance
+    from ragcun_cli.pipeline.report.table import Table
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+PLAIN_WIDTH = 240
+"""Of a table that goes to a file or a pipe: wide enough that no cell is folded."""
+
+
+def show_error(error: RagcunError) -> None:
+    """Print what went wrong, then what to do about it."""
+    err.print(f"[red]Error:[/] {escape(str(error))}")
+    if error.hint:
+        hint(error.hint)
+
+
+def hint(command: str) -> None:
+    """Say which command comes next."""
+    err.print(f"[dim]Hint:[/] {escape(command)}")
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal."""
+    err.print(escape(text))
+
+
+def write(text: str) -> None:
+    """Data for stdout, as it is."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def write_json(value: Any) -> None:  # noqa: ANN401
+    """One JSON document for stdout."""
+    write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A small table of texts on stdout."""
+    table = _rich_table(title)
+    for number, name in enumerate(columns):
+        table.add_column(escape(name), overflow="fold", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    _print_table(table)
+
+
+def show_table(table: Table) -> None:
+    """A table of measured numbers on stdout, its best cells bold, its notes below.
+
+    Where the terminal is too narrow for its columns, it is turned on its side.
+    """
+    from ragcun_cli.pipeline.report.table import alignment, best_cells, cell_text
+
+    best = best_cells(table)
+    cells = [
+        [
+            Text(cell_text(column, cell), style="bold" if (number, index) in best else "")
+            for index, (column, cell) in enumerate(zip(table.columns, row, strict=True))
+        ]
+        for number, row in enumerate(table.rows)
+    ]
+    shown = _rich_table(table.caption)
+    labels = [column.label for column in table.columns]
+    needed = sum(
+        max(len(label) // 2, *(len(row[index]) for row in cells)) + 3
+        for index, label in enumerate(labels)
+    )
+    if out.is_terminal and needed > out.width:
+        shown.add_column(labels[0])
+        for row in cells:
+            shown.add_column(row[0].plain, justify="right")
+        for index, label in enumerate(labels[1:], 1):
+            shown.add_row(label, *(row[index] for row in cells))
+    else:
+        for index, label in enumerate(labels):
+            shown.add_column(label, justify=alignment(table, index))
+        for row in cells:
+            shown.add_row(*row)
+    _print_table(shown)
+    for note in table.notes:
+        out.print(Text(note, style="dim"), soft_wrap=False)
+    out.print()
+
+
+def _rich_table(title: str) -> RichTable:
+    return RichTable(title=escape(title), title_justify="left", box=box.SIMPLE, pad_edge=False)
+
+
+def _print_table(table: RichTable) -> None:
+    if out.is_terminal:
+        out.print(table, soft_wrap=False)
+    else:
+        out.print(table, soft_wrap=False, width=PLAIN_WIDTH)
+
+
+def agree(question: str, *, yes: bool) -> bool:
+    """Ask on a terminal; without one only ``--yes`` agrees."""
+    if yes:
+        return True
+    say(question)
+    if not (sys.stdin.isatty() and err.is_terminal):
+        return False
+    return err.input("[y/N] ").strip().lower() in {"y", "yes"}
+
+
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        """Empty until there is something to divide."""
+        unit = task.fields["unit"]
+        return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else "", style="dim")
+
+
+class Watcher:
+    """Shows the progress of stages: bars on a terminal, plain lines elsewhere, or nothing."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def note(self, text: str) -> None:
+        """One line."""
+        if not self._quiet:
+            say(text)
+
+    @contextmanager
+    def bar(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
+        """A bar with rate and time left; without a terminal one line when it took a while."""
+        if self._quiet or not err.is_terminal:
+            with self._plain(label, total=total, unit=unit) as advance:
+                yield advance
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=err, transient=True) as progress:
+            task = progress.add_task(escape(label), total=total, unit=unit)
+            yield lambda count: progress.advance(task, count)
+
+    @contextmanager
+    def _plain(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
+        started = time.perf_counter()
+        yield lambda count: None
+        seconds = time.perf_counter() - started
+        if seconds > 2 and not self._quiet:
+            say(f"{label}: {total:,} {unit} in {seconds:.1f} s ({total / seconds:,.1f}/s)")

@@ -1,0 +1,37 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", "-p", help="Profile or plan: a name, or a path to a TOML file."),
+]
+RequiredProfile = Annotated[
+    str, typer.Option("--profile", "-p", help="Profile or plan: a name, or a path to a TOML file.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the profile; repeatable."),
+]
+Seeds = Annotated[
+    list[int] | None, typer.Option("--seed", min=0, help="Only this seed; repeatable.")
+]
+WorkspaceFolder = Annotated[
+    str | None,
+    typer.Option("--workspace", "-w", help="Folder of runs; RAGCUN_WORKSPACE, or ./workspace."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Force = Annotated[bool, typer.Option("--force", help="Run again although it is current.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no tables.")]
+Prerequisites = Annotated[
+    bool,
+    typer.Option("--prerequisites/--no-prerequisites", help="Run earlier stages that are stale."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to long work without being asked.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read files to see that they are intact.")]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option("--datasets", "-d", metavar="NAMES", help="all, or names: a,b or a b."),
+]

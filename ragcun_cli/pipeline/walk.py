@@ -1,0 +1,251 @@
+"""Walk the road: for a plan, for the runs of a workspace, for one stage of either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragcun_cli.pipeline import estimate
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.report.formats import EXTENSIONS, render
+from ragcun_cli.pipeline.report.results import Row, gather
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables import build_tables
+from ragcun_cli.pipeline.road import Road, absent_error
+from ragcun_cli.pipeline.runs import Run, runs_on_disk
+from ragcun_cli.pipeline.stages import Details, Runner, Task
+from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
+from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.paths import Workspace
+
+ASK_ABOVE_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a person allows a command to do beyond what was typed."""
+
+    prerequisites: bool = True
+    """Run earlier stages that are missing or stale."""
+
+    force: bool = False
+    """Run the stage that was asked for although it is current."""
+
+    ask: Callable[[str], bool] = lambda question: True
+    """Asked before more than half an hour of work."""
+
+
+def available(names: Sequence[str], road: Road, progress: Progress) -> list[str]:
+    """The sets that are here or can be made; gated ones that are absent are said and left out.
+
+    Raises:
+        DataError: others are absent.
+    """
+    absent = [name for name in names if road.is_absent(name)]
+    gated = [name for name in absent if name in sources.BEIR and sources.BEIR[name].gated]
+    if gated:
+        progress.note(f"not available, left out: {', '.join(gated)} (they need a licence)")
+    if missing := [name for name in absent if name not in gated]:
+        raise absent_error(missing)
+    return [name for name in names if name not in gated]
+
+
+def finished_runs(workspace: Workspace, road: Road, runner: Runner) -> list[Run]:
+    """Every run of the workspace whose model is current, and the untouched base of each.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    on_disk = [run for run in runs_on_disk(workspace) if runner.is_current(road.train(run))]
+    if not any(run.reference is None for run in on_disk):
+        raise WorkspaceError(
+            f"no finished run in {workspace.root}", hint="ragcun reproduce --profile quickstart"
+        )
+    bases = [
+        Run(run.profile, None, "untouched", workspace) for run in on_disk if run.reference is None
+    ]
+    unique: dict[Path, Run] = {}
+    for run in [*bases, *on_disk]:
+        unique.setdefault(run.folder, run)
+    return list(unique.values())
+
+
+def stage_tasks(
+    stage: Stage, runs: Sequence[Run], road: Road, datasets: Sequence[str] | None = None
+) -> list[Task]:
+    """The tasks of one stage for some runs, each once; for eval, on their own sets or on these."""
+    tasks: list[Task | None] = []
+    for run in runs:
+        if stage is Stage.MINE and run.seed is not None:
+            tasks.append(road.mine(run))
+        if stage is Stage.TRAIN:
+            tasks.append(road.train(run))
+        if stage is Stage.EVAL:
+            names = datasets if datasets is not None else run.profile.evaluation.datasets
+            tasks += [road.evaluate(run, name) for name in names]
+        if stage is Stage.ISOTROPY:
+            tasks.append(road.isotropy(run))
+    unique = {(task.folder, task.key): task for task in tasks if task is not None}
+    return list(unique.values())
+
+
+def bring_up_to_date(
+    build: Callable[[], list[Task]], runs: Sequence[Run], road: Road, runner: Runner, consent: Consent
+) -> int:
+    """Run what is not current of some tasks and of what they rest on; return how many ran.
+
+    Args:
+        build: makes the tasks; called again once the encoders are here, whose digests are in them.
+        runs: whose encoders are needed.
+        road: of the tasks.
+        runner: runs them.
+        consent: what is allowed.
+
+    Raises:
+        StaleInputError: an earlier stage would have to run, and may not.
+        RagcunError: the work is long, and nobody agreed to it.
+    """
+    targets = build()
+    pending = runner.pending(targets)
+    if not pending and not consent.force:
+        return 0
+    _agree(targets, pending, runner.progress, consent)
+    for run in runs:
+        if run.reference != "bm25":
+            road.fetch_encoder(run.profile.encoder)
+    targets = build()
+    ran = sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
+    return ran + sum(runner.run(task, force=consent.force) for task in targets)
+
+
+def _among(task: Task, tasks: Sequence[Task]) -> bool:
+    return any(task.folder == other.folder and task.key == other.key for other in tasks)
+
+
+def _agree(
+    targets: Sequence[Task], pending: Sequence[Task], progress: Progress, consent: Consent
+) -> None:
+    earlier = [task for task in pending if not _among(task, targets)]
+    if earlier and not consent.prerequisites:
+        names = ", ".join(task.label for task in earlier[:5])
+        raise StaleInputError(
+            f"{len(earlier)} earlier stages are missing or out of date: {names}",
+            hint="the same command without --no-prerequisites",
+        )
+    for task in earlier:
+        progress.note(f"will run first: {task.label} ({describe(task)})")
+    seconds = sum(task.seconds for task in pending)
+    if seconds > ASK_ABOVE_SECONDS and not consent.ask(
+        f"{len(pending)} stages to run, {estimate.duration(seconds)} on this machine. Go on?"
+    ):
+        raise RagcunError("nothing was run", hint="the same command with --yes")
+
+
+def describe(task: Task) -> str:
+    """What a task has to do and a guess of its time."""
+    guess = estimate.duration(task.seconds)
+    return f"{task.size}, {guess}" if task.size else guess
+
+
+def reproduce_tasks(name: str, runs: Sequence[Run], road: Road, runner: Runner) -> list[Task]:
+    """Everything that stands behind the tables of a plan, and the tables."""
+    datasets = available(runs[0].profile.evaluation.datasets, road, runner.progress)
+    work = [
+        *stage_tasks(Stage.TRAIN, runs, road),
+        *stage_tasks(Stage.EVAL, runs, road, datasets),
+        *stage_tasks(Stage.ISOTROPY, runs, road),
+    ]
+    return [*work, _report_task(name, runs, work, road, runner)]
+
+
+def _report_task(
+    name: str, runs: Sequence[Run], needs: Sequence[Task], road: Road, runner: Runner
+) -> Task:
+    files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
+
+    def action(draft: Path, progress: Progress) -> Details:
+        tables = build_tables(gather(runs, road, runner))
+        for format_name, extension in EXTENSIONS.items():
+            text = render(tables, format_name, title=name)
+            (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
+        return {"tables": len(tables)}
+
+    return Task(
+        stage=Stage.REPORT,
+        label=f"report {name}",
+        folder=road.workspace.report(name),
+        key="report",
+        values={"runs": [run.folder.relative_to(road.workspace.root).as_posix() for run in runs]},
+        action=action,
+        outputs=files,
+        feeds=(),
+        needs=tuple(needs),
+    )
+
+
+def tables_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Table]:
+    """The tables of some runs: one set of tables for those that share data sets and base."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in gather(runs, road, runner):
+        profile = row.run.profile
+        key = (profile.encoder.base, *profile.evaluation.datasets)
+        groups.setdefault(key, []).append(row)
+    tables: list[Table] = []
+    for number, rows in enumerate(groups.values(), 1):
+        tables += build_tables(rows, suffix="" if number == 1 else f"-{number}")
+    return tables
+
+
+def open_workspace(root: str | None) -> Workspace:
+    """The workspace a person names, by option or by RAGCUN_WORKSPACE; ./workspace by default.
+
+    Raises:
+        WorkspaceError: it is a file, or cannot be made.
+    """
+    path = Path(root or os.environ.get("RAGCUN_WORKSPACE") or "workspace").expanduser()
+    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        reason = "is not a folder" if not parent.is_dir() else "cannot be written"
+        raise WorkspaceError(
+            f"workspace {path}: {parent} {reason}", hint="--workspace FOLDER, one you can write"
+        )
+    data = os.environ.get("RAGCUN_DATA")
+    return Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
+
+
+def with_needs(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks and all they rest on, each once, in the order they run."""
+    ordered: dict[tuple[Path, str], Task] = {}
+
+    def visit(task: Task) -> None:
+        if (task.folder, task.key) not in ordered:
+            for need in task.needs:
+                visit(need)
+            ordered[task.folder, task.key] = task
+
+    for task in tasks:
+        visit(task)
+    return list(ordered.values())
+
+
+def verify_data(task: Task, runner: Runner) -> None:
+    """Hold a data set's files against its record, and against each other.
+
+    Raises:
+        DataError: it is not here, a file changed since it was recorded, or a file is malformed.
+    """
+    from ragcun_cli.pipeline.data import beir
+
+    record = runner.record(task)
+    if record is None:
+        raise absent_error([task.folder.name])
+    beir.check(task.folder)
+    changed = [f.path for f in record.outputs if not f.is_intact(task.folder, verify=True)]
+    if changed:
+        raise DataError(
+            f"{task.folder}: changed since it was recorded: {', '.join(changed)}",
+            hint=f"ragcun data build {task.folder.name} --force, or import it again",
+        )
