@@ -121,7 +121,7 @@ def _print_table(table: RichTable) -> None:
     if out.is_terminal:
         out.print(table, soft_wrap=False)
     else:
-        out.print(table, soft_wrap=False, width=PLAIN_WIDTH)
+        Console(width=PLAIN_WIDTH, highlight=False, soft_wrap=False).print(table)
 
 
 def agree(question: str, *, yes: bool) -> bool:

@@ -92,10 +92,9 @@ class Session:
         yes: bool,
     ) -> None:
         """Bring one stage of some runs up to date, and what it rests on."""
-        if stage is Stage.EVAL:
-            named = list(datasets or runs[0].profile.evaluation.datasets)
-            here = walk.available(named, self._road, self._watcher)
-            datasets = here if datasets is not None else None
+        if stage is Stage.EVAL and datasets is None:
+            named = {name: None for run in runs for name in run.profile.evaluation.datasets}
+            walk.without_absent_gated(list(named), self._road, self._watcher)
         consent = walk.Consent(
             prerequisites=prerequisites,
             force=force,
@@ -149,7 +148,8 @@ class Session:
             stages = [dict(zip(keys, row, strict=True)) for row in rows]
             console.write_json({"plan": plan.name, "stages": stages, "total": total})
             return
-        console.show_rows(f"Plan {plan.name}", ("stage", "what", "state", "estimate"), rows)
+        shown = [row[1:] for row in rows]
+        console.show_rows(f"Plan {plan.name}", ("stage", "state", "estimate"), shown)
         console.say(f"{len(current)} stages current, {len(pending)} to run, {total} in all")
 
     def show_training(self, runs: Sequence[Run]) -> None:

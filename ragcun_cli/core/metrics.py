@@ -1,61 +1,80 @@
-"""Retrieval metrics of ranked lists, through trec_eval's own code."""
+"""Retrieval metrics of each query, from judgements and a ranking."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pytrec_eval
 
 METRICS = ("ndcg@10", "recall@100", "mrr@10", "map@100")
+
 _TREC_NAMES = {"ndcg@10": "ndcg_cut_10", "recall@100": "recall_100", "map@100": "map_cut_100"}
+_DEEPEST = 100
 
 
 def score_queries(
     qrels: Mapping[str, Mapping[str, int]], ranked: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, float]]:
-    """Metric -> query id -> value in [0, 1], for every judged query.
+    """Metric -> query id -> value in [0, 1], over all judged queries, in the order of ``qrels``.
 
-    A judged query without results, or without a relevant passage, counts 0; results of unjudged
-    queries are ignored. trec_eval sorts by score in float32, so it is given the ranks: ties of the
-    true scores are the caller's to break. nDCG has linear gains and a log2 discount (Jarvelin and
-    Kekalainen 2002); mrr@10 looks at the first 10 alone; map@100 is trec_eval's map_cut.
+    trec_eval's ``ndcg_cut_10`` (linear gain), ``recall_100`` and ``map_cut_100``; ``mrr@10`` is one
+    over the rank of the first relevant passage among ten, else 0. Relevant means a grade above 0.
+    A judged query without results counts 0. So does one whose grades are all 0 or less, which
+    trec_eval and beir keep in the average. Queries without judgements are ignored.
+    Blind to scores: the order of the list is the ranking, so ties have to be broken before. A
+    passage that is the query itself is not removed.
 
     Args:
-        qrels: query id -> passage id -> grade; above 0 is relevant.
-        ranked: query id -> passage ids, best first.
+        qrels: query id -> passage id -> grade.
+        ranked: query id -> passage ids, best first; 100 of them are read.
 
     Raises:
-        ValueError: a list names a passage twice.
+        ValueError: a query of ``qrels`` has no judgements, or a list holds a passage twice.
     """
-    runs = {query: _ranks(query, ranked.get(query, ())) for query in qrels}
-    judged = {query: dict(grades) for query, grades in qrels.items()}
-    measures = set(_TREC_NAMES.values())
-    full = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(runs)
+    for query, judged in qrels.items():
+        if not judged:
+            raise ValueError(f"query {query!r} is in the judgements without a judged passage")
+    lists = {query: ranked.get(query, ()) for query in qrels}
+    for query, passages in lists.items():
+        if len(set(passages)) < len(passages):
+            raise ValueError(f"the ranking of query {query!r} holds a passage twice")
+    trec = _trec_scores(qrels, lists)
     scores = {
-        name: {query: full.get(query, {}).get(trec, 0.0) for query in qrels}
-        for name, trec in _TREC_NAMES.items()
+        metric: {query: trec[query][name] if query in trec else 0.0 for query in qrels}
+        for metric, name in _TREC_NAMES.items()
     }
-    scores["mrr@10"] = {query: _reciprocal(qrels[query], ranked.get(query, ())) for query in qrels}
-    return {name: scores[name] for name in METRICS}
-
-
-def _ranks(query: str, passages: Sequence[str]) -> dict[str, float]:
-    ranks = {passage: float(len(passages) - rank) for rank, passage in enumerate(passages)}
-    if len(ranks) < len(passages):
-        raise ValueError(f"the ranking of query '{query}' names a passage twice")
-    return ranks
-
-
-def _reciprocal(grades: Mapping[str, int], passages: Sequence[str]) -> float:
-    found = (1 / rank for rank, name in enumerate(passages[:10], 1) if grades.get(name, 0) > 0)
-    return next(found, 0.0)
+    scores["mrr@10"] = {query: _reciprocal_rank(qrels[query], lists[query]) for query in qrels}
+    return {metric: scores[metric] for metric in METRICS}
 
 
 def mean(values: Iterable[float]) -> float:
-    """Arithmetic mean.
+    """Arithmetic mean, the same in any order of the values.
 
     Raises:
-        ValueError: no values.
+        ValueError: there are no values.
     """
-    listed = list(values)
-    if not listed:
-        raise ValueError("the mean of no values")
-    return sum(listed) / len(listed)
+    values = list(values)
+    if not values:
+        raise ValueError("the mean of no values is undefined")
+    return math.fsum(values) / len(values)
+
+
+def _trec_scores(
+    qrels: Mapping[str, Mapping[str, int]], lists: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    # trec_eval keeps scores as float32 and breaks ties by id: whole numbers stand clear of both.
+    runs = {
+        query: {passage: float(-rank) for rank, passage in enumerate(passages[:_DEEPEST])}
+        for query, passages in lists.items()
+        if passages
+    }
+    evaluator = pytrec_eval.RelevanceEvaluator(
+        {query: dict(judged) for query, judged in qrels.items()},
+        {name.replace("_10", ".10") for name in _TREC_NAMES.values()},
+    )
+    scores: dict[str, dict[str, float]] = evaluator.evaluate(runs)
+    return scores
+
+
+def _reciprocal_rank(judged: Mapping[str, int], passages: Sequence[str]) -> float:
+    ranks = (rank for rank, passage in enumerate(passages[:10], 1) if judged.get(passage, 0) > 0)
+    return next((1.0 / rank for rank in ranks), 0.0)

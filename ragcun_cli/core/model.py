@@ -33,6 +33,8 @@ def linear_head_weights(
     Raises:
         ValueError: all rows of ``sample`` are equal.
     """
+    if (sample == sample[0]).all():
+        raise ValueError("all texts of the sample have the same embedding")
     rows = sample.double()
     width = rows.shape[1]
     mean = rows.mean(0) if centre else torch.zeros(width, dtype=torch.float64)
@@ -44,8 +46,6 @@ def linear_head_weights(
     largest = directions.abs().argmax(1, keepdim=True)
     directions = directions * directions.gather(1, largest).sign()
     power = eigenvalues.flip(0)[:kept].clamp(min=0).sum()
-    if power <= 0:
-        raise ValueError("all texts of the sample have the same embedding")
     projection = torch.zeros(output_dim, width, dtype=torch.float64)
     projection[:kept] = directions * math.sqrt(output_dim / float(power))
     identity = torch.eye(width, dtype=torch.float64)

@@ -1,18 +1,21 @@
-"""Which mined passages become negatives: a pure function of the candidates and the seed."""
+"""The choice of negatives for one query, from BM25 candidates and from the whole corpus."""
 
-import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """The negatives of one query."""
+    """The negatives of one query, each passage once, in the order in which they were drawn."""
 
     hard: tuple[str, ...]
+    """Drawn from the candidates."""
     random: tuple[str, ...]
+    """Drawn from the pool."""
 
 
 def choose_negatives(
@@ -26,64 +29,70 @@ def choose_negatives(
     seed: int,
     query_id: str,
 ) -> Negatives:
-    """Draw hard negatives from the candidates and random ones from the pool, without repeats.
+    """``count`` negatives, of which ``hard_share`` are hard, drawn without replacement.
 
-    The draw depends on (seed, query id) alone: not on batches, order or processes. A count that
-    hard_share does not divide gives the odd one to the hard half for a matching share of the
-    queries. Too few candidates are made up for by random passages.
+    Where ``count * hard_share`` is no whole number, its fraction is the probability of one more
+    hard negative: of an odd count at one half, half of the queries get the odd one from the
+    candidates. Where candidates are too few, passages of the pool fill their places. The result
+    depends on the arguments alone, so neither batches nor processes move it.
+    Blind to unjudged positives: skipping the top lowers their number, as BM25 ranks them high.
 
     Args:
-        candidates: passages found for the query, best first.
-        excluded: judged positives and their like; never returned.
-        pool: all passages.
-        count: negatives wanted.
+        candidates: passage ids, best first, each once.
+        excluded: passages never to return, such as positives and passages of the same text.
+        pool: ids of all passages, each once; candidates that were not drawn may come from it.
+        count: how many negatives, at least 1.
         hard_share: in [0, 1].
-        skip_top: best candidates to pass over, after exclusion.
+        skip_top: how many of the best candidates are no hard negatives, counted before exclusions.
         seed: of the run.
-        query_id: of the query.
+        query_id: with the seed it fixes the draws of this query.
 
     Raises:
-        ValueError: the pool holds too few passages.
+        ValueError: an argument out of range, a candidate listed twice, or a pool with too few
+            passages left.
     """
-    excluded = set(excluded)
-    generator = _generator(seed, query_id)
-    wanted = count * hard_share
-    hard_count = int(wanted) + int(generator.random() < wanted - int(wanted))
-    open_candidates = [name for name in candidates if name not in excluded][skip_top:]
-    picks = generator.permutation(len(open_candidates))[:hard_count]
-    hard = tuple(open_candidates[pick] for pick in picks)
-    random = _draw_others(
-        pool, excluded | set(hard), count=count - len(hard), generator=generator
-    )
-    return Negatives(hard, random)
-
-
-def _generator(seed: int, query_id: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"{seed}:{query_id}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
-
-
-def _draw_others(
-    pool: Sequence[str], taken: set[str], *, count: int, generator: np.random.Generator
-) -> tuple[str, ...]:
-    """Rejection sampling: the pool may hold millions, and ``taken`` holds few."""
-    if len(pool) - len(taken) < 2 * count:
-        return _draw_from_few(pool, taken, count=count, generator=generator)
-    drawn: list[str] = []
-    while len(drawn) < count:
-        name = pool[int(generator.integers(len(pool)))]
-        if name not in taken:
-            taken.add(name)
-            drawn.append(name)
-    return tuple(drawn)
-
-
-def _draw_from_few(
-    pool: Sequence[str], taken: set[str], *, count: int, generator: np.random.Generator
-) -> tuple[str, ...]:
-    left = [name for name in pool if name not in taken]
-    if len(left) < count:
+    _check(candidates, count=count, hard_share=hard_share, skip_top=skip_top)
+    digest = sha256(f"{seed}:{query_id}".encode()).digest()
+    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+    wanted = _whole(count * hard_share, rng=rng)
+    taken = set(excluded)
+    eligible = [passage for passage in candidates[skip_top:] if passage not in taken]
+    hard = tuple(islice(_shuffled(eligible, rng=rng), wanted))
+    taken.update(hard)
+    fresh = (passage for passage in _shuffled(pool, rng=rng) if passage not in taken)
+    random = tuple(islice(fresh, count - len(hard)))
+    if len(hard) + len(random) < count:
         raise ValueError(
-            f"{count} random negatives are wanted and the corpus has {len(left)} other passages"
+            f"query {query_id!r} needs {count - len(hard)} random negatives, but the pool of "
+            f"{len(pool)} passages has {len(random)} that are neither excluded nor chosen"
         )
-    return tuple(left[pick] for pick in generator.permutation(len(left))[:count])
+    return Negatives(hard=hard, random=random)
+
+
+def _check(candidates: Sequence[str], *, count: int, hard_share: float, skip_top: int) -> None:
+    if count < 1:
+        raise ValueError(f"count is {count}; at least one negative has to be chosen")
+    if not 0 <= hard_share <= 1:
+        raise ValueError(f"hard_share is {hard_share}; it has to lie in [0, 1]")
+    if skip_top < 0:
+        raise ValueError(f"skip_top is {skip_top}; it cannot be negative")
+    if len(set(candidates)) < len(candidates):
+        raise ValueError("the candidates hold a passage twice")
+
+
+def _whole(number: float, *, rng: np.random.Generator) -> int:
+    """The number rounded down, or up with its fraction as the probability."""
+    number = round(number, 9)  # 0.29 * 100 is 28.999999999999996
+    return int(number) + int(rng.random() < number % 1)
+
+
+def _shuffled(items: Sequence[str], *, rng: np.random.Generator) -> Iterator[str]:
+    """All items in random order, at a cost in time and memory of those that are asked for.
+
+    Fisher and Yates' shuffle, which notes only the places that it has changed.
+    """
+    moved: dict[int, int] = {}
+    for place in range(len(items)):
+        drawn = int(rng.integers(place, len(items)))
+        yield items[moved.get(drawn, drawn)]
+        moved[drawn] = moved.pop(place, place)

@@ -1,21 +1,31 @@
-"""Whether a difference between two systems on the same queries is more than chance."""
+"""How sure a difference between two systems is, from paired differences per query.
 
+A group is a data set: the difference is the mean over groups of each group's mean, so that a data
+set weighs the same however many queries it has. Queries stand for other queries of the same data
+sets: blind to other data sets and to other training seeds.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
+from numpy.typing import NDArray
 
-_DRAWS_AT_ONCE = 4_000_000
+_DRAWS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference and where it would lie for other queries of the same kind."""
+    """A mean difference and the interval that contains the true one at this level."""
 
     difference: float
+    """Mean over groups of each group's mean difference."""
     low: float
     high: float
     level: float
+    """Share of such intervals that contain the truth, between 0 and 1."""
 
 
 def paired_interval(
@@ -25,40 +35,99 @@ def paired_interval(
     resamples: int = 10_000,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap of the mean over sets of each set's mean paired difference.
+    """Percentile bootstrap interval of the mean difference, queries resampled within each group.
 
-    Queries are drawn with replacement within each set, so that a set's weight in the average is the
-    same whatever its number of queries (Sakai 2006, SIGIR, for the bootstrap in IR evaluation). The
-    order of the mapping does not matter. Blind to the choice of sets and of training seeds.
+    Deterministic in the seed, and the same in any order of groups or of queries. A group of one
+    query does not vary at all, and small groups vary too little: by ``sqrt(1 - 1/n)``.
+    Source: Efron and Tibshirani 1993, chapter 13; stratified as in Davison and Hinkley 1997, 3.2.
 
     Args:
-        differences: set -> one difference for each query.
+        differences: group -> one difference a query, such as new minus old nDCG@10.
         seed: of the resampling.
-        resamples: how many.
-        level: share of the resamples inside the interval.
+        resamples: how many; at 10,000 chance moves either end by about 0.7 % of the width.
+        level: between 0 and 1, both excluded.
 
     Raises:
-        ValueError: no sets, or a set without queries.
+        ValueError: no groups, a group without queries, a difference that is not finite, no
+            resamples, or a level out of range.
     """
-    if not differences or not all(len(values) for values in differences.values()):
-        raise ValueError("an interval needs at least one set, and queries in every set")
-    generator = np.random.default_rng(seed)
-    totals = np.zeros(resamples)
-    means = []
-    for name in sorted(differences):
-        values = np.asarray(differences[name], dtype=np.float64)
-        means.append(values.mean())
-        totals += _resampled_means(values, resamples, generator)
-    tails = np.quantile(totals / len(differences), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(np.mean(means)), float(tails[0]), float(tails[1]), level)
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it has to lie between 0 and 1")
+    groups = _checked(differences, rounds=resamples)
+    means = np.zeros(resamples)
+    for name, values in groups.items():
+        rng = _generator(seed, name=name)
+        for block in _blocks(resamples, width=len(values)):
+            draws = _draw(rng, count=block.stop - block.start, size=len(values))
+            means[block] += values.take(draws).mean(axis=1)
+    low, high = np.quantile(means / len(groups), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(difference=_statistic(groups), low=float(low), high=float(high), level=level)
 
 
-def _resampled_means(
-    values: np.ndarray, resamples: int, generator: np.random.Generator
-) -> np.ndarray:
-    at_once = max(1, _DRAWS_AT_ONCE // len(values))
-    blocks = []
-    for start in range(0, resamples, at_once):
-        rows = min(at_once, resamples - start)
-        blocks.append(values[generator.integers(len(values), size=(rows, len(values)))].mean(1))
-    return np.concatenate(blocks)
+def randomisation_p_value(
+    differences: Mapping[str, Sequence[float]], *, seed: int, rounds: int = 10_000
+) -> float:
+    """Two-sided p-value of the mean difference under swapping the systems, query by query.
+
+    In [1 / (1 + rounds), 1]: ``(1 + hits) / (1 + rounds)``, where a hit is a round of random signs
+    whose mean difference is at least as far from 0. 1 when no query differs.
+    Null hypothesis: the systems are interchangeable on every query. Source: Smucker, Allan and
+    Carterette 2007 (Fisher's randomisation test); the ones: Phipson and Smyth 2010,
+    arXiv:1603.05766.
+
+    Args:
+        differences: group -> one difference a query.
+        seed: of the signs.
+        rounds: how many; their number bounds the p-value from below.
+
+    Raises:
+        ValueError: no groups, a group without queries, a difference that is not finite, no rounds.
+    """
+    groups = _checked(differences, rounds=rounds)
+    flipped = np.zeros(rounds)
+    for name, values in groups.items():
+        rng = _generator(seed, name=name)
+        for block in _blocks(rounds, width=len(values)):
+            shape = (block.stop - block.start, len(values))
+            kept = rng.integers(0, 2, size=shape, dtype=np.uint8).astype(np.float64)
+            flipped[block] += (2 * (kept @ values) - values.sum()) / len(values)
+    size = math.fsum(np.abs(values).mean() for values in groups.values())
+    # Rounds that equal the observed value up to rounding are hits.
+    observed = abs(_statistic(groups)) * len(groups) - 1e-12 * size
+    return float((1 + np.count_nonzero(np.abs(flipped) >= observed)) / (1 + rounds))
+
+
+def _checked(
+    differences: Mapping[str, Sequence[float]], *, rounds: int
+) -> dict[str, NDArray[np.float64]]:
+    """The groups in order of name, each with its values in order, so that no order is left."""
+    if rounds < 1:
+        raise ValueError(f"{rounds} rounds of resampling were asked for; at least 1 is needed")
+    if not differences:
+        raise ValueError("there are no groups of differences")
+    groups = {name: np.sort(np.array(differences[name], float)) for name in sorted(differences)}
+    for name, values in groups.items():
+        if values.ndim != 1 or len(values) == 0:
+            raise ValueError(f"group {name!r} has no differences")
+        if not np.isfinite(values).all():
+            raise ValueError(f"group {name!r} has a difference that is not a finite number")
+    return groups
+
+
+def _statistic(groups: Mapping[str, NDArray[np.float64]]) -> float:
+    return math.fsum(math.fsum(v) / len(v) for v in groups.values()) / len(groups)
+
+
+def _generator(seed: int, *, name: str) -> np.random.Generator:
+    digest = sha256(f"{seed}:{name}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+def _blocks(rounds: int, *, width: int) -> list[slice]:
+    step = max(1, _DRAWS_AT_ONCE // width)
+    return [slice(first, min(first + step, rounds)) for first in range(0, rounds, step)]
+
+
+def _draw(rng: np.random.Generator, *, count: int, size: int) -> NDArray[np.integer]:
+    dtype = np.uint16 if size <= 2**16 else np.int64
+    return rng.integers(0, size, size=(count, size), dtype=dtype)

@@ -17,7 +17,13 @@ from sentence_transformers import (
 )
 from sentence_transformers.base.sampler import BatchSamplers
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from ragcun_cli.core.losses import ObjectiveSettings, RetrievalLoss
@@ -85,7 +91,9 @@ def train_encoder(
         FloatingPointError: the loss is not finite.
     """
     if len(rows) < settings.batch_size:
-        raise ValueError(f"{len(rows)} training rows are fewer than a batch of {settings.batch_size}")
+        raise ValueError(
+            f"{len(rows)} training rows are fewer than a batch of {settings.batch_size}"
+        )
     loss = RetrievalLoss(model, objective, seed=settings.seed)
     trainer = RetrievalTrainer(
         model=model,
@@ -96,8 +104,11 @@ def train_encoder(
         loss=loss,
         callbacks=[_Steps(loss, on_step)],
     )
+    trainer.remove_callback(PrinterCallback)  # stdout is for data
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    outcome = trainer.train(resume_from_checkpoint=last)
+    if not math.isfinite(outcome.training_loss):  # of steps after the last line of the log, too
+        raise FloatingPointError(f"the loss is {outcome.training_loss} at the end of the training")
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
@@ -115,15 +126,14 @@ def training_arguments(
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         learning_rate=settings.base_learning_rate,
         learning_rate_mapping={
-            rf"^model\.{position}\.": settings.projection_learning_rate
-            for position in head_modules
+            rf"^model\.{position}\.": settings.projection_learning_rate for position in head_modules
         },
         lr_scheduler_type="linear",
         warmup_steps=int(settings.warmup_steps) if whole_warmup else settings.warmup_steps,
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision == "bf16",
         fp16=settings.precision == "fp16",
-        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing=settings.gradient_checkpointing or None,
         torch_compile=settings.compile,
         batch_sampler=BatchSamplers.NO_DUPLICATES,
         dataloader_drop_last=True,
@@ -143,6 +153,9 @@ def training_arguments(
 
 class RetrievalTrainer(SentenceTransformerTrainer):
     """Logs the unweighted terms and both learning rates by name, and stops at NaN."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Collect nothing for a model card: a run writes its own."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add to each training line what the Trainer cannot know."""

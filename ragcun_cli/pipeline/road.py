@@ -87,7 +87,7 @@ class Road:
     def _data(self, name: str) -> Task:
         source = sources.PYDOCS.get(name)
         if source is None:
-            return self._data_task(name, {"source": "import"}, _absent(name), size="")
+            return self._data_task(name, {"source": "import"}, _absent(name), size="not here")
         from ragcun_cli.pipeline.data.build import library_versions
 
         values = {

@@ -47,7 +47,8 @@ class Run:
             return {"encoder": _untouched(self.profile.encoder)}
         if self.reference == "untouched_pca":
             data = {"train": self.profile.data.train}
-            return {"encoder": stated(self.profile.encoder), "data": data}
+            similarity = self.profile.training.contrastive
+            return {"encoder": stated(self.profile.encoder), "data": data, "for": similarity}
         return model_values(self.profile)
 
     @property
@@ -82,6 +83,7 @@ def runs_of(plan: PaperPlan, workspace: Workspace) -> list[Run]:
         Run(profile, None, reference, workspace)
         for reference in plan.references
         for profile in plan.experiments
+        if reference != "untouched_pca" or profile.encoder.head.kind == "gaussian"
     ]
     trained = [
         Run(profile, seed, None, workspace) for profile in plan.experiments for seed in plan.seeds

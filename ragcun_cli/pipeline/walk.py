@@ -38,18 +38,11 @@ class Consent:
     """Asked before more than half an hour of work."""
 
 
-def available(names: Sequence[str], road: Road, progress: Progress) -> list[str]:
-    """The sets that are here or can be made; gated ones that are absent are said and left out.
-
-    Raises:
-        DataError: others are absent.
-    """
-    absent = [name for name in names if road.is_absent(name)]
-    gated = [name for name in absent if name in sources.BEIR and sources.BEIR[name].gated]
+def without_absent_gated(names: Sequence[str], road: Road, progress: Progress) -> list[str]:
+    """The sets without the gated ones that are not here, which are said."""
+    gated = [name for name in names if name in sources.GATED and road.is_absent(name)]
     if gated:
         progress.note(f"not available, left out: {', '.join(gated)} (they need a licence)")
-    if missing := [name for name in absent if name not in gated]:
-        raise absent_error(missing)
     return [name for name in names if name not in gated]
 
 
@@ -76,7 +69,8 @@ def finished_runs(workspace: Workspace, road: Road, runner: Runner) -> list[Run]
 def stage_tasks(
     stage: Stage, runs: Sequence[Run], road: Road, datasets: Sequence[str] | None = None
 ) -> list[Task]:
-    """The tasks of one stage for some runs, each once; for eval, on their own sets or on these."""
+    """The tasks of one stage for some runs, each once; for eval on these sets, or on their own
+    less the gated ones that are not here."""
     tasks: list[Task | None] = []
     for run in runs:
         if stage is Stage.MINE and run.seed is not None:
@@ -84,7 +78,8 @@ def stage_tasks(
         if stage is Stage.TRAIN:
             tasks.append(road.train(run))
         if stage is Stage.EVAL:
-            names = datasets if datasets is not None else run.profile.evaluation.datasets
+            own = run.profile.evaluation.datasets
+            names = datasets or [n for n in own if n not in sources.GATED or not road.is_absent(n)]
             tasks += [road.evaluate(run, name) for name in names]
         if stage is Stage.ISOTROPY:
             tasks.append(road.isotropy(run))
@@ -105,6 +100,7 @@ def bring_up_to_date(
         consent: what is allowed.
 
     Raises:
+        DataError: a data set is not here, and ragcun cannot make it.
         StaleInputError: an earlier stage would have to run, and may not.
         RagcunError: the work is long, and nobody agreed to it.
     """
@@ -112,6 +108,7 @@ def bring_up_to_date(
     pending = runner.pending(targets)
     if not pending and not consent.force:
         return 0
+    _refuse_absent(pending, road)
     _agree(targets, pending, runner.progress, consent)
     for run in runs:
         if run.reference != "bm25":
@@ -119,6 +116,12 @@ def bring_up_to_date(
     targets = build()
     ran = sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
     return ran + sum(runner.run(task, force=consent.force) for task in targets)
+
+
+def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
+    sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
+    if absent := [name for name in sets if road.is_absent(name)]:
+        raise absent_error(absent)
 
 
 def _among(task: Task, tasks: Sequence[Task]) -> bool:
@@ -152,7 +155,8 @@ def describe(task: Task) -> str:
 
 def reproduce_tasks(name: str, runs: Sequence[Run], road: Road, runner: Runner) -> list[Task]:
     """Everything that stands behind the tables of a plan, and the tables."""
-    datasets = available(runs[0].profile.evaluation.datasets, road, runner.progress)
+    named = runs[0].profile.evaluation.datasets
+    datasets = without_absent_gated(named, road, runner.progress)
     work = [
         *stage_tasks(Stage.TRAIN, runs, road),
         *stage_tasks(Stage.EVAL, runs, road, datasets),

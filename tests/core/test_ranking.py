@@ -108,6 +108,16 @@ def test_passages_that_float32_scores_confuse_are_ranked_by_float64(similarity):
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_where_even_float64_rounds_its_rounding_decides(similarity):
+    noise = torch.randint(0, 9, (300, 2), generator=torch.Generator().manual_seed(0)) * 2.0**-52
+    for seed in range(20):
+        queries = 1 + gaussian(4, 2, seed=seed).double().abs() * 1e-9
+        arguments = {"k": 5, "similarity": similarity}
+        expected = brute_force(queries, 1 + noise, **arguments)
+        np.testing.assert_array_equal(rank(queries, 1 + noise, **arguments).rows, expected[0])
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("length", [1e-30, 1e-18, 1e-3, 1e4, 1e15])
 def test_the_scale_of_the_embeddings_does_not_harm_the_order(similarity, length):
     queries, passages = gaussian(5, 12) * length, gaussian(90, 12, seed=1) * length
@@ -124,10 +134,26 @@ def test_euclidean_keeps_true_distances_under_a_large_common_offset():
     assert_same(rank(queries, passages, k=5, similarity="euclidean"), expected)
 
 
-def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k():
-    passages = gaussian(1, 16).expand(200_000, 16)
+def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k(monkeypatch):
+    scored, exact_scores = [], ranking._exact_scores
+
+    def spy(queries, passages, *, similarity):
+        scored.append(len(queries))
+        return exact_scores(queries, passages, similarity=similarity)
+
+    monkeypatch.setattr(ranking, "_exact_scores", spy)
+    passages = gaussian(1, 16).expand(30_000, 16)
     hits = rank(gaussian(50, 16, seed=1), passages, k=4, similarity="euclidean")
     np.testing.assert_array_equal(hits.rows, np.tile([0, 1, 2, 3], (50, 1)))
+    pieces = 2
+    assert 0 < sum(scored) <= pieces * 50 * 4
+
+
+def test_passages_that_differ_in_their_last_digits_only_are_not_taken_for_copies():
+    tiny = torch.tensor([4e-10, 3e-10, 2e-10, 1e-10], dtype=torch.float64)
+    passages = torch.stack([torch.full_like(tiny, 1e10), tiny], dim=1)
+    query = torch.tensor([[1e10, 0.0]], dtype=torch.float64)
+    assert rank(query, passages, k=2, similarity="euclidean").rows.tolist() == [[3, 2]]
 
 
 def test_parallel_passages_are_not_taken_for_copies():
@@ -160,18 +186,36 @@ def test_half_precision_embeddings_are_widened_before_anything_is_computed():
     assert_same(rank(queries, passages, k=9, similarity="euclidean"), expected)
 
 
-def test_neither_autocast_nor_gradients_nor_reduced_precision_reach_the_products():
+@pytest.fixture
+def reduced_precision():
+    """A process in which training has allowed TF32 and bfloat16 products."""
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [backend.fp32_precision for backend in backends]
+    for backend, precision in zip(backends, ("tf32", "bf16"), strict=True):
+        backend.fp32_precision = precision
+    yield lambda: [backend.fp32_precision for backend in backends]
+    for backend, precision in zip(backends, before, strict=True):
+        backend.fp32_precision = precision
+
+
+def test_neither_autocast_nor_gradients_nor_reduced_precision_reach_the_products(
+    reduced_precision, monkeypatch
+):
     queries, passages = gaussian(30, 128), gaussian(500, 128, seed=1).requires_grad_()
-    backend = torch.backends.mkldnn.matmul
-    before = backend.fp32_precision
-    backend.fp32_precision = "bf16"
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert (queries @ passages.T).dtype == torch.bfloat16
-            hits = rank(queries, passages, k=9, similarity="euclidean")
-        assert backend.fp32_precision == "bf16"
-    finally:
-        backend.fp32_precision = before
+    products, addmm = [], torch.addmm
+
+    def spy(*factors):
+        products.append((addmm(*factors), reduced_precision()))
+        return products[-1][0].clone()
+
+    monkeypatch.setattr(torch, "addmm", spy)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hits = rank(queries, passages, k=9, similarity="euclidean")
+    ((product, precisions),) = products
+    assert product.dtype == torch.float32
+    assert not product.requires_grad
+    assert precisions == ["ieee", "ieee"]
+    assert reduced_precision() == ["tf32", "bf16"]
     assert_same(hits, brute_force(queries, passages.detach(), k=9, similarity="euclidean"))
 
 

@@ -82,6 +82,8 @@ BEIR = {
     "scifact": Published("scientific claims", 5_183, 300),
 }
 
+GATED = frozenset(name for name, source in BEIR.items() if source.gated)
+
 
 def reported_split(name: str) -> str:
     """The split a results table shows: MS MARCO's test judgements are not public."""

@@ -1,0 +1,125 @@
+"""A person's mistake is one message, one hint, exit code 2 and nothing written."""
+
+import json
+import shutil
+
+import pytest
+
+from ragcun_cli.pipeline.data import beir
+
+
+def refuses(outcome, *texts, hint=""):
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    assert outcome.err.startswith("Error: ")
+    assert "Traceback" not in outcome.err
+    assert f"Hint: {hint}" in outcome.err
+    for text in texts:
+        assert text in outcome.err, outcome.err
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    folder = tmp_path / "mine"
+    beir.write(
+        folder,
+        corpus={"p1": "one passage", "p2": "another"},
+        queries={"q1": "which one"},
+        qrels={"test": {"q1": {"p1": 1}}},
+    )
+    return folder
+
+
+def test_an_unknown_profile_suggests_the_one_that_was_meant(ragcun, tmp_path):
+    outcome = ragcun("train", "--profile", "with_isotropi", "-w", tmp_path / "w")
+    refuses(outcome, "did you mean 'with_isotropy'?", hint="ragcun profile list")
+    assert not (tmp_path / "w").exists()
+
+
+def test_all_unknown_keys_and_bad_values_are_named_at_once(ragcun, tmp_path):
+    outcome = ragcun(
+        *("train", "--profile", "with_isotropy", "-w", tmp_path / "w"),
+        *("--set", "training.batchsize=8", "--set", "training.epochs=0"),
+        *("--set", "encoder.head.init=lineal"),
+    )
+    refuses(outcome, "did you mean 'training.batch_size'?", "training.epochs:", "encoder.head.init:")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("corpus.jsonl", '{"_id": "p1", "text": "a"}\n{"_id": "p2", \n', "corpus.jsonl:2: not JSON"),
+        ("corpus.jsonl", "", "the corpus is empty"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\tp9\t1\n", "'p9' is not in corpus.jsonl"),
+        ("queries.jsonl", '{"_id": "q2", "text": "a"}\n', "'q1' is not in queries.jsonl"),
+    ],
+)
+def test_a_malformed_data_set_is_refused_by_file_and_line(
+    ragcun, dataset, tmp_path, file, text, said
+):
+    (dataset / file).write_text(text)
+    outcome = ragcun("data", "import", dataset, "--name", "mine", "-w", tmp_path / "w")
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert not list(tmp_path.glob("w/**/corpus.jsonl"))
+    assert "mine" not in ragcun("data", "list", "-w", tmp_path / "w").out
+
+
+def test_an_imported_set_is_listed_verified_and_not_replaced_unasked(ragcun, dataset, tmp_path):
+    arguments = ("data", "import", dataset, "--name", "mine", "-w", tmp_path / "w")
+    assert ragcun(*arguments).code == 0
+    listed = json.loads(ragcun("data", "list", "-w", tmp_path / "w", "--json").out)
+    assert {"name": "mine", "state": "here"}.items() <= listed[-1].items()
+    assert ragcun("data", "verify", "-w", tmp_path / "w").code == 0
+    refuses(ragcun(*arguments), "already", hint="ragcun data import")
+    (tmp_path / "w/data/datasets/mine/queries.jsonl").write_text('{"_id": "q1", "text": "odd"}\n')
+    assert "changed since" in ragcun("data", "verify", "mine", "-w", tmp_path / "w").err
+
+
+def test_a_workspace_that_cannot_be_written_is_refused(ragcun, tmp_path):
+    (tmp_path / "file").write_text("")
+    outcome = ragcun("reproduce", "--profile", "smoke", "-w", tmp_path / "file")
+    refuses(outcome, "is not a folder", hint="--workspace FOLDER")
+
+
+@pytest.mark.parametrize("command", ["eval", "isotropy", "report"])
+def test_a_workspace_without_runs_says_which_command_makes_one(ragcun, tmp_path, command):
+    outcome = ragcun(command, "-w", tmp_path)
+    refuses(outcome, "no finished run", hint="ragcun reproduce --profile quickstart")
+
+
+def test_a_missing_data_set_is_refused_before_anything_runs(ragcun, tmp_path):
+    outcome = ragcun("reproduce", "--profile", "publication_minimum", "-w", tmp_path / "w")
+    assert outcome.code == 2
+    assert "left out: bioasq, signal1m, trec-news, robust04" in outcome.err
+    for name in ("msmarco", "trec-covid", "scifact"):
+        assert f"'{name}'" in outcome.err
+    assert "Hint: ragcun data import" in outcome.err
+    assert not (tmp_path / "w").exists()
+
+
+def test_stale_input_is_never_used_when_prerequisites_may_not_run(ragcun, tmp_path):
+    outcome = ragcun("train", "--profile", "smoke", "--no-prerequisites", "-w", tmp_path / "w")
+    refuses(outcome, "data smoke", hint="the same command without --no-prerequisites")
+    assert not (tmp_path / "w").exists()
+
+
+def test_fp16_on_a_cpu_is_refused(ragcun, smoke_workspace, tmp_path):
+    shutil.copytree(smoke_workspace / "data", tmp_path / "w/data")
+    outcome = ragcun(
+        *("train", "-p", "smoke", "--seed", "1", "-w", tmp_path / "w", "--device", "cpu"),
+        *("--set", "training.precision=fp16"),
+    )
+    assert outcome.code == 2
+    assert "needs a GPU" in outcome.err
+
+
+def test_a_usage_error_exits_2(ragcun):
+    assert ragcun("train").code == 2
+    assert ragcun("trian").code == 2
+
+
+def test_output_without_a_format_is_refused(ragcun, smoke_workspace, tmp_path):
+    outcome = ragcun("report", "-w", smoke_workspace, "--output", tmp_path / "x.tex")
+    refuses(outcome, "--output needs a format", hint="ragcun report -f latex")

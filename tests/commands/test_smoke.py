@@ -1,0 +1,237 @@
+"""The whole road on the smoke plan, through the command line."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from beir.retrieval.evaluation import EvaluateRetrieval
+from sentence_transformers import SentenceTransformer
+
+from ragcun_cli.pipeline import stages
+from ragcun_cli.pipeline.data import beir
+from ragcun_cli.spec.manifest import Stage
+
+ROWS = [
+    "untouched",
+    "untouched_pca",
+    "bm25",
+    "baseline_no_isotropy",
+    "with_isotropy",
+    "frozen_efficient",
+    "standard_cosine",
+    "spread_out",
+]
+
+
+@pytest.fixture
+def workspace(smoke_workspace, tmp_path):
+    """A copy of the reproduced workspace, to change."""
+    copy = tmp_path / "copy"
+    shutil.copytree(smoke_workspace, copy)
+    return copy
+
+
+def models(root):
+    return {f: f.read_bytes() for f in sorted(root.glob("runs/**/*.safetensors"))}
+
+
+def results(ragcun, root):
+    outcome = ragcun("report", "--profile", "smoke", "--workspace", root, "--format", "json")
+    assert outcome.code == 0, outcome.err
+    tables = json.loads(outcome.out)["tables"]
+    return {table["key"]: table["rows"] for table in tables}
+
+
+def pending(ragcun, root, *options):
+    outcome = ragcun(
+        "reproduce", "--profile", "smoke", "-w", root, "--dry-run", "--json", *options
+    )
+    assert outcome.code == 0, outcome.err
+    return [s["what"] for s in json.loads(outcome.out)["stages"] if s["state"] == "will run"]
+
+
+def test_the_plan_gives_every_row_every_score(ragcun, smoke_workspace):
+    tables = results(ragcun, smoke_workspace)
+    assert [row["model"] for row in tables["results"]] == ROWS
+    for row in tables["results"]:
+        assert all(value is not None for value in row.values()), row
+    reports = {file.suffix for file in smoke_workspace.glob("reports/smoke/report.*")}
+    assert reports == {".tex", ".md", ".html", ".csv", ".json"}
+
+
+def test_a_second_reproduce_runs_nothing(ragcun, smoke_workspace):
+    before = models(smoke_workspace)
+    outcome = ragcun("reproduce", "--profile", "smoke", "--workspace", smoke_workspace)
+    assert outcome.code == 0
+    assert "nothing to do" in outcome.err
+    assert models(smoke_workspace) == before
+
+
+def test_a_moved_workspace_runs_nothing_again(ragcun, workspace, tmp_path):
+    assert pending(ragcun, workspace) == []
+    moved = workspace.rename(tmp_path / "elsewhere")
+    assert pending(ragcun, moved) == []
+
+
+def test_no_file_of_a_workspace_holds_its_path(smoke_workspace):
+    named = [
+        file
+        for file in smoke_workspace.rglob("*")
+        if file.is_file() and str(smoke_workspace).encode() in file.read_bytes()
+    ]
+    assert named == []
+
+
+def test_another_setting_leaves_the_first_run_alone(ragcun, workspace):
+    before = {**models(workspace)}
+    outcome = ragcun(
+        *("train", "--profile", "smoke", "--seed", "1", "-w", workspace),
+        *("--set", "training.batch_size=4", "--set", "training.max_steps=2"),
+    )
+    assert outcome.code == 0, outcome.err
+    after = models(workspace)
+    assert {file: after[file] for file in before} == before
+    assert len(after) > len(before)
+    assert pending(ragcun, workspace) == []
+    shown = ragcun("report", "-w", workspace, "--format", "csv").out
+    assert "with_isotropy (training.batch_size=4" in shown
+
+
+@pytest.mark.parametrize(
+    ("stage", "kinds"),
+    [
+        (Stage.DATA, {"data", "mine", "train", "set", "eval", "isotropy", "report"}),
+        (Stage.MINE, {"mine", "train", "eval", "isotropy", "report"}),
+        (Stage.EVAL, {"eval", "report"}),
+        (Stage.ISOTROPY, {"isotropy", "report"}),
+        (Stage.REPORT, {"report"}),
+    ],
+)
+def test_a_raised_numbers_version_makes_that_stage_and_its_followers_stale(
+    ragcun, smoke_workspace, monkeypatch, stage, kinds
+):
+    monkeypatch.setitem(stages.NUMBERS_VERSIONS, stage, 2)
+    assert {what.split()[0] for what in pending(ragcun, smoke_workspace)} == kinds
+
+
+def test_adding_a_data_set_evaluates_that_one_alone(ragcun, smoke_workspace):
+    more = '--set=evaluation.datasets=["smoke-numpy","smoke-sklearn","pydocs-networkx"]'
+    stale = pending(ragcun, smoke_workspace, more)
+    evaluations = {what.rpartition(" ")[2] for what in stale if what.startswith("eval")}
+    assert evaluations == {"pydocs-networkx"}
+    assert not any(what.startswith(("train", "mine")) for what in stale)
+
+
+def test_a_saved_model_loads_and_encodes_without_ragcun(smoke_workspace, tmp_path):
+    folder = next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/model"))
+    code = (
+        "import sys, numpy\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] == 'ragcun_cli': raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from sentence_transformers import SentenceTransformer\n"
+        f"model = SentenceTransformer({str(folder)!r}, device='cpu')\n"
+        f"numpy.save({str(tmp_path / 'alone.npy')!r}, model.encode(['a graph', 'a matrix']))\n"
+        "assert model.similarity_fn_name == 'euclidean'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    ours = SentenceTransformer(str(folder), device="cpu").encode(["a graph", "a matrix"])
+    assert np.array_equal(np.load(tmp_path / "alone.npy"), ours)
+    assert ours.shape == (2, 16)
+    assert not np.allclose(np.linalg.norm(ours, axis=1), 1)
+
+
+def test_run_files_give_the_reported_scores_to_beirs_evaluator(smoke_workspace):
+    folder = next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/eval/smoke-numpy"))
+    run = {}
+    for line in (folder / "run.trec").read_text().splitlines():
+        query, _, passage, rank, score, _ = line.split()
+        run.setdefault(query, {})[passage] = float(score)
+        assert int(rank) == len(run[query])
+    qrels = beir.read_qrels(smoke_workspace / "data/datasets/smoke-numpy", "test")
+    ndcg, average, recall, _ = EvaluateRetrieval.evaluate(qrels, run, [10, 100])
+    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+    assert metrics["ndcg@10"] == pytest.approx(ndcg["NDCG@10"], abs=1e-5)
+    assert metrics["recall@100"] == pytest.approx(recall["Recall@100"], abs=1e-5)
+    assert metrics["map@100"] == pytest.approx(average["MAP@100"], abs=1e-5)
+
+
+def test_arms_of_one_seed_train_on_the_same_rows_from_the_same_start(smoke_workspace):
+    first = [
+        json.loads(file.read_text().splitlines()[0])
+        for name in ("baseline_no_isotropy", "with_isotropy", "spread_out")
+        for file in smoke_workspace.glob(f"runs/{name}/*/seed-2/training_log.jsonl")
+    ]
+    assert len(first) == 3
+    assert {entry["step"] for entry in first} == {5}
+    assert all(0 < entry["raw_contrastive"] < 10 for entry in first)
+    assert len(list(smoke_workspace.glob("negatives/smoke/*/seed-2/negatives.jsonl"))) == 1
+
+
+@pytest.mark.parametrize("typed", [["a,b"], ["a", "b"], ["a", "--datasets", "b"]])
+def test_lists_of_data_sets_can_be_typed_in_three_ways(ragcun, smoke_workspace, typed):
+    names = {"a": "smoke-numpy", "b": "smoke-sklearn"}
+    words = [",".join(names.get(part, part) for part in word.split(",")) for word in typed]
+    outcome = ragcun("eval", "-w", smoke_workspace, "--json", "--datasets", *words)
+    assert outcome.code == 0, outcome.err
+    assert {row["dataset"] for row in json.loads(outcome.out)} == set(names.values())
+
+
+def test_eval_and_report_act_on_every_finished_run_as_typed(ragcun, smoke_workspace, monkeypatch):
+    monkeypatch.setenv("RAGCUN_WORKSPACE", str(smoke_workspace))
+    outcome = ragcun("eval", "--datasets", "all", "--json")
+    assert outcome.code == 0
+    assert {row["run"].split(",")[0] for row in json.loads(outcome.out)} == set(ROWS)
+    assert r"\toprule" in ragcun("report", "--format", "latex").out
+    table = list(csv.DictReader(io.StringIO(ragcun("report", "--format", "csv").out)))
+    assert {row["row"] for row in table} == set(ROWS)
+
+
+def test_reproducing_afresh_gives_the_same_results_table_byte_for_byte(
+    ragcun, smoke_workspace, tmp_path
+):
+    again = tmp_path / "again"
+    # The data is shared, as RAGCUN_DATA allows; everything that computes runs anew.
+    shutil.copytree(smoke_workspace / "data", again / "data")
+    outcome = ragcun("reproduce", "--profile", "smoke", "--seed", "1", "-w", again)
+    assert outcome.code == 0, outcome.err
+    for file in again.glob("runs/**/per_query.jsonl"):
+        assert file.read_bytes() == (smoke_workspace / file.relative_to(again)).read_bytes()
+
+
+def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_path):
+    """Killed as soon as a draft of each stage appears, then let run to its end."""
+    root = tmp_path / "killed"
+    shutil.copytree(smoke_workspace / "data/cache", root / "data/cache")
+    command = [sys.executable, "-m", "ragcun_cli", "reproduce", "-p", "smoke", "-w", str(root)]
+    command += ["--seed", "1"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    drafts = [
+        "negatives/**/.mine.draft",
+        "runs/with_isotropy/**/.train.draft/checkpoints/checkpoint-*",
+        "runs/baseline_no_isotropy/**/.eval-*.draft",
+        "runs/with_isotropy/**/.isotropy.draft",
+    ]
+    killed = 0
+    for pattern in drafts:
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                if next(root.glob(pattern), None) is not None:
+                    process.kill()
+                    killed += 1
+                    break
+    assert killed >= 2
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    compared = 0
+    for file in root.glob("runs/**/*"):
+        if file.name in ("per_query.jsonl", "isotropy.json", "model.safetensors"):
+            assert file.read_bytes() == (smoke_workspace / file.relative_to(root)).read_bytes()
+            compared += 1
+    assert compared > 20

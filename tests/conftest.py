@@ -1,0 +1,49 @@
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ragcun_cli.app import main
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("RAGCUN_WORKSPACE", raising=False)
+    monkeypatch.delenv("RAGCUN_DATA", raising=False)
+
+
+@pytest.fixture
+def ragcun(monkeypatch, capsys):
+    """Run the command line in this process, errors and exit codes included."""
+
+    def run(*args: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["ragcun", *map(str, args)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def smoke_workspace(tmp_path_factory):
+    """A workspace in which the smoke plan has been reproduced once; tests only read it."""
+    root = tmp_path_factory.mktemp("smoke")
+    arguments = ["ragcun", "reproduce", "--profile", "smoke", "--workspace", str(root)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr(sys, "argv", arguments)
+        main()
+    return root

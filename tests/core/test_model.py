@@ -1,0 +1,261 @@
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+from torch.nn import functional
+
+from ragcun_cli.core.model import (
+    build_encoder,
+    freeze,
+    gaussian_head,
+    linear_head_weights,
+    parameter_counts,
+    without_normalize,
+)
+from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+
+torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
+
+TEXTS = [
+    "the heart pumps blood",
+    "a river meets the sea",
+    "stars burn hydrogen",
+    "bread needs yeast",
+    "glass is made of sand, and quite a lot of it",
+    "x",
+]
+
+
+def sample(n=200, d=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=generator) * torch.linspace(0.2, 3, d) + 0.7
+
+
+def apply_head(rows, weights):
+    first, second, bias = weights
+    return functional.gelu(rows @ first.T) @ second.T + bias
+
+
+def squared_distances(rows):
+    return ((rows[:, None].double() - rows[None].double()) ** 2).sum(-1)
+
+
+@pytest.mark.parametrize("output_dim", [4, 12, 20])
+def test_the_head_with_its_gelu_is_a_linear_projection(output_dim):
+    rows = sample()
+    first, second, bias = linear_head_weights(rows, output_dim=output_dim, centre=True)
+    assert (first.shape, second.shape, bias.shape) == ((24, 12), (output_dim, 24), (output_dim,))
+    projection = second[:, :12].double()
+    expected = (rows.double() - rows.double().mean(0)) @ projection.T
+    outputs = apply_head(rows, (first, second, bias))
+    torch.testing.assert_close(outputs.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("output_dim", [4, 12, 20])
+def test_the_mean_squared_length_of_the_samples_outputs_is_the_output_dimension(output_dim, centre):
+    rows = sample()
+    outputs = apply_head(rows, linear_head_weights(rows, output_dim=output_dim, centre=centre))
+    assert (outputs**2).sum(1).mean().item() == pytest.approx(output_dim, rel=1e-4)
+
+
+@pytest.mark.parametrize("output_dim", [12, 20])
+def test_a_head_at_least_as_wide_as_the_base_keeps_all_distances_up_to_one_factor(output_dim):
+    rows, others = sample(), sample(30, seed=1)
+    outputs = apply_head(others, linear_head_weights(rows, output_dim=output_dim, centre=True))
+    off_diagonal = ~torch.eye(30, dtype=torch.bool)
+    ratios = (squared_distances(outputs) / squared_distances(others))[off_diagonal]
+    assert ratios.max().item() == pytest.approx(ratios.min().item(), rel=1e-4)
+
+
+def test_outputs_beyond_the_width_of_the_base_are_zero():
+    rows = sample()
+    outputs = apply_head(rows, linear_head_weights(rows, output_dim=20, centre=True))
+    assert (outputs[:, 12:] == 0).all()
+    assert (outputs[:, :12].std(0) > 0.1).all()
+
+
+def test_a_narrow_head_keeps_the_directions_of_largest_variance_in_order():
+    rows = sample()
+    outputs = apply_head(rows, linear_head_weights(rows, output_dim=5, centre=True)).double()
+    singular = np.linalg.svd((rows - rows.mean(0)).double().numpy(), compute_uv=False)[:5]
+    expected = 5 * singular**2 / (singular**2).sum()
+    np.testing.assert_allclose((outputs**2).mean(0).numpy(), expected, rtol=1e-3)
+    covariance = outputs.T @ outputs / len(outputs)
+    assert (covariance - covariance.diag().diag()).abs().max() < 1e-4
+
+
+def test_centred_outputs_have_mean_zero():
+    rows = sample()
+    outputs = apply_head(rows, linear_head_weights(rows, output_dim=12, centre=True))
+    torch.testing.assert_close(outputs.mean(0), torch.zeros(12), rtol=0, atol=1e-5)
+
+
+def test_without_centring_a_wide_head_keeps_the_cosines():
+    rows, others = sample(), sample(40, seed=1)
+    first, second, bias = linear_head_weights(rows, output_dim=16, centre=False)
+    assert (bias == 0).all()
+    outputs = apply_head(others, (first, second, bias))
+    cosines = [
+        functional.normalize(x, dim=1) @ functional.normalize(x, dim=1).T for x in (others, outputs)
+    ]
+    torch.testing.assert_close(cosines[1], cosines[0], rtol=0, atol=1e-5)
+
+
+def test_with_centring_the_cosines_change():
+    rows = sample()
+    outputs = apply_head(rows, linear_head_weights(rows, output_dim=12, centre=True))
+    before, after = (torch.cosine_similarity(x[:1], x[1:]) for x in (rows, outputs))
+    assert (before - after).abs().max() > 0.05
+
+
+def test_each_directions_largest_entry_is_positive_so_that_signs_are_fixed():
+    rows = sample()
+    for one in (rows, -rows, rows.flip(0)):
+        projection = linear_head_weights(one, output_dim=12, centre=True)[1][:, :12]
+        largest = projection.abs().argmax(1, keepdim=True)
+        assert (projection.gather(1, largest) > 0).all()
+    forward, mirrored = (
+        linear_head_weights(x, output_dim=12, centre=True)[1] for x in (rows, -rows)
+    )
+    torch.testing.assert_close(forward, mirrored, rtol=0, atol=1e-4)
+
+
+def test_the_same_sample_gives_the_same_weights():
+    first, again = (linear_head_weights(sample(), output_dim=7, centre=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [2, 3, 7, 100])
+def test_a_sample_of_equal_rows_is_refused(n, dtype, centre):
+    rows = torch.tensor([[0.1, -0.7, 1 / 3]], dtype=dtype).repeat(n, 1)
+    with pytest.raises(ValueError, match="the same embedding"):
+        linear_head_weights(rows, output_dim=3, centre=centre)
+
+
+def test_a_sample_with_fewer_rows_than_columns_is_enough():
+    rows = sample(3)
+    outputs = apply_head(rows, linear_head_weights(rows, output_dim=12, centre=True))
+    assert (outputs**2).sum(1).mean().item() == pytest.approx(12, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "encoder"
+    build_tiny_encoder(folder)
+    return folder
+
+
+@pytest.fixture
+def base(tiny):
+    return without_normalize(SentenceTransformer(str(tiny), device="cpu"))
+
+
+def encoder(base, *, output_dim=48, dropout=0.1, similarity="euclidean", linear_start=None):
+    return build_encoder(
+        base,
+        output_dim=output_dim,
+        dropout=dropout,
+        similarity=similarity,
+        linear_start=linear_start,
+    )
+
+
+def embed(model, texts=TEXTS):
+    return model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+
+
+def test_the_base_loses_its_normalize_module_and_nothing_else(tiny, base):
+    whole = SentenceTransformer(str(tiny), device="cpu")
+    assert any(isinstance(module, Normalize) for module in whole)
+    assert not any(isinstance(module, Normalize) for module in base)
+    assert base.max_seq_length == whole.max_seq_length
+    torch.testing.assert_close(functional.normalize(embed(base), dim=1), embed(whole))
+
+
+@pytest.mark.parametrize("similarity", ["euclidean", "cosine"])
+def test_the_encoder_says_how_it_retrieves(base, similarity):
+    model = encoder(base, similarity=similarity)
+    assert model.similarity_fn_name == similarity
+    assert model.get_embedding_dimension() == 48
+    assert model.max_seq_length == base.max_seq_length
+
+
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("similarity", ["euclidean", "cosine"])
+def test_a_saved_encoder_loads_without_us_to_the_same_bits(base, tmp_path, similarity, linear):
+    start = embed(base) if linear else None
+    model = encoder(base, similarity=similarity, linear_start=start)
+    model.save(str(tmp_path / "saved"))
+    loaded = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    assert loaded.similarity_fn_name == similarity
+    assert loaded.max_seq_length == model.max_seq_length
+    assert loaded.prompts == model.prompts
+    assert torch.equal(embed(loaded), embed(model))
+
+
+def test_prompts_survive_the_building(base):
+    base.prompts = {"query": "query: ", "document": "passage: "}
+    base.default_prompt_name = "query"
+    model = encoder(base, linear_start=embed(base))
+    assert model.prompts["query"] == "query: "
+    assert model.prompts["document"] == "passage: "
+    assert model.default_prompt_name == "query"
+
+
+def test_before_training_a_linear_start_ranks_as_the_base_does(base):
+    model = encoder(base, linear_start=embed(base))
+    before, after = squared_distances(embed(base)), squared_distances(embed(model))
+    factor = after.sum() / before.sum()
+    torch.testing.assert_close(after, before * factor, rtol=1e-3, atol=1e-4)
+    assert (embed(model) ** 2).sum(1).mean().item() == pytest.approx(48, rel=1e-3)
+
+
+def test_a_linear_start_for_cosines_keeps_the_cosines_of_the_base(base):
+    model = encoder(base, similarity="cosine", linear_start=embed(base))
+    rows = [functional.normalize(embed(m), dim=1) for m in (base, model)]
+    torch.testing.assert_close(rows[1] @ rows[1].T, rows[0] @ rows[0].T, rtol=0, atol=1e-5)
+
+
+def test_a_random_head_comes_from_the_global_generator(base):
+    weights = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        weights.append(gaussian_head(8, output_dim=4, dropout=0.0)[2].linear.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_frozen_modules_neither_learn_nor_drop_out_while_the_rest_trains(base):
+    model = encoder(base)
+    freeze(list(base))
+    model.train()
+    frozen, head = list(model)[: len(base)], list(model)[len(base) :]
+    for module in frozen:
+        assert not any(p.requires_grad for p in module.parameters())
+        assert not any(part.training for part in module.modules())
+    for module in head:
+        assert all(p.requires_grad for p in module.parameters())
+        assert all(part.training for part in module.modules())
+    features = base.tokenize(TEXTS)
+    first, again = (base(dict(features))["sentence_embedding"] for _ in range(2))
+    assert torch.equal(first, again)
+
+
+def test_a_frozen_encoder_can_be_saved(base, tmp_path):
+    model = encoder(base)
+    freeze(list(base))
+    model.save(str(tmp_path / "saved"))
+    loaded = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    assert torch.equal(embed(loaded), embed(model))
+
+
+def test_parameters_are_counted_with_and_without_the_frozen(base):
+    model = encoder(base)
+    freeze(list(base))
+    head = (64 * 32 + 64) + (48 * 64 + 48)
+    whole = head + sum(p.numel() for p in base.parameters())
+    assert parameter_counts(model) == {"trainable_parameters": head, "parameters": whole}

@@ -1,0 +1,178 @@
+import json
+import random
+
+import pytest
+
+from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.mine import MinedRow, mine, read_rows
+from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.profile import DataConfig, MiningConfig
+
+WORDS = ("tide moon ship storm harbour anchor sail rope wind reef pilot chart buoy crew deck").split()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """60 passages of sea words; the relevant one of each query also stands there as a twin."""
+    folder = tmp_path_factory.mktemp("mine") / "sea"
+    draw = random.Random(3)
+    corpus = {f"p{n:02}": f"Number {n}: " + " ".join(draw.choices(WORDS, k=8)) for n in range(60)}
+    corpus |= {f"twin{n:02}": corpus[f"p{n:02}"].upper() + " !" for n in range(20)}
+    queries = {f"q{n:02}": " ".join(corpus[f"p{n:02}"].split()[2:6]) for n in range(20)}
+    train = {
+        f"q{n:02}": {f"p{n:02}": 1, f"p{n + 20:02}": 2, f"p{n + 40:02}": 0} for n in range(20)
+    }
+    qrels = {"train": train, "test": {"q00": {"p00": 1}}}
+    beir.write(folder, corpus=corpus, queries=queries, qrels=qrels)
+    return folder
+
+
+def mined(dataset, tmp_path, *, seed=1, max_train_queries=None, **mining):
+    draft = tmp_path / "draft"
+    draft.mkdir(exist_ok=True)
+    summary = mine(
+        dataset,
+        draft,
+        data=DataConfig(train="sea", max_train_queries=max_train_queries),
+        mining=MiningConfig(**mining),
+        seed=seed,
+        progress=Silent(),
+    )
+    assert json.loads((draft / "summary.json").read_text(encoding="utf-8")) == summary
+    return list(read_rows(draft / "negatives.jsonl")), summary
+
+
+@pytest.mark.parametrize("hard_share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_negative_is_judged_or_a_twin_of_a_judged_passage(dataset, tmp_path, seed, hard_share):
+    rows, _ = mined(dataset, tmp_path, seed=seed, negatives_per_query=8, hard_share=hard_share)
+    for row in rows:
+        number = int(row.query[1:])
+        judged = {f"p{number:02}", f"p{number + 20:02}", f"p{number + 40:02}"}
+        assert not {*row.hard, *row.random} & (judged | {f"twin{number:02}"})
+
+
+def test_a_twin_of_a_relevant_passage_would_have_been_the_best_hit(dataset, tmp_path):
+    rows, _ = mined(dataset, tmp_path, depth=1, negatives_per_query=1, hard_share=1.0)
+    assert all(len(row.hard) == 1 for row in rows)
+    assert not any(row.hard[0] == f"twin{row.query[1:]}" for row in rows)
+
+
+def test_there_is_one_row_for_each_query_in_the_order_of_the_judgements(dataset, tmp_path):
+    rows, summary = mined(dataset, tmp_path, negatives_per_query=4)
+    assert [row.query for row in rows] == [f"q{n:02}" for n in range(20)]
+    for row in rows:
+        assert (len(row.hard), len(row.random)) == (2, 2)
+        assert len({row.positive, *row.hard, *row.random}) == 5
+    assert summary == {
+        "passages": 80,
+        "queries": 20,
+        "hard_negatives": 40,
+        "random_negatives": 40,
+        "queries_short_of_hard_negatives": 0,
+    }
+
+
+def test_an_odd_share_gives_the_odd_negative_to_either_kind(dataset, tmp_path):
+    rows, _ = mined(dataset, tmp_path, negatives_per_query=3, hard_share=0.5)
+    assert {(len(row.hard), len(row.random)) for row in rows} == {(1, 2), (2, 1)}
+
+
+def test_the_positive_is_drawn_among_the_passages_judged_above_zero(dataset, tmp_path):
+    seen = set()
+    for seed in range(1, 6):
+        for row in mined(dataset, tmp_path, seed=seed)[0]:
+            number = int(row.query[1:])
+            assert row.positive in {f"p{number:02}", f"p{number + 20:02}"}
+            seen.add(int(row.positive[1:]) - number)
+    assert seen == {0, 20}
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(dataset, tmp_path):
+    written = []
+    for number, seed in enumerate((1, 1, 2)):
+        (tmp_path / str(number)).mkdir()
+        mined(dataset, tmp_path / str(number), seed=seed)
+        written.append((tmp_path / str(number) / "draft" / "negatives.jsonl").read_bytes())
+    assert written[0] == written[1]
+    assert written[0] != written[2]
+
+
+def test_a_sample_of_the_queries_keeps_their_rows_as_they_were(dataset, tmp_path):
+    everything = {row.query: row for row in mined(dataset, tmp_path)[0]}
+    few, summary = mined(dataset, tmp_path, max_train_queries=7)
+    assert len(few) == summary["queries"] == 7
+    assert [row.query for row in few] == sorted(row.query for row in few)
+    assert all(row == everything[row.query] for row in few)
+    more = mined(dataset, tmp_path, max_train_queries=8)[0]
+    assert {row.query for row in few} < {row.query for row in more}
+    other = mined(dataset, tmp_path, max_train_queries=7, seed=2)[0]
+    assert {row.query for row in few} != {row.query for row in other}
+    assert len(mined(dataset, tmp_path, max_train_queries=1000)[0]) == 20
+
+
+def test_hard_negatives_are_among_the_best_hits_after_those_skipped(tmp_path):
+    corpus = {"best": "tide tide tide", "next": "tide tide of", "third": "tide of it", "pos": "ebb"}
+    corpus |= {f"other{n}": f"granite number {n}" for n in range(9)}
+    beir.write(
+        tmp_path / "sea",
+        corpus=corpus,
+        queries={"q": "tide"},
+        qrels={"train": {"q": {"pos": 1}}},
+    )
+    plain = {"stemmer": "none", "stopwords": "none", "hard_share": 1.0, "negatives_per_query": 1}
+    rows, _ = mined(tmp_path / "sea", tmp_path, depth=1, **plain)
+    assert rows == [MinedRow("q", "pos", ("best",), ())]
+    rows, _ = mined(tmp_path / "sea", tmp_path, depth=2, skip_top=1, **plain)
+    assert rows == [MinedRow("q", "pos", ("next",), ())]
+    seen = {
+        mined(tmp_path / "sea", tmp_path, depth=2, seed=seed, **plain)[0][0].hard
+        for seed in range(1, 20)
+    }
+    assert seen == {("best",), ("next",)}
+
+
+def test_random_passages_make_up_for_hits_that_are_missing(tmp_path):
+    corpus = {"pos": "tide", "hit": "tide again"} | {f"other{n}": f"granite {n}" for n in range(5)}
+    beir.write(
+        tmp_path / "sea",
+        corpus=corpus,
+        queries={"q": "tide"},
+        qrels={"train": {"q": {"pos": 1}}},
+    )
+    rows, summary = mined(tmp_path / "sea", tmp_path, negatives_per_query=3, hard_share=1.0)
+    assert rows[0].hard == ("hit",)
+    assert len(rows[0].random) == 2
+    assert set(rows[0].random) < {f"other{n}" for n in range(5)}
+    assert summary["queries_short_of_hard_negatives"] == 1
+
+
+def test_a_query_without_a_relevant_passage_gets_no_row(tmp_path):
+    corpus = {f"p{n}": f"tide {n}" for n in range(9)}
+    judged = {"q1": {"p1": 0}, "q2": {"p2": 1}}
+    queries = {"q1": "tide", "q2": "tide"}
+    beir.write(tmp_path / "sea", corpus=corpus, queries=queries, qrels={"train": judged})
+    assert [row.query for row in mined(tmp_path / "sea", tmp_path)[0]] == ["q2"]
+    beir.write(
+        tmp_path / "none", corpus=corpus, queries=queries, qrels={"train": {"q1": {"p1": 0}}}
+    )
+    with pytest.raises(DataError, match="no training query has a relevant passage"):
+        mined(tmp_path / "none", tmp_path)
+
+
+def test_a_corpus_too_small_for_the_negatives_is_refused(tmp_path):
+    beir.write(
+        tmp_path / "sea",
+        corpus={"pos": "tide", "a": "x1"},
+        queries={"q": "tide"},
+        qrels={"train": {"q": {"pos": 1}}},
+    )
+    with pytest.raises(DataError, match="query 'q': 2 random negatives are wanted"):
+        mined(tmp_path / "sea", tmp_path)
+
+
+def test_a_data_set_without_train_judgements_is_refused(dataset, tmp_path):
+    beir.write(tmp_path / "sea", corpus={"a": "x"}, queries={"q": "x"}, qrels={"test": {}})
+    with pytest.raises(DataError, match=r"train\.tsv is missing"):
+        mined(tmp_path / "sea", tmp_path)

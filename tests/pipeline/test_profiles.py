@@ -1,0 +1,391 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ragcun_cli.pipeline import profiles
+from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.plan import PaperPlan
+from ragcun_cli.spec.profile import RunProfile, model_values
+
+EXPERIMENTS = (
+    "baseline_no_isotropy",
+    "with_isotropy",
+    "frozen_efficient",
+    "variance_only",
+    "frozen_no_isotropy",
+    "standard_cosine",
+    "spread_out",
+)
+PLANS = ("publication", "publication_minimum", "quickstart", "smoke")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def put(name, text):
+    file = Path("profiles") / f"{name}.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def refusal(name, *sets):
+    with pytest.raises(ProfileError) as caught:
+        profiles.load(name, sets=sets)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_these_are_all_the_shipped_names():
+    assert sorted(profiles.profile_files()) == sorted(EXPERIMENTS + PLANS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_shipped_experiment_loads_under_the_name_of_its_file(name):
+    loaded = profiles.load(name)
+    assert isinstance(loaded, RunProfile)
+    assert loaded.name == name
+    assert loaded.description
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_shipped_plan_loads_under_the_name_of_its_file(name):
+    loaded = profiles.load(name)
+    assert isinstance(loaded, PaperPlan)
+    assert loaded.name == name
+    assert loaded.description
+    assert loaded.datasets
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze_base", "lambda_isotropy", "lambda_reg"),
+    [
+        ("baseline_no_isotropy", False, 0.0, 0.0),
+        ("with_isotropy", False, 1.0, 0.1),
+        ("frozen_efficient", True, 1.0, 0.1),
+    ],
+)
+def test_the_three_experiments_hold_the_values_of_the_plan(
+    name, freeze_base, lambda_isotropy, lambda_reg
+):
+    loaded = profiles.load(name)
+    training = loaded.training
+    assert (training.freeze_base, training.lambda_isotropy, training.lambda_reg) == (
+        freeze_base,
+        lambda_isotropy,
+        lambda_reg,
+    )
+    assert training.base_learning_rate == 1e-5
+    assert training.projection_learning_rate == 5e-4
+    assert training.epochs == 3
+    assert training.batch_size == 16
+    assert training.warmup_steps == 1000
+    assert training.save_interval == 1
+    assert training.max_steps is None
+    assert loaded.encoder.base == "sentence-transformers/all-mpnet-base-v2"
+    assert loaded.encoder.output_dim == 512
+    assert loaded.data.train == "msmarco"
+
+
+def test_the_three_experiments_differ_in_those_three_values_alone():
+    first, *others = (profiles.load(name) for name in EXPERIMENTS[:3])
+    for other in others:
+        differing = {
+            key
+            for key, value in other.training.model_dump().items()
+            if value != first.training.model_dump()[key]
+        }
+        assert differing <= {"freeze_base", "lambda_isotropy", "lambda_reg"}
+        assert model_values(other) | {"training": 0} == model_values(first) | {"training": 0}
+
+
+def test_a_layer_replaces_values_and_merges_tables():
+    base = {"a": 1, "t": {"x": 1, "y": {"z": 1}}, "list": [1, 2], "u": {"x": 1}}
+    top = {"a": 2, "t": {"y": {"w": 2}}, "list": [3], "u": 5, "new": {"k": 1}}
+    assert profiles.overlay(base, top) == {
+        "a": 2,
+        "t": {"x": 1, "y": {"z": 1, "w": 2}},
+        "list": [3],
+        "u": 5,
+        "new": {"k": 1},
+    }
+    assert base == {"a": 1, "t": {"x": 1, "y": {"z": 1}}, "list": [1, 2], "u": {"x": 1}}
+
+
+def test_a_profile_holds_its_own_values_over_those_it_extends():
+    put("base", 'name = "base"\n[training]\nepochs = 5\nbatch_size = 8\n')
+    put("top", 'extends = "base"\nname = "top"\n[training]\nbatch_size = 4\n')
+    loaded = profiles.load("top")
+    assert (loaded.name, loaded.training.epochs, loaded.training.batch_size) == ("top", 5, 4)
+
+
+def test_a_profile_that_extends_another_that_extends_is_refused():
+    put("mine", 'extends = "with_isotropy"\nname = "mine"\n')
+    assert "one level only" in refusal("mine")
+
+
+def test_a_profile_that_extends_itself_is_refused():
+    put("mine", 'extends = "mine"\nname = "mine"\n')
+    assert "one level only" in refusal("mine")
+
+
+def test_a_profile_that_extends_a_plan_is_refused():
+    put("mine", 'extends = "smoke"\nname = "mine"\n')
+    assert "extends 'smoke', which is a plan" in refusal("mine")
+
+
+def test_a_plan_that_extends_is_refused():
+    put("mine", 'extends = "smoke"\nname = "mine"\nexperiments = ["with_isotropy"]\n')
+    assert "a plan extends nothing" in refusal("mine")
+
+
+def test_all_problems_are_named_at_once_by_their_dotted_keys():
+    put(
+        "mine",
+        'name = "mine"\ncolour = 1\n'
+        '[training]\nbatchsize = 8\nepochs = 0\nprecision = "fp8"\n'
+        "[training.sigreg]\nknots = 4\n"
+        "[encoder.head]\ndropout = 1.0\n",
+    )
+    lines = refusal("mine").splitlines()
+    assert lines[0] == "profiles/mine.toml is not valid:"
+    problems = dict(line.strip().split(": ", 1) for line in lines[1:])
+    assert set(problems) == {
+        "colour",
+        "training.batchsize",
+        "training.epochs",
+        "training.precision",
+        "training.sigreg",
+        "encoder.head.dropout",
+    }
+    assert problems["training.batchsize"] == (
+        "there is no such key; did you mean 'training.batch_size'?"
+    )
+    assert problems["colour"].startswith("there is no such key")
+    assert problems["training.epochs"].endswith("(got 0)")
+    assert problems["training.precision"].endswith("(got 'fp8')")
+    assert problems["training.sigreg"] == "knots must be odd, got 4"
+
+
+def test_a_key_set_outside_its_section_is_told_its_section():
+    message = refusal("with_isotropy", "lambda_isotropy=1")
+    assert "lambda_isotropy: there is no such key; did you mean 'training.lambda_isotropy'?" in message
+    assert "with --set is not valid" in message
+
+
+def test_values_that_do_not_go_together_are_a_problem_of_the_whole_profile():
+    message = refusal("standard_cosine", "training.contrastive=euclidean")
+    assert "(whole profile): training.contrastive 'euclidean' needs the head" in message
+
+
+def test_set_reads_numbers_texts_lists_and_booleans():
+    loaded = profiles.load(
+        "baseline_no_isotropy",
+        sets=[
+            "training.batch_size=8",
+            "training.base_learning_rate = 2e-5",
+            "encoder.base=someone/an-encoder",
+            'description="in quotes"',
+            'evaluation.datasets=["nq", "scifact"]',
+            "training.freeze_base=true",
+            "training.sigreg.slices=7",
+            "encoder.revision=a=b",
+        ],
+    )
+    assert loaded.training.batch_size == 8
+    assert loaded.training.base_learning_rate == 2e-5
+    assert loaded.encoder.base == "someone/an-encoder"
+    assert loaded.description == "in quotes"
+    assert loaded.evaluation.datasets == ("nq", "scifact")
+    assert loaded.training.freeze_base is True
+    assert loaded.training.sigreg.slices == 7
+    assert loaded.encoder.revision == "a=b"
+
+
+def test_the_last_of_two_sets_of_one_key_holds():
+    loaded = profiles.load("with_isotropy", sets=["training.epochs=1", "training.epochs=2"])
+    assert loaded.training.epochs == 2
+
+
+@pytest.mark.parametrize("text", ["training.batch_size", "=8", "", ".a=1", "training..epochs=1"])
+def test_a_set_that_is_no_key_and_value_is_refused(text):
+    assert refusal("with_isotropy", text) == f"--set takes key=value, got '{text}'"
+
+
+@pytest.mark.parametrize("name", ["with_isotropy", "smoke"])
+def test_set_changes_neither_name_nor_what_is_extended(name):
+    assert "--set cannot change name" in refusal(name, "name=other")
+    assert "extends: there is no such key" in refusal(name, "extends=with_isotropy")
+
+
+def test_set_on_a_plan_reaches_every_experiment_and_beats_the_overrides():
+    plan = profiles.load("smoke", sets=["training.max_steps=3", "encoder.head.dropout=0"])
+    assert len(plan.experiments) == 5
+    assert {e.training.max_steps for e in plan.experiments} == {3}
+    assert {e.encoder.head.dropout for e in plan.experiments} == {0.0}
+    assert {e.training.batch_size for e in plan.experiments} == {8}
+
+
+def test_overrides_lie_over_every_experiment_and_leave_the_rest():
+    plan = profiles.load("quickstart")
+    assert [e.name for e in plan.experiments] == list(EXPERIMENTS[:3])
+    assert [e.training.lambda_isotropy for e in plan.experiments] == [0.0, 1.0, 1.0]
+    assert {e.training.max_steps for e in plan.experiments} == {40}
+    assert {e.training.batch_size for e in plan.experiments} == {16}
+    assert all(e.demonstration for e in plan.experiments)
+
+
+def test_problems_of_all_the_experiments_of_a_plan_are_named_at_once():
+    put(
+        "mine",
+        'name = "mine"\nexperiments = ["with_isotropy", "nowhere", "standard_cosine"]\n'
+        '[overrides.training]\ncontrastive = "cosine"\nepochs = 0\n',
+    )
+    message = refusal("mine")
+    assert message.count("training.epochs: ") == 2
+    assert "no profile is named 'nowhere'" in message
+
+
+def test_an_experiment_of_a_plan_that_is_nowhere_is_refused():
+    put("mine", 'name = "mine"\nexperiments = ["with_isotropi"]\n')
+    assert "no profile is named 'with_isotropi'; did you mean 'with_isotropy'?" in refusal("mine")
+
+
+def test_experiments_of_a_plan_with_different_data_sets_are_refused():
+    put("one", 'name = "one"\n[evaluation]\ndatasets = ["nq"]\n')
+    put("two", 'name = "two"\n[evaluation]\ndatasets = ["scifact"]\n')
+    put("mine", 'name = "mine"\nexperiments = ["one", "two"]\n')
+    assert "its experiments differ in evaluation.datasets" in refusal("mine")
+    same = profiles.load("mine", sets=['evaluation.datasets=["nq"]'])
+    assert same.datasets == ("nq",)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('experiments = ["with_isotropy", "with_isotropy"]', "experiments names the same one twice"),
+        ("experiments = []", "experiments: "),
+        ('experiments = ["with_isotropy"]\nseeds = [1, 1]', "seeds names the same one twice"),
+        ('experiments = ["with_isotropy"]\nseeds = []', "seeds: "),
+        ('experiments = ["with_isotropy"]\nseed = [1]', "did you mean 'seeds'?"),
+        ('experiments = ["with_isotropy"]\nreferences = ["tfidf"]', "references.0: "),
+        ('experiments = ["with_isotropy"]\noverrides.name = "x"', "overrides cannot change name"),
+    ],
+)
+def test_a_plan_that_is_not_valid_is_refused(line, message):
+    put("mine", f'name = "mine"\n{line}\n')
+    assert message in refusal("mine")
+
+
+def test_an_experiment_can_stand_where_a_plan_is_wanted():
+    plan = profiles.load_plan("with_isotropy", sets=["training.epochs=1"])
+    assert [e.training.epochs for e in plan.experiments] == [1]
+    assert (plan.name, plan.references, plan.seeds) == ("with_isotropy", ("untouched",), (1,))
+
+
+def test_an_unknown_name_suggests_a_near_one():
+    assert refusal("with_isotopy") == (
+        "no profile is named 'with_isotopy'; did you mean 'with_isotropy'?"
+    )
+    assert refusal("zzzzzzzz") == "no profile is named 'zzzzzzzz'"
+
+
+def test_a_path_to_no_file_is_refused():
+    assert refusal("profiles/none.toml") == "no profile file at profiles/none.toml"
+
+
+def test_a_profile_can_be_named_by_its_path():
+    file = put("mine", 'name = "mine"\n')
+    file = file.rename("elsewhere.toml")
+    assert profiles.load("elsewhere.toml").name == "mine"
+    assert profiles.load(str(file.resolve())).name == "mine"
+
+
+def test_a_file_that_is_not_toml_is_refused_with_the_place():
+    put("mine", 'name = "mine"\n[training\n')
+    message = refusal("mine")
+    assert message.startswith("profiles/mine.toml is not TOML: ")
+    assert "line 2" in message
+
+
+def test_a_file_that_is_not_utf8_is_refused():
+    put("mine", "").write_bytes(b'name = "\xff"\n')
+    assert refusal("mine").startswith("profiles/mine.toml cannot be read: ")
+
+
+def test_a_profile_beside_you_comes_before_the_shipped_one():
+    put("with_isotropy", 'name = "with_isotropy"\n[training]\nepochs = 9\n')
+    assert profiles.load("with_isotropy").training.epochs == 9
+    assert profiles.profile_files()["with_isotropy"] == Path("profiles/with_isotropy.toml")
+
+
+@pytest.mark.parametrize("base", EXPERIMENTS)
+def test_a_new_profile_starts_with_the_values_of_the_one_it_was_made_from(base):
+    file = profiles.write_new("my_own", extends=base)
+    assert file == Path("profiles/my_own.toml")
+    made, source = profiles.load("my_own"), profiles.load(base)
+    assert made.name == "my_own"
+    assert model_values(made) == model_values(source)
+    assert made.model_copy(update={"name": base, "description": source.description}) == source
+
+
+def test_a_new_profile_can_be_made_from_one_that_was_made():
+    profiles.write_new("first", extends="frozen_efficient")
+    profiles.write_new("second", extends="first")
+    assert model_values(profiles.load("second")) == model_values(profiles.load("frozen_efficient"))
+
+
+@pytest.mark.parametrize(
+    ("name", "extends", "message"),
+    [
+        ("My Own", "with_isotropy", "'My Own' is not a name"),
+        ("../mine", "with_isotropy", "'../mine' is not a name"),
+        ("with_isotropy", "with_isotropy", "there is a profile 'with_isotropy' already"),
+        ("mine", "smoke", "'smoke' is a plan"),
+        ("mine", "nowhere", "no profile is named 'nowhere'"),
+    ],
+)
+def test_a_new_profile_that_cannot_be_is_refused_and_nothing_is_written(name, extends, message):
+    with pytest.raises(ProfileError, match=message):
+        profiles.write_new(name, extends=extends)
+    assert list(Path().rglob("*")) == []
+
+
+def without_nones(value):
+    if isinstance(value, dict):
+        return {key: without_nones(item) for key, item in value.items() if item is not None}
+    return [without_nones(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS + PLANS)
+def test_a_resolved_profile_as_toml_reads_back_as_the_same_values(name):
+    values = profiles.resolved(profiles.load(name))
+    text = profiles.as_toml(values)
+    assert tomllib.loads(text) == without_nones(values)
+    assert "None" not in text
+
+
+def test_toml_keeps_quotes_backslashes_and_letters_of_any_script():
+    values = {"text": 'a "b" \\ c\n\tü 字', "list": [], "t": {"empty": {}, "n": 1e-05}}
+    assert tomllib.loads(profiles.as_toml(values)) == values
+    assert profiles.as_toml({"a": None}) == "# a is not set\n"
+
+
+def test_every_file_has_a_line_in_the_list():
+    put("mine", 'name = "mine"\ndescription = "my own"\n')
+    rows = {row[0]: row[1:] for row in profiles.summaries()}
+    assert rows["mine"] == ("experiment", "my own", "profiles/mine.toml")
+    assert rows["smoke"][0] == "plan"
+    assert list(rows) == sorted((*EXPERIMENTS, *PLANS, "mine"))
+
+
+def test_a_broken_file_says_so_in_the_list_and_hides_no_other():
+    put("mine", "[training\n")
+    rows = {row[0]: row[1:] for row in profiles.summaries()}
+    assert rows["mine"][0] == "broken"
+    assert "is not TOML" in rows["mine"][1]
+    assert rows["smoke"][0] == "plan"

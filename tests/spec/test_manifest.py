@@ -1,0 +1,183 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragcun_cli.spec.errors import WorkspaceError
+from ragcun_cli.spec.manifest import (
+    Artifact,
+    Manifest,
+    StageRecord,
+    digest,
+    file_digest,
+    write_atomically,
+)
+
+SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.fixture
+def file(tmp_path):
+    file = tmp_path / "model" / "weights"
+    file.parent.mkdir()
+    file.write_bytes(b"abc")
+    os.utime(file, ns=(1_000, 1_000))
+    return file
+
+
+@pytest.fixture
+def artifact(file, tmp_path):
+    return Artifact.of(file, root=tmp_path)
+
+
+def a_record(**changes):
+    values = {
+        "recipe": "r",
+        "outputs": (Artifact(path="a/b", sha256="0" * 64, size=3, mtime_ns=1_700_000_000_123_456_789),),
+        "seconds": 1.5,
+        "finished": "2025-01-31T12:00:00+00:00",
+        "device": "a processor, 2 cores",
+        "versions": {"python": "3.11.2"},
+        "commit": None,
+        "details": {"rows": 3, "rate": 0.1, "note": "ü"},
+    }
+    return StageRecord(**{**values, **changes})
+
+
+def test_an_artifact_holds_the_relative_path_digest_size_and_time(artifact):
+    assert artifact == Artifact(path="model/weights", sha256=SHA256_OF_ABC, size=3, mtime_ns=1_000)
+
+
+def test_a_file_that_nobody_touched_is_intact(artifact, tmp_path):
+    assert artifact.is_intact(tmp_path)
+    assert artifact.is_intact(tmp_path, verify=True)
+
+
+def test_a_file_with_a_new_time_and_the_same_bytes_is_intact(artifact, file, tmp_path):
+    os.utime(file, ns=(2_000, 2_000))
+    assert artifact.is_intact(tmp_path)
+
+
+def test_a_file_with_a_new_time_and_other_bytes_is_not_intact(artifact, file, tmp_path):
+    file.write_bytes(b"abd")
+    os.utime(file, ns=(2_000, 2_000))
+    assert not artifact.is_intact(tmp_path)
+
+
+def test_a_file_of_another_size_is_not_intact(artifact, file, tmp_path):
+    file.write_bytes(b"abcd")
+    os.utime(file, ns=(1_000, 1_000))
+    assert not artifact.is_intact(tmp_path)
+
+
+def test_a_missing_file_is_not_intact(artifact, file, tmp_path):
+    file.unlink()
+    assert not artifact.is_intact(tmp_path)
+    assert not artifact.is_intact(tmp_path / "elsewhere", verify=True)
+
+
+def test_only_verify_sees_bytes_that_changed_behind_a_time_put_back(artifact, file, tmp_path):
+    file.write_bytes(b"abd")
+    os.utime(file, ns=(1_000, 1_000))
+    assert artifact.is_intact(tmp_path)
+    assert not artifact.is_intact(tmp_path, verify=True)
+
+
+def test_a_manifest_comes_back_as_it_was_saved(tmp_path):
+    manifest = Manifest().with_stage("train", a_record()).with_stage("eval/nq", a_record(commit="c"))
+    manifest.save(tmp_path / "manifest.json")
+    assert Manifest.load(tmp_path / "manifest.json") == manifest
+
+
+def test_an_absent_manifest_is_an_empty_one(tmp_path):
+    assert Manifest.load(tmp_path / "manifest.json") == Manifest(stages={})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"stages": {"train": {}}}',
+        b'{"stages": {}, "colour": "blue"}',
+    ],
+)
+def test_a_broken_manifest_is_named_with_what_to_do(tmp_path, content):
+    file = tmp_path / "manifest.json"
+    file.write_bytes(content)
+    with pytest.raises(WorkspaceError, match="cannot be read as a manifest") as caught:
+        Manifest.load(file)
+    assert str(file) in str(caught.value)
+    assert caught.value.hint == f"move {file} away; the stages it recorded will run again"
+    assert caught.value.exit_code == 2
+
+
+def test_a_manifest_that_is_a_folder_is_named_too(tmp_path):
+    with pytest.raises(WorkspaceError, match="cannot be read as a manifest"):
+        Manifest.load(tmp_path)
+
+
+def test_putting_or_dropping_a_stage_leaves_the_others_and_the_original_alone():
+    first = Manifest().with_stage("train", a_record())
+    both = first.with_stage("data", a_record(recipe="other"))
+    assert list(first.stages) == ["train"]
+    assert list(both.stages) == ["data", "train"]
+    assert both.with_stage("data", None) == first
+    assert both.with_stage("absent", None) == both
+
+
+def test_the_digest_of_a_file_is_its_sha256(file):
+    assert file_digest(file) == SHA256_OF_ABC
+
+
+def test_the_digest_of_a_value_is_the_sha256_of_its_compact_sorted_json():
+    # printf '{"a":[1,2.5],"b":null}' | sha256sum
+    expected = "f66b2c50ccae61e3f2445d2439f42efc245581b18ed184ce5d3c22fb58eed9c4"
+    assert digest({"b": None, "a": [1, 2.5]}) == expected
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def turned_round(value):
+    if isinstance(value, dict):
+        return {key: turned_round(value[key]) for key in reversed(value)}
+    return [turned_round(item) for item in value] if isinstance(value, list) else value
+
+
+@given(VALUES)
+def test_the_order_of_keys_does_not_change_a_digest(value):
+    assert digest(turned_round(value)) == digest(value)
+
+
+def test_the_order_of_a_list_the_type_and_the_value_change_a_digest():
+    values = [[1, 2], [2, 1], ["1", 2], [1, 2, None], [True, 2], {"1": 2}]
+    assert len({digest(value) for value in values}) == len(values)
+
+
+def test_what_is_no_json_value_has_no_digest():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest(float("nan"))
+
+
+def test_an_atomic_write_makes_the_folder_and_leaves_no_draft(tmp_path):
+    file = tmp_path / "new" / "folder" / "table.md"
+    write_atomically(file, "first ü\n")
+    write_atomically(file, "second\n")
+    assert file.read_text(encoding="utf-8") == "second\n"
+    assert [path.name for path in file.parent.iterdir()] == ["table.md"]
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_text(tmp_path):
+    file = tmp_path / "table.md"
+    write_atomically(file, "old\n")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(file, "new \ud800\n")
+    assert file.read_text(encoding="utf-8") == "old\n"
