@@ -11,9 +11,7 @@ app = typer.Typer(no_args_is_help=True, help="Build, import, check and list data
 
 
 @app.command("list")
-def list_sets(
-    workspace: options.WorkspaceFolder = None, as_json: options.AsJson = False
-) -> None:
+def list_sets(workspace: options.WorkspaceFolder = None, as_json: options.AsJson = False) -> None:
     """Show which data sets there are, and which are here.
 
     Example: ragcun data list

@@ -27,7 +27,5 @@ def evaluate(
     session = Session(workspace, device=device, as_json=as_json)
     runs = session.runs(profile, sets=set_, seeds=seed)
     names = split_names(datasets)
-    session.run_stage(
-        Stage.EVAL, runs, names, force=force, prerequisites=prerequisites, yes=yes
-    )
+    session.run_stage(Stage.EVAL, runs, names, force=force, prerequisites=prerequisites, yes=yes)
     session.show_evaluations(runs, names)

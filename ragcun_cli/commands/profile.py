@@ -21,7 +21,9 @@ def list_profiles(as_json: options.AsJson = False) -> None:
 
     rows = summaries()
     if as_json:
-        write_json([dict(zip(("name", "kind", "description", "file"), r, strict=True)) for r in rows])
+        write_json(
+            [dict(zip(("name", "kind", "description", "file"), r, strict=True)) for r in rows]
+        )
     else:
         show_rows("Profiles", ("name", "kind", "what it is", "file"), rows)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli import console
-from ragcun_cli.pipeline import walk
+from ragcun_cli.pipeline import estimate, walk
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
@@ -142,7 +142,7 @@ class Session:
         rows += [
             (task.stage.value, task.label, "will run", walk.describe(task)) for task in pending
         ]
-        total = walk.estimate.duration(sum(task.seconds for task in pending))
+        total = estimate.duration(sum(task.seconds for task in pending))
         if self._json:
             keys = ("stage", "what", "state", "estimate")
             stages = [dict(zip(keys, row, strict=True)) for row in rows]
@@ -201,12 +201,12 @@ class Session:
 
     def show_evaluations(self, runs: Sequence[Run], names: Sequence[str] | None) -> None:
         """Every metric of every run on every set."""
-        found = []
+        found: list[tuple[str, str, dict[str, float]]] = []
         for task in walk.stage_tasks(Stage.EVAL, runs, self._road, names):
             record = self._runner.current_record(task)
             if record is not None:
-                label = task.label.removeprefix("eval ")
-                found.append((*label.rsplit(" on ", 1), record.details))
+                run, _, name = task.label.removeprefix("eval ").rpartition(" on ")
+                found.append((run, name, record.details))
         if self._json:
             keys = ("run", "dataset", "metrics")
             console.write_json([dict(zip(keys, row, strict=True)) for row in found])
@@ -228,7 +228,12 @@ class Session:
         return walk.tables_of(runs, self._road, self._runner)
 
     def write_report(
-        self, runs: Sequence[Run], format_name: str | None, output: Path | None, *, title: str | None
+        self,
+        runs: Sequence[Run],
+        format_name: str | None,
+        output: Path | None,
+        *,
+        title: str | None,
     ) -> None:
         """The tables in one format on stdout or in a file, or for the terminal."""
         tables = self._tables(runs)
@@ -255,6 +260,7 @@ class Session:
     def show_datasets(self) -> None:
         """All known sets and those that were imported."""
         rows = []
+        known: dict[str, sources.Docstrings | sources.Published]
         known = {**sources.PYDOCS, **sources.BEIR}
         here = {f.name for f in self.workspace.datasets.glob("*") if (f / paths.MANIFEST).exists()}
         for name in [*known, *sorted(here - set(known))]:

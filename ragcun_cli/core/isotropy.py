@@ -166,8 +166,8 @@ def _covariance_eigenvalues(embeddings: NDArray[np.floating], *, mean: Vector) -
 def _checked_lengths(embeddings: NDArray[np.floating]) -> Vector:
     if embeddings.ndim != 2 or embeddings.shape[0] < 3 or embeddings.shape[1] < 2:
         raise ValueError(
-            f"embeddings have shape {embeddings.shape}; isotropy needs at least three texts and two "
-            "dimensions"
+            f"embeddings have shape {embeddings.shape}; isotropy needs at least three texts "
+            "and two dimensions"
         )
     lengths = np.concatenate([np.linalg.norm(rows, axis=1) for rows in _blocks(embeddings)])
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))).tolist()

@@ -113,7 +113,7 @@ def spread_out(embeddings: Tensor) -> Tensor:
 
 
 def unit_deviation(embeddings: Tensor) -> Tensor:
-    """``(s - 1)^2``, s the standard deviation (ddof 0) of all entries; 0 on the scale of N(0, I)."""
+    """``(s - 1)^2``, s the standard deviation (ddof 0) of all entries; 0 for N(0, I)."""
     return (embeddings.float().std(correction=0) - 1) ** 2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -56,7 +56,7 @@ def linear_head_weights(
     )
 
 
-def gaussian_head(width: int, *, output_dim: int, dropout: float) -> list[nn.Module]:
+def gaussian_head(width: int, *, output_dim: int, dropout: float) -> list[Any]:
     """Linear(d, 2d), GELU, Dropout, Linear(2d, K), unnormalised, with PyTorch's random weights."""
     return [
         Dense(width, 2 * width, activation_function=nn.GELU()),

@@ -149,7 +149,9 @@ def _download(config: EncoderConfig) -> Path:
 def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
     modules = _module_folders(folder)
     weights = [place / WEIGHTS for place in modules if (place / WEIGHTS).is_file()]
-    pickled = [p for place in modules for p in place.glob("*.bin") if place / WEIGHTS not in weights]
+    pickled = [
+        p for place in modules for p in place.glob("*.bin") if place / WEIGHTS not in weights
+    ]
     if not weights or pickled:
         raise EncoderError(
             f"{folder} is not a sentence-transformers folder with all its weights in safetensors "
@@ -163,7 +165,9 @@ def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
             f"names {config.sha256}",
             hint="change encoder.sha256, or encoder.revision, in the profile",
         )
-    return FoundEncoder(config.base, folder, source, seen, _files_digest(folder, modules), weights[0].stat().st_size)
+    return FoundEncoder(
+        config.base, folder, source, seen, _files_digest(folder, modules), weights[0].stat().st_size
+    )
 
 
 def _module_folders(folder: Path) -> list[Path]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# One modern core sustains some 60 GFLOP/s of fp32 matrix products; a data-centre GPU some 30 TFLOP/s
-# with everything around them.
+# One modern core sustains some 60 GFLOP/s of fp32 matrix products; a data-centre GPU some
+# 30 TFLOP/s with everything around them.
 CORE_FLOPS = 6e10
 GPU_FLOPS = 3e13
 

@@ -108,7 +108,7 @@ def rank_lexical(
 
 
 def write_scores(ranking: Ranking, test: TestSet, folder: Path, *, tag: str) -> dict[str, Any]:
-    """Score a ranking; write the metrics, the per-query scores and the TREC run; return the means."""
+    """Write the metrics, the per-query scores and the TREC run of a ranking; return the means."""
     folder.mkdir(parents=True, exist_ok=True)
     ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
     scores = score_queries(test.qrels, ranked)

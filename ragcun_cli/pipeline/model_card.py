@@ -28,7 +28,7 @@ tags: [sentence-transformers, feature-extraction, dense-retrieval, ragcun]
 - Base encoder: `{base}`, weights sha256 `{sha256}`
 - Trained on: `{data}`, {seed}
 - Embeddings: {dimensions}, compared by {similarity}
-- Objective: InfoNCE ({similarity}, scale {scale:g}), {regulariser} x {isotropy:g}, variance x {reg:g}
+- Objective: InfoNCE ({similarity}, scale {scale:g}) + {isotropy:g} {regulariser} + {reg:g} variance
 
 ```python
 {loading}

@@ -34,7 +34,5 @@ class Models:
     def _load(self, run: Run) -> SentenceTransformer:
         if run.reference == "untouched":
             config = run.profile.encoder
-            return load_encoder(
-                self._road.fetch_encoder(config), config, device=self._road.device
-            )
+            return load_encoder(self._road.fetch_encoder(config), config, device=self._road.device)
         return load_model(run.folder / MODEL, device=self._road.device)

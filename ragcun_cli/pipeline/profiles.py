@@ -72,15 +72,13 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     experiments: list[RunProfile] = []
     problems: list[str] = []
     for name in plan.experiments:
-        source = _find(name, beside=file)
         try:
+            source = _find(name, beside=file)
             experiments.append(_experiment(source, _read(source), layers))
         except ProfileError as error:
             problems.append(str(error))
     if problems:
-        raise ProfileError(
-            "\n".join(problems), hint=f"ragcun profile show {plan.experiments[0]}"
-        )
+        raise ProfileError("\n".join(problems), hint=f"ragcun profile show {plan.experiments[0]}")
     if len({profile.evaluation.datasets for profile in experiments}) > 1:
         raise ProfileError(
             f"{file}: its experiments differ in evaluation.datasets, so they share no table; "
@@ -121,8 +119,9 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = overlay(below, value) if both else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = overlay(below, value)
+        merged[key] = value
     return merged
 
 
@@ -215,7 +214,11 @@ def summaries() -> list[tuple[str, str, str, str]]:
     """Name, kind, description and file of everything a name can mean; a broken file says so."""
     rows = []
     for name, file in profile_files().items():
-        values = _read(file)
+        try:
+            values = _read(file)
+        except ProfileError as error:
+            rows.append((name, "broken", str(error), str(file)))
+            continue
         kind = "plan" if "experiments" in values else "experiment"
         rows.append((name, kind, str(values.get("description", "")), str(file)))
     return rows

@@ -240,7 +240,7 @@ class Road:
             from ragcun_cli.pipeline.train import set_up_pca, train
 
             encoder = self.fetch_encoder(profile.encoder)
-            common = {"encoder": encoder, "dataset": data.folder, "device": self.device}
+            common: Any = {"encoder": encoder, "dataset": data.folder, "device": self.device}
             if mine is None:
                 return set_up_pca(run, draft, **common, progress=progress)
             return train(run, draft, **common, negatives=mine.folder, progress=progress)

@@ -19,7 +19,14 @@ from filelock import FileLock
 from ragcun_cli.pipeline import provenance
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import StageFailedError, StaleInputError, WorkspaceError
-from ragcun_cli.spec.manifest import Artifact, Manifest, Stage, StageRecord, digest, write_atomically
+from ragcun_cli.spec.manifest import (
+    Artifact,
+    Manifest,
+    Stage,
+    StageRecord,
+    digest,
+    write_atomically,
+)
 from ragcun_cli.spec.paths import MANIFEST
 
 NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1)

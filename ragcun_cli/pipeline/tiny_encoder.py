@@ -14,7 +14,7 @@ TINY_ENCODER = "ragcun/tiny"
 
 
 def build_tiny_encoder(folder: Path) -> None:
-    """Write a 2-layer BERT of width 32 with mean pooling, from seed 0, as a sentence-transformer."""
+    """Write a 2-layer BERT of width 32 with mean pooling, from seed 0, in this folder."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer

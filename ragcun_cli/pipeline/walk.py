@@ -69,8 +69,10 @@ def finished_runs(workspace: Workspace, road: Road, runner: Runner) -> list[Run]
 def stage_tasks(
     stage: Stage, runs: Sequence[Run], road: Road, datasets: Sequence[str] | None = None
 ) -> list[Task]:
-    """The tasks of one stage for some runs, each once; for eval on these sets, or on their own
-    less the gated ones that are not here."""
+    """The tasks of one stage for some runs, each once.
+
+    For eval on these sets, or on the runs' own less the gated ones that are not here.
+    """
     tasks: list[Task | None] = []
     for run in runs:
         if stage is Stage.MINE and run.seed is not None:
@@ -88,7 +90,11 @@ def stage_tasks(
 
 
 def bring_up_to_date(
-    build: Callable[[], list[Task]], runs: Sequence[Run], road: Road, runner: Runner, consent: Consent
+    build: Callable[[], list[Task]],
+    runs: Sequence[Run],
+    road: Road,
+    runner: Runner,
+    consent: Consent,
 ) -> int:
     """Run what is not current of some tasks and of what they rest on; return how many ran.
 

@@ -29,7 +29,7 @@ class PlanFile(Section):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1,)
     """Each experiment is trained once for each seed."""
 
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default_factory=dict)
     """Values laid over every experiment, in the shape of a profile."""
 
     @model_validator(mode="after")

@@ -42,16 +42,26 @@ def test_all_unknown_keys_and_bad_values_are_named_at_once(ragcun, tmp_path):
         *("--set", "training.batchsize=8", "--set", "training.epochs=0"),
         *("--set", "encoder.head.init=lineal"),
     )
-    refuses(outcome, "did you mean 'training.batch_size'?", "training.epochs:", "encoder.head.init:")
+    refuses(
+        outcome, "did you mean 'training.batch_size'?", "training.epochs:", "encoder.head.init:"
+    )
     assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("corpus.jsonl", '{"_id": "p1", "text": "a"}\n{"_id": "p2", \n', "corpus.jsonl:2: not JSON"),
+        (
+            "corpus.jsonl",
+            '{"_id": "p1", "text": "a"}\n{"_id": "p2", \n',
+            "corpus.jsonl:2: not JSON",
+        ),
         ("corpus.jsonl", "", "the corpus is empty"),
-        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\tp9\t1\n", "'p9' is not in corpus.jsonl"),
+        (
+            "qrels/test.tsv",
+            "query-id\tcorpus-id\tscore\nq1\tp9\t1\n",
+            "'p9' is not in corpus.jsonl",
+        ),
         ("queries.jsonl", '{"_id": "q2", "text": "a"}\n', "'q1' is not in queries.jsonl"),
     ],
 )

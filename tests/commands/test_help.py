@@ -37,6 +37,9 @@ def test_every_commands_help_has_an_example(ragcun, command):
 
 def test_the_module_runs_as_a_program():
     done = subprocess.run(
-        [sys.executable, "-m", "ragcun_cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "ragcun_cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.startswith("ragcun 0.")

@@ -49,9 +49,7 @@ def results(ragcun, root):
 
 
 def pending(ragcun, root, *options):
-    outcome = ragcun(
-        "reproduce", "--profile", "smoke", "-w", root, "--dry-run", "--json", *options
-    )
+    outcome = ragcun("reproduce", "--profile", "smoke", "-w", root, "--dry-run", "--json", *options)
     assert outcome.code == 0, outcome.err
     return [s["what"] for s in json.loads(outcome.out)["stages"] if s["state"] == "will run"]
 

@@ -90,7 +90,9 @@ def test_we_read_the_same_as_the_loader_of_the_beir_package_from_a_published_lay
         '{"_id": "MED-9", "title": "", "text": "no title", "metadata": {}}',
         '{"_id": "MED-8", "title": "no text", "text": "", "metadata": {}}',
     )
-    put(tmp_path / "queries.jsonl", '{"_id": "PLAIN-2", "text": "Do statins help?", "metadata": {}}')
+    put(
+        tmp_path / "queries.jsonl", '{"_id": "PLAIN-2", "text": "Do statins help?", "metadata": {}}'
+    )
     (tmp_path / "qrels").mkdir()
     put(
         tmp_path / "qrels" / "test.tsv",
@@ -195,8 +197,16 @@ def test_a_judgement_of_an_unknown_id_is_refused(folder, line, message):
 
 @pytest.mark.parametrize(
     "line",
-    ["q1\td1\thigh", "q1\td1\t1.0", "q1\td1\t", "q1\td1\t--1", "q1\td1\t²", "q1 d1 1", "q1\td1",
-     "q1\t0\td1\t1"],
+    [
+        "q1\td1\thigh",
+        "q1\td1\t1.0",
+        "q1\td1\t",
+        "q1\td1\t--1",
+        "q1\td1\t²",
+        "q1 d1 1",
+        "q1\td1",
+        "q1\t0\td1\t1",
+    ],
 )
 def test_a_judgement_without_a_whole_score_is_refused(folder, line):
     file = folder / "qrels" / "train.tsv"
@@ -228,9 +238,7 @@ def test_a_file_that_is_not_utf8_is_named(folder, name):
     assert refusal(beir.check, folder).startswith(f"{folder / name} is not UTF-8: ")
 
 
-IDS = st.text(
-    st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8
-)
+IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 

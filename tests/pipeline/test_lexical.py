@@ -2,6 +2,7 @@ import math
 import random
 import re
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +11,23 @@ from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.profile import MiningConfig
 
-WORDS = ("tide moon ship storm harbour anchor sail rope wind reef pilot chart buoy crew deck").split()
+WORDS = [
+    "tide",
+    "moon",
+    "ship",
+    "storm",
+    "harbour",
+    "anchor",
+    "sail",
+    "rope",
+    "wind",
+    "reef",
+    "pilot",
+    "chart",
+    "buoy",
+    "crew",
+    "deck",
+]
 PLAIN = MiningConfig(stemmer="none", stopwords="none")
 
 
@@ -66,7 +83,7 @@ def test_scores_and_order_are_those_of_bm25_counted_by_hand(sea, k1, b):
         expected = brute_force(texts, query, k1=k1, b=b)
         assert dict(found[name]) == pytest.approx(expected, abs=1e-5)
         values = [expected[key] for key, _ in found[name]]
-        assert all(later <= earlier + 1e-5 for earlier, later in zip(values, values[1:], strict=False))
+        assert all(later <= earlier + 1e-5 for earlier, later in pairwise(values))
 
 
 @pytest.mark.parametrize("depth", [1, 3, 10, 50])

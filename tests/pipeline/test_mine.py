@@ -9,7 +9,23 @@ from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.profile import DataConfig, MiningConfig
 
-WORDS = ("tide moon ship storm harbour anchor sail rope wind reef pilot chart buoy crew deck").split()
+WORDS = [
+    "tide",
+    "moon",
+    "ship",
+    "storm",
+    "harbour",
+    "anchor",
+    "sail",
+    "rope",
+    "wind",
+    "reef",
+    "pilot",
+    "chart",
+    "buoy",
+    "crew",
+    "deck",
+]
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +36,7 @@ def dataset(tmp_path_factory):
     corpus = {f"p{n:02}": f"Number {n}: " + " ".join(draw.choices(WORDS, k=8)) for n in range(60)}
     corpus |= {f"twin{n:02}": corpus[f"p{n:02}"].upper() + " !" for n in range(20)}
     queries = {f"q{n:02}": " ".join(corpus[f"p{n:02}"].split()[2:6]) for n in range(20)}
-    train = {
-        f"q{n:02}": {f"p{n:02}": 1, f"p{n + 20:02}": 2, f"p{n + 40:02}": 0} for n in range(20)
-    }
+    train = {f"q{n:02}": {f"p{n:02}": 1, f"p{n + 20:02}": 2, f"p{n + 40:02}": 0} for n in range(20)}
     qrels = {"train": train, "test": {"q00": {"p00": 1}}}
     beir.write(folder, corpus=corpus, queries=queries, qrels=qrels)
     return folder

@@ -173,7 +173,9 @@ def test_all_problems_are_named_at_once_by_their_dotted_keys():
 
 def test_a_key_set_outside_its_section_is_told_its_section():
     message = refusal("with_isotropy", "lambda_isotropy=1")
-    assert "lambda_isotropy: there is no such key; did you mean 'training.lambda_isotropy'?" in message
+    assert (
+        "lambda_isotropy: there is no such key; did you mean 'training.lambda_isotropy'?" in message
+    )
     assert "with --set is not valid" in message
 
 
@@ -267,7 +269,10 @@ def test_experiments_of_a_plan_with_different_data_sets_are_refused():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('experiments = ["with_isotropy", "with_isotropy"]', "experiments names the same one twice"),
+        (
+            'experiments = ["with_isotropy", "with_isotropy"]',
+            "experiments names the same one twice",
+        ),
         ("experiments = []", "experiments: "),
         ('experiments = ["with_isotropy"]\nseeds = [1, 1]', "seeds names the same one twice"),
         ('experiments = ["with_isotropy"]\nseeds = []', "seeds: "),

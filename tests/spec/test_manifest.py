@@ -34,7 +34,9 @@ def artifact(file, tmp_path):
 def a_record(**changes):
     values = {
         "recipe": "r",
-        "outputs": (Artifact(path="a/b", sha256="0" * 64, size=3, mtime_ns=1_700_000_000_123_456_789),),
+        "outputs": (
+            Artifact(path="a/b", sha256="0" * 64, size=3, mtime_ns=1_700_000_000_123_456_789),
+        ),
         "seconds": 1.5,
         "finished": "2025-01-31T12:00:00+00:00",
         "device": "a processor, 2 cores",
@@ -85,7 +87,9 @@ def test_only_verify_sees_bytes_that_changed_behind_a_time_put_back(artifact, fi
 
 
 def test_a_manifest_comes_back_as_it_was_saved(tmp_path):
-    manifest = Manifest().with_stage("train", a_record()).with_stage("eval/nq", a_record(commit="c"))
+    manifest = (
+        Manifest().with_stage("train", a_record()).with_stage("eval/nq", a_record(commit="c"))
+    )
     manifest.save(tmp_path / "manifest.json")
     assert Manifest.load(tmp_path / "manifest.json") == manifest
 
@@ -140,7 +144,11 @@ def test_the_digest_of_a_value_is_the_sha256_of_its_compact_sorted_json():
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )

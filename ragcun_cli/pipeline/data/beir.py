@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def read_qrels(folder: Path, split: str) -> Qrels:
         fields = tuple(line.split("\t"))
         if number == 1 and fields == HEADER:
             continue
-        if len(fields) != 3 or not fields[2].lstrip("-").isdigit():
+        if len(fields) != 3 or not re.fullmatch("-?[0-9]+", fields[2]):
             raise DataError(
                 f"{file}:{number}: expected query-id, corpus-id and a whole score, parted by "
                 f"tabs, got {line[:80]!r}"
@@ -147,7 +148,9 @@ def write(
     for split, judgements in qrels.items():
         lines = ["\t".join(HEADER)]
         for query in sorted(judgements):
-            lines += [f"{query}\t{key}\t{grade}" for key, grade in sorted(judgements[query].items())]
+            lines += [
+                f"{query}\t{key}\t{grade}" for key, grade in sorted(judgements[query].items())
+            ]
         text = "".join(f"{line}\n" for line in lines)
         (folder / QRELS / f"{split}.tsv").write_text(text, encoding="utf-8", newline="\n")
 

@@ -26,7 +26,12 @@ def library_versions(source: Docstrings) -> dict[str, str]:
 
 
 def build_docstrings(
-    source: Docstrings, draft: Path, *, workspace: Workspace, numbers_version: int, progress: Progress
+    source: Docstrings,
+    draft: Path,
+    *,
+    workspace: Workspace,
+    numbers_version: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Write a set of docstring pairs in BEIR layout and return its counts and versions."""
     corpus: dict[str, str] = {}

@@ -93,7 +93,7 @@ def _average(row: Row, shown: Sequence[str]) -> Cell:
     by_set = [row.means(name, MAIN_METRIC) for name in shown]
     if not by_set or any(means is None for means in by_set):
         return None
-    return _over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])  # type: ignore[arg-type]
+    return _over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
 
 
 def _difference(row: Row, first: Row, shown: Sequence[str]) -> Cell:
