@@ -71,6 +71,8 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
 def main() -> None:
     """Run the command line; an expected error becomes one message, one hint and an exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Threads that wait must not spin: on a shared machine that slows everyone down many times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(spread_lists(sys.argv[1:]))
     except RagcunError as error:

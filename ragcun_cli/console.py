@@ -109,7 +109,7 @@ def show_table(table: Table) -> None:
             shown.add_row(*row)
     _print_table(shown)
     for note in table.notes:
-        out.print(Text(note, style="dim"), soft_wrap=False)
+        out.print(Text(note, style="dim"), soft_wrap=not out.is_terminal)
     out.print()
 
 

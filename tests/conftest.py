@@ -1,6 +1,11 @@
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+# Tiny models are slower on two threads than on one, many times so where the machine is shared. Set
+# before torch is imported, and passed on to the programs that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
@@ -45,5 +50,7 @@ def smoke_workspace(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr(sys, "argv", arguments)
-        main()
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert not stop.value.code
     return root

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from ragcun_cli.core.losses import ObjectiveSettings, RetrievalLoss
 
@@ -105,11 +106,26 @@ def train_encoder(
         callbacks=[_Steps(loss, on_step)],
     )
     trainer.remove_callback(PrinterCallback)  # stdout is for data
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    outcome = trainer.train(resume_from_checkpoint=last)
+    outcome = trainer.train(resume_from_checkpoint=last_whole_checkpoint(checkpoints))
     if not math.isfinite(outcome.training_loss):  # of steps after the last line of the log, too
         raise FloatingPointError(f"the loss is {outcome.training_loss} at the end of the training")
     return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; those that a kill cut short are removed.
+
+    The Trainer writes its state last, so a state that can be read vouches for the rest.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for checkpoint in reversed(found):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            return str(checkpoint)
+    return None
 
 
 def training_arguments(

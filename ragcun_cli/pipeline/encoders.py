@@ -117,6 +117,8 @@ def _offline_package(config: EncoderConfig) -> Path | None:
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / inside
+    if not (folder / WEIGHTS).is_file():
+        return None
     seen = file_digest(folder / WEIGHTS)
     if seen != published:
         raise EncoderError(
@@ -129,13 +131,16 @@ def _offline_package(config: EncoderConfig) -> Path | None:
 
 def _download(config: EncoderConfig) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # httpx's or httpx2's, whichever the Hub's client uses: a proxy that refuses, a cut connection.
+    http_error: type[Exception] = HfHubHTTPError.__bases__[0]
 
     try:
         return Path(
             snapshot_download(config.base, revision=config.revision, allow_patterns=HUB_FILES)
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except (http_error, HFValidationError, OSError) as error:
         offline = "; its [offline] extra carries it" if config.base in OFFLINE_PACKAGES else ""
         raise EncoderError(
             f"encoder '{config.base}' is no folder, is not on this machine, and the Hub did not "

@@ -88,7 +88,7 @@ def _choose(
             query_id=query,
         )
     except ValueError as error:
-        raise DataError(f"query '{query}': {error}") from error
+        raise DataError(str(error)) from error
 
 
 def _training_qrels(dataset: Path, *, data: DataConfig, seed: int) -> beir.Qrels:

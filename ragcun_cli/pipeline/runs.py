@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +98,11 @@ def runs_on_disk(workspace: Workspace) -> Iterator[Run]:
         WorkspaceError: a run file cannot be read.
     """
     files = [*workspace.runs.glob(f"*/*/{RUN}"), *workspace.runs.glob(f"*/*/seed-*/{RUN}")]
-    kept_aside = re.compile(r"\.kept-[0-9a-f]{8}$")
     for file in sorted(files, key=lambda file: (len(file.parts), file)):
-        if not kept_aside.search(file.parent.name):
-            run = _read(file, workspace)
-            if run.folder == file.parent:  # else a default changed since, and the run is history
-                yield run
+        run = _read(file, workspace)
+        # Another folder is a model kept aside, or one from before a default changed: history.
+        if run.folder == file.parent:
+            yield run
 
 
 def _read(file: Path, workspace: Workspace) -> Run:

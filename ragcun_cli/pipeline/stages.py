@@ -6,6 +6,8 @@ computed now and its files are intact, and so is everything that it rests on.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -210,7 +212,10 @@ class Runner:
         shutil.rmtree(draft, ignore_errors=True)
 
     def _set_aside(self, task: Task, earlier: StageRecord) -> Path:
-        kept = task.folder.with_name(f"{task.folder.name}.kept-{earlier.recipe[:8]}")
+        name = f"{task.folder.name}.kept-{earlier.recipe[:8]}"
+        kept, copy = task.folder.with_name(name), 2
+        while kept.exists():  # the same recipe was kept aside before
+            kept, copy = task.folder.with_name(f"{name}-{copy}"), copy + 1
         draft = task.draft.relative_to(task.folder)
         task.folder.rename(kept)
         task.folder.mkdir()
@@ -227,6 +232,8 @@ def _within(path: str, name: str) -> bool:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise WorkspaceError(
             f"{folder} cannot be written: {error.strerror}",

@@ -100,7 +100,7 @@ class Manifest(Record):
         """Read a manifest; an absent file is an empty one."""
         try:
             return cls.model_validate_json(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls()
         except (OSError, UnicodeDecodeError, ValidationError) as error:
             raise WorkspaceError(

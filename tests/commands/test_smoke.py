@@ -169,7 +169,8 @@ def test_arms_of_one_seed_train_on_the_same_rows_from_the_same_start(smoke_works
     ]
     assert len(first) == 3
     assert {entry["step"] for entry in first} == {5}
-    assert all(0 < entry["raw_contrastive"] < 10 for entry in first)
+    losses = [entry["contrastive"] for entry in first]
+    assert max(losses) < 1.02 * min(losses)
     assert len(list(smoke_workspace.glob("negatives/smoke/*/seed-2/negatives.jsonl"))) == 1
 
 

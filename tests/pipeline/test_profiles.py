@@ -233,7 +233,12 @@ def test_set_on_a_plan_reaches_every_experiment_and_beats_the_overrides():
 
 
 def test_overrides_lie_over_every_experiment_and_leave_the_rest():
-    plan = profiles.load("quickstart")
+    put(
+        "mine",
+        f'name = "mine"\nexperiments = {list(EXPERIMENTS[:3])}\n'
+        "[overrides]\ndemonstration = true\n[overrides.training]\nmax_steps = 40\n",
+    )
+    plan = profiles.load("mine")
     assert [e.name for e in plan.experiments] == list(EXPERIMENTS[:3])
     assert [e.training.lambda_isotropy for e in plan.experiments] == [0.0, 1.0, 1.0]
     assert {e.training.max_steps for e in plan.experiments} == {40}

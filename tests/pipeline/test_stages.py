@@ -385,9 +385,9 @@ def test_an_irreplaceable_output_of_another_recipe_is_kept_aside(tmp_path):
         )
 
     listening = Listening()
-    runner = Runner(listening)
     kept = {}
     for rate in (1, 2, 1, 2):
+        runner = Runner(listening)
         assert runner.run(model(rate))
         assert runner.is_current(model(rate))
         assert (tmp_path / "seed-1/out.txt").read_text() == f"model at {rate}"

@@ -112,7 +112,7 @@ def _difference(row: Row, first: Row, shown: Sequence[str]) -> Cell:
 def _over_seeds(values: Sequence[float] | None) -> Cell:
     if not values:
         return None
-    if len(values) == 1:
+    if len(set(values)) == 1:
         return values[0]
     return Spread(statistics.fmean(values), statistics.stdev(values))
 

@@ -1,0 +1,31 @@
+"""nDCG@10 of every finished run of a workspace, and of its untouched base, on pydocs dev queries.
+
+The quickstart's steps, warm-up and length were chosen by this alone; no test query was looked at.
+
+    ragcun train --profile quickstart --set training.max_steps=64 --workspace W
+    python benchmarks/quickstart_dev.py W
+"""
+
+import sys
+
+from ragcun_cli.core.metrics import mean, score_queries
+from ragcun_cli.pipeline.evaluate import rank_dense, read_test_set
+from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.walk import finished_runs, open_workspace
+
+
+def main() -> None:
+    workspace = open_workspace(sys.argv[1])
+    road = Road(workspace)
+    dev = read_test_set("pydocs", workspace.dataset("pydocs"), split="dev")
+    for run in finished_runs(workspace, road, Runner(Silent())):
+        ranking = rank_dense(road.models.load(run), dev, run.profile.evaluation, progress=Silent())
+        ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
+        score = mean(score_queries(dev.qrels, ranked)["ndcg@10"].values())
+        print(f"{score:.4f}  {run.label}  {run.folder.name}  {run.values.get('training', {})}")
+
+
+if __name__ == "__main__":
+    main()
