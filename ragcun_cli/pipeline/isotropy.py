@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -45,12 +46,17 @@ def write_isotropy(
         progress=progress,
     )
     try:
-        measured = asdict(measure_isotropy(embeddings.double().cpu().numpy()))
+        measured = _finite(asdict(measure_isotropy(embeddings.double().cpu().numpy())))
     except ValueError as error:
         raise DataError(f"isotropy of {config.texts}: {error}") from error
     content = {"measured_on": config.texts, "datasets": list(folders), **measured}
     (draft / ISOTROPY).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return content
+
+
+def _finite(measures: dict[str, Any]) -> dict[str, Any]:
+    """A measure that has no finite value for these texts is not measured."""
+    return {key: value if math.isfinite(value) else None for key, value in measures.items()}
 
 
 def _chosen_texts(folders: Mapping[str, Path], config: IsotropyConfig) -> list[str]:

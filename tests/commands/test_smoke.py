@@ -205,6 +205,13 @@ def test_reproducing_afresh_gives_the_same_results_table_byte_for_byte(
         assert file.read_bytes() == (smoke_workspace / file.relative_to(again)).read_bytes()
 
 
+def appeared(root, pattern):
+    try:
+        return next(root.glob(pattern), None) is not None
+    except FileNotFoundError:  # a draft went while the folder was being listed
+        return False
+
+
 def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_path):
     """Killed as soon as a draft of each stage appears, then let run to its end."""
     root = tmp_path / "killed"
@@ -222,7 +229,7 @@ def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_pat
     for pattern in drafts:
         with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None:
-                if next(root.glob(pattern), None) is not None:
+                if appeared(root, pattern):
                     process.kill()
                     killed += 1
                     break

@@ -134,7 +134,8 @@ def isotropy_table(rows: Sequence[Row], suffix: str = "") -> Table:
 
 
 def _isotropy_cell(row: Row, key: str) -> Cell:
-    values = [seed.isotropy[key] for seed in row.seeds if seed.isotropy is not None]
+    found = [seed.isotropy[key] for seed in row.seeds if seed.isotropy is not None]
+    values = [value for value in found if value is not None]
     if len(values) < len(row.seeds):
         return "none" if row.run.reference == "bm25" else None
     return values[0] if isinstance(values[0], int) else _over_seeds(values)
