@@ -7,9 +7,14 @@ from typing import NamedTuple
 # before torch is imported, and passed on to the programs that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import hypothesis
 import pytest
 
 from ragcun_cli.app import main
+
+# Shared machines pause; an example that took long is no fault.
+hypothesis.settings.register_profile("ragcun", deadline=None)
+hypothesis.settings.load_profile("ragcun")
 
 
 class Outcome(NamedTuple):

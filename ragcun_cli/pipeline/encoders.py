@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError
@@ -52,6 +52,15 @@ class FoundEncoder:
     """Digest of all files that decide what it computes: weights, tokenizer, configuration."""
 
     weight_bytes: int
+
+    def digests(self) -> dict[str, str]:
+        """What of it changes numbers."""
+        return {"sha256": self.sha256, "files": self.files}
+
+    def provenance(self) -> dict[str, Any]:
+        """What a run records of it; no folder, since a workspace holds no absolute path."""
+        name = Path(self.name).name if self.source == "local path" else self.name
+        return {"name": name, "source": self.source, "digests": self.digests()}
 
 
 def find_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder | None:

@@ -68,9 +68,17 @@ class Road:
         self._encoders[digest(stated(config))] = found
         return found
 
-    def _encoder_identity(self, config: EncoderConfig) -> dict[str, str] | None:
-        found = self.encoder(config)
-        return None if found is None else {"sha256": found.sha256, "files": found.files}
+    def _weights(self, run: Run) -> dict[str, str] | None:
+        """Digests of a run's base encoder, None before it was ever here.
+
+        A workspace may be read where its encoder is not: one that is absent cannot have changed,
+        so what the run recorded of it stands.
+        """
+        found = self.encoder(run.profile.encoder)
+        if found is not None:
+            return found.digests()
+        record = Manifest.load(run.folder / paths.MANIFEST).stages.get("train")
+        return None if record is None else record.details.get("encoder", {}).get("digests")
 
     # Data
 
@@ -255,7 +263,7 @@ class Road:
             values={
                 **run.values,
                 "seed": run.seed,
-                "weights": self._encoder_identity(profile.encoder),
+                "weights": self._weights(run),
             },
             action=action,
             outputs=(paths.MODEL, *log),
@@ -273,7 +281,7 @@ class Road:
         config = run.profile.encoder
         values = dict(run.values)
         if run.reference == "untouched":
-            values["weights"] = self._encoder_identity(config)
+            values["weights"] = self._weights(run)
 
         def action(draft: Path, progress: Progress) -> Details:
             (draft / paths.REFERENCE).write_text(
@@ -284,9 +292,8 @@ class Road:
             from ragcun_cli.core.model import parameter_counts
 
             encoder = self.fetch_encoder(config)
-            source = {"name": encoder.name, "source": encoder.source, "sha256": encoder.sha256}
             counts = parameter_counts(self.models.load(run))
-            return {**counts, "trainable_parameters": 0, "encoder": source}
+            return {**counts, "trainable_parameters": 0, "encoder": encoder.provenance()}
 
         return Task(
             stage=Stage.TRAIN,

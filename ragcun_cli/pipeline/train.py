@@ -86,7 +86,7 @@ def train(
     seen = steps * settings.batch_size * settings.gradient_accumulation_steps
     return {
         **parameter_counts(model),
-        "encoder": {"name": encoder.name, "source": encoder.source, "sha256": encoder.sha256},
+        "encoder": encoder.provenance(),
         "rows": len(rows),
         "steps": steps,
         "training_seconds": round(seconds, 1),
@@ -107,7 +107,11 @@ def set_up_pca(
     """Save the encoder that every experiment with a linear head starts from: the base's PCA."""
     model = _start(run.profile, encoder, dataset, device=device, progress=progress)
     _save(model, draft, run, encoder)
-    return {**parameter_counts(model), "trainable_parameters": 0}
+    return {
+        **parameter_counts(model),
+        "trainable_parameters": 0,
+        "encoder": encoder.provenance(),
+    }
 
 
 def objective_settings(profile: RunProfile) -> ObjectiveSettings:

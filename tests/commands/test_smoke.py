@@ -77,6 +77,18 @@ def test_a_moved_workspace_runs_nothing_again(ragcun, workspace, tmp_path):
     assert pending(ragcun, moved) == []
 
 
+def test_a_workspace_can_be_read_where_its_encoder_is_not(ragcun, workspace):
+    shutil.rmtree(workspace / "data/encoders")
+    assert pending(ragcun, workspace) == []
+    assert [row["model"] for row in results(ragcun, workspace)["results"]] == ROWS
+
+
+def test_another_base_of_the_same_name_makes_its_runs_stale(ragcun, workspace):
+    tokenizer = workspace / "data/encoders/tiny/tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    assert any(what.startswith("train with_isotropy") for what in pending(ragcun, workspace))
+
+
 def test_no_file_of_a_workspace_holds_its_path(smoke_workspace):
     named = [
         file
