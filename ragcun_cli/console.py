@@ -104,7 +104,7 @@ def show_table(table: Table) -> None:
             shown.add_row(label, *(row[index] for row in cells))
     else:
         for index, label in enumerate(labels):
-            shown.add_column(label, justify=alignment(table, index))
+            shown.add_column(label, justify=alignment(table, index), no_wrap=index == 0)
         for row in cells:
             shown.add_row(*row)
     _print_table(shown)

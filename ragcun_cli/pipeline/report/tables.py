@@ -19,9 +19,9 @@ DEMONSTRATION = (
 ISOTROPY_COLUMNS = (
     Column("dimensions", "Dimensions"),
     Column("texts", "Texts"),
-    Column("plan_score", "Isotropy (1 − sd/mean)", digits=3, best="max"),
+    Column("plan_score", "Isotropy (1 − sd/mean)", digits=3),
     Column("plan_score_of_gaussian", "… of a Gaussian", digits=3),
-    Column("isoscore", "IsoScore", digits=3, best="max"),
+    Column("isoscore", "IsoScore", digits=3),
     Column("participation_ratio", "Participation ratio", digits=1),
     Column("participation_ratio_corrected", "… corrected", digits=1),
     Column("effective_rank", "Effective rank", digits=1),
