@@ -1,6 +1,6 @@
 """nDCG@10 of every finished run of a workspace, and of its untouched base, on pydocs dev queries.
 
-The quickstart's steps, warm-up and length were chosen by this alone; no test query was looked at.
+To choose the quickstart's values by; no test query is looked at.
 
     ragcun train --profile quickstart --set training.max_steps=64 --workspace W
     python benchmarks/quickstart_dev.py W
