@@ -1,4 +1,4 @@
-"""nDCG@10 of every finished run of a workspace, and of its untouched base, on pydocs dev queries.
+"""nDCG@10 of every finished run of a workspace, and of its references, on its own dev queries.
 
 To choose the quickstart's values by; no test query is looked at.
 
@@ -19,8 +19,11 @@ from ragcun_cli.pipeline.walk import finished_runs, open_workspace
 def main() -> None:
     workspace = open_workspace(sys.argv[1])
     road = Road(workspace)
-    dev = read_test_set("pydocs", workspace.dataset("pydocs"), split="dev")
     for run in finished_runs(workspace, road, Runner(Silent())):
+        train = run.profile.data.train
+        dev = read_test_set(train, workspace.dataset(train), split="dev")
+        if run.reference == "bm25":
+            continue
         ranking = rank_dense(road.models.load(run), dev, run.profile.evaluation, progress=Silent())
         ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
         score = mean(score_queries(dev.qrels, ranked)["ndcg@10"].values())
