@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,12 @@ from filelock import FileLock
 
 from ragcun_cli.pipeline import provenance
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.spec.errors import StageFailedError, StaleInputError, WorkspaceError
+from ragcun_cli.spec.errors import (
+    RagcunError,
+    StageFailedError,
+    StaleInputError,
+    WorkspaceError,
+)
 from ragcun_cli.spec.manifest import (
     Artifact,
     Manifest,
@@ -85,6 +91,11 @@ class Task:
     def draft(self) -> Path:
         """Where the action writes until it is whole."""
         return self.folder / f".{self.key.replace('/', '-')}.draft"
+
+    @property
+    def lock(self) -> Path:
+        """Held while the task runs."""
+        return self.draft.with_suffix(".lock")
 
 
 class Runner:
@@ -167,12 +178,15 @@ class Runner:
         if not force and self.is_current(task):
             return False
         _make_folder(task.folder)
-        with FileLock(task.folder / f".{task.key.replace('/', '-')}.lock"):
+        with FileLock(task.lock):
             self._current.clear()
             if not force and self.is_current(task):
                 return False
             try:
                 self._execute(task)
+            except RagcunError:
+                _clear_failed(task)
+                raise
             except OSError as error:
                 raise StageFailedError(
                     f"'{task.label}' could not read or write its files: {error}",
@@ -239,6 +253,17 @@ def _make_folder(folder: Path) -> None:
             f"{folder} cannot be written: {error.strerror}",
             hint="--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
         ) from error
+
+
+def _clear_failed(task: Task) -> None:
+    """Leave no trace of input that was refused; a training's checkpoints are kept."""
+    if task.resumable:
+        return
+    shutil.rmtree(task.draft, ignore_errors=True)
+    if not (task.folder / MANIFEST).exists():
+        task.lock.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something that is not ours
+            task.folder.rmdir()
 
 
 def _prepare_draft(task: Task, recipe: str) -> Path:

@@ -72,7 +72,7 @@ def test_a_malformed_data_set_is_refused_by_file_and_line(
     outcome = ragcun("data", "import", dataset, "--name", "mine", "-w", tmp_path / "w")
     assert outcome.code == 2
     assert said in outcome.err
-    assert not list(tmp_path.glob("w/**/corpus.jsonl"))
+    assert not list(tmp_path.glob("w/data/datasets/*"))
     assert "mine" not in ragcun("data", "list", "-w", tmp_path / "w").out
 
 
