@@ -17,7 +17,7 @@ from ragcun_cli.pipeline.report.formats import render
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
-from ragcun_cli.pipeline.stages import Runner, Task
+from ragcun_cli.pipeline.stages import Runner, Task, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
@@ -137,7 +137,7 @@ class Session:
         runs = runs_of(plan, self.workspace)
         tasks = walk.reproduce_tasks(plan.name, runs, self._road, self._runner)
         pending = self._runner.pending(tasks)
-        current = [task for task in walk.with_needs(tasks) if task not in pending]
+        current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
         rows = [(task.stage.value, task.label, "current", "") for task in current]
         rows += [
             (task.stage.value, task.label, "will run", walk.describe(task)) for task in pending

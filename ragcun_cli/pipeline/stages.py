@@ -88,6 +88,11 @@ class Task:
     """Name and text of a file that says what the folder is, written whenever the task has run."""
 
     @property
+    def identity(self) -> tuple[Path, str]:
+        """Two tasks with the same one write the same record."""
+        return self.folder, self.key
+
+    @property
     def draft(self) -> Path:
         """Where the action writes until it is whole."""
         return self.folder / f".{self.key.replace('/', '-')}.draft"
@@ -96,6 +101,21 @@ class Task:
     def lock(self) -> Path:
         """Held while the task runs."""
         return self.draft.with_suffix(".lock")
+
+
+def with_needs(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks and all they rest on, each once, in the order they run."""
+    ordered: dict[tuple[Path, str], Task] = {}
+
+    def visit(task: Task) -> None:
+        if task.identity not in ordered:
+            for need in task.needs:
+                visit(need)
+            ordered[task.identity] = task
+
+    for task in tasks:
+        visit(task)
+    return list(ordered.values())
 
 
 class Runner:
@@ -116,10 +136,9 @@ class Runner:
 
     def is_current(self, task: Task) -> bool:
         """Whether a task and everything it rests on match their values and are intact on disk."""
-        name = (task.folder, task.key)
-        if name not in self._current:
-            self._current[name] = self._find_current(task)
-        return self._current[name]
+        if task.identity not in self._current:
+            self._current[task.identity] = self._find_current(task)
+        return self._current[task.identity]
 
     def _find_current(self, task: Task) -> bool:
         record = self.record(task)
@@ -151,18 +170,7 @@ class Runner:
 
     def pending(self, tasks: Iterable[Task]) -> list[Task]:
         """The tasks, and what they rest on, that are not current, in the order they run."""
-        ordered: dict[tuple[Path, str], Task] = {}
-
-        def visit(task: Task) -> None:
-            if (task.folder, task.key) in ordered or self.is_current(task):
-                return
-            for need in task.needs:
-                visit(need)
-            ordered[task.folder, task.key] = task
-
-        for task in tasks:
-            visit(task)
-        return list(ordered.values())
+        return [task for task in with_needs(tasks) if not self.is_current(task)]
 
     def run(self, task: Task, *, force: bool = False) -> bool:
         """Bring one task up to date; True if it ran.
@@ -204,7 +212,8 @@ class Runner:
         earlier = self.record(task)
         if task.irreplaceable and earlier is not None and earlier.recipe != recipe:
             draft = self._set_aside(task, earlier)
-        _forget(task)
+        if self.record(task) is not None:  # a stage that dies moving files must not look finished
+            _write_record(task, None)
         for name in task.outputs:
             _move_over(draft / name, task.folder / name)
         record = StageRecord(
@@ -217,9 +226,7 @@ class Runner:
             commit=provenance.commit(),
             details=details,
         )
-        file = task.folder / MANIFEST
-        with FileLock(task.folder / f".{MANIFEST}.lock"):
-            Manifest.load(file).with_stage(task.key, record).save(file)
+        _write_record(task, record)
         if task.describes is not None:
             name, text = task.describes
             write_atomically(task.folder / name, text)
@@ -277,13 +284,11 @@ def _prepare_draft(task: Task, recipe: str) -> Path:
     return task.draft
 
 
-def _forget(task: Task) -> None:
-    """Drop the old record first: a stage that dies while it moves files must not look finished."""
+def _write_record(task: Task, record: StageRecord | None) -> None:
+    """Set a task's record in its manifest, or drop it; other stages may be writing theirs."""
     file = task.folder / MANIFEST
     with FileLock(task.folder / f".{MANIFEST}.lock"):
-        manifest = Manifest.load(file)
-        if task.key in manifest.stages:
-            manifest.with_stage(task.key, None).save(file)
+        Manifest.load(file).with_stage(task.key, record).save(file)
 
 
 def _move_over(new: Path, old: Path) -> None:

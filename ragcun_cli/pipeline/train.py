@@ -171,7 +171,7 @@ def _start_passages(dataset: Path, *, count: int) -> list[str]:
 def _head_modules(model: SentenceTransformer, profile: RunProfile) -> Sequence[int]:
     if profile.encoder.head.kind == "none":
         return ()
-    return len(model) - 3, len(model) - 1
+    return len(model) - HEAD_MODULES, len(model) - 1
 
 
 def _training_rows(dataset: Path, negatives: Path) -> Dataset:

@@ -85,7 +85,7 @@ def stage_tasks(
             tasks += [road.evaluate(run, name) for name in names]
         if stage is Stage.ISOTROPY:
             tasks.append(road.isotropy(run))
-    unique = {(task.folder, task.key): task for task in tasks if task is not None}
+    unique = {task.identity: task for task in tasks if task is not None}
     return list(unique.values())
 
 
@@ -131,7 +131,7 @@ def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
 
 
 def _among(task: Task, tasks: Sequence[Task]) -> bool:
-    return any(task.folder == other.folder and task.key == other.key for other in tasks)
+    return any(task.identity == other.identity for other in tasks)
 
 
 def _agree(
@@ -224,21 +224,6 @@ def open_workspace(root: str | None) -> Workspace:
         )
     data = os.environ.get("RAGCUN_DATA")
     return Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
-
-
-def with_needs(tasks: Sequence[Task]) -> list[Task]:
-    """The tasks and all they rest on, each once, in the order they run."""
-    ordered: dict[tuple[Path, str], Task] = {}
-
-    def visit(task: Task) -> None:
-        if (task.folder, task.key) not in ordered:
-            for need in task.needs:
-                visit(need)
-            ordered[task.folder, task.key] = task
-
-    for task in tasks:
-        visit(task)
-    return list(ordered.values())
 
 
 def verify_data(task: Task, runner: Runner) -> None:

@@ -16,9 +16,6 @@ from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import write_atomically
 from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES, Workspace
 
-FILES = (CORPUS, QUERIES, QRELS)
-"""What a data set consists of."""
-
 
 def library_versions(source: Docstrings) -> dict[str, str]:
     """Import name -> installed version, of the libraries a set is made of."""
