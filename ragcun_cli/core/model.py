@@ -11,21 +11,25 @@ from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
 from torch import Tensor, nn
 
+_INVISIBLE = 1e-12  # of the largest variance: rounding of fp32 rows, which whitening would blow up
+
 
 def linear_head_weights(
-    sample: Tensor, *, output_dim: int, centre: bool
+    sample: Tensor, *, output_dim: int, centre: bool, whitening: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """First weight, second weight and second bias of a head that is a PCA of the base.
 
     GELU(x) - GELU(-x) = x, so W1 = [I; -I] and W2 = [P, -P] make Linear, GELU, Linear equal to the
-    linear map P. P holds the principal directions of ``sample``, scaled alike so that the mean
-    squared length of an output is ``output_dim``, the scale of N(0, I). Directions beyond the
-    base's width are zero.
+    linear map P. P holds the principal directions of ``sample``, each divided by its
+    ``eigenvalue ** (whitening / 2)``, scaled together so that the mean squared length of an output
+    is ``output_dim``, the scale of N(0, I). Directions beyond the base's width are zero, under
+    whitening also those without variance in the sample.
 
     Args:
         sample: ``(n, d)`` outputs of the base.
         output_dim: K.
         centre: remove the mean: right for Euclidean ranking, which does not see it; a cosine does.
+        whitening: 0 keeps the base's distances, 1 gives all directions the same variance.
 
     Returns:
         ``(2d, d)``, ``(K, 2d)`` and ``(K,)``, fp32.
@@ -45,9 +49,14 @@ def linear_head_weights(
     # An eigenvector's sign is the library's choice; fix it so that every machine starts alike.
     largest = directions.abs().argmax(1, keepdim=True)
     directions = directions * directions.gather(1, largest).sign()
-    power = eigenvalues.flip(0)[:kept].clamp(min=0).sum()
+    variances = eigenvalues.flip(0)[:kept].clamp(min=0)
+    seen = variances > _INVISIBLE * variances[0]
+    factors = torch.where(seen, variances, 1) ** (-whitening / 2)
+    if whitening > 0:
+        factors = factors * seen
+    power = float((variances * factors**2).sum())
     projection = torch.zeros(output_dim, width, dtype=torch.float64)
-    projection[:kept] = directions * math.sqrt(output_dim / float(power))
+    projection[:kept] = directions * factors[:, None] * math.sqrt(output_dim / power)
     identity = torch.eye(width, dtype=torch.float64)
     return (
         torch.cat([identity, -identity]).float(),
@@ -70,8 +79,9 @@ def build_encoder(
     *,
     output_dim: int,
     dropout: float,
-    similarity: Literal["euclidean", "cosine"],
+    similarity: Literal["euclidean", "cosine", "dot"],
     linear_start: Tensor | None,
+    whitening: float = 0.0,
 ) -> SentenceTransformer:
     """The base with the projection head on top, as one sentence-transformer.
 
@@ -82,12 +92,16 @@ def build_encoder(
         similarity: what the saved model retrieves with.
         linear_start: ``(n, d)`` outputs of the base for `linear_head_weights`, or None for a
             random head, drawn from torch's global generator.
+        whitening: of the linear start.
     """
     width = base.get_embedding_dimension()
     head = gaussian_head(width, output_dim=output_dim, dropout=dropout)
     if linear_start is not None:
         first, second, bias = linear_head_weights(
-            linear_start, output_dim=output_dim, centre=similarity == "euclidean"
+            linear_start,
+            output_dim=output_dim,
+            centre=similarity == "euclidean",
+            whitening=whitening,
         )
         with torch.no_grad():
             head[0].linear.weight.copy_(first)

@@ -1,0 +1,52 @@
+"""Signs, seen while training, that an encoder has collapsed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+PATIENCE = 3
+"""Lines of the log in a row that must show a sign."""
+
+LOWEST_RANK = 2.0
+"""Effective rank under which all texts lie along about one direction."""
+
+_CLOSE = 0.95  # of the collapse value
+_DECISIVE = 0.05  # standard errors above this, times 3, tell nothing of an accuracy
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What one line of the log says of the state of an encoder."""
+
+    accuracy: float
+    """In-batch accuracy over ``queries`` queries, each among ``passages`` passages."""
+    queries: int
+    passages: int
+    effective_rank: float
+    texts: int
+    """That the effective rank is of."""
+    statistic: float | None = None
+    """SIGReg, where it has a weight."""
+    collapsed_statistic: float = math.inf
+    """What it is when all embeddings are 0."""
+
+
+def signs_of_collapse(signs: Signs) -> list[str]:
+    """What looks like collapse, in words; nothing where too little was seen to tell."""
+    found = []
+    chance = 1 / signs.passages
+    doubt = 3 * math.sqrt(chance * (1 - chance) / signs.queries)
+    if doubt <= _DECISIVE and signs.accuracy <= chance + doubt:
+        found.append(
+            f"in-batch accuracy {signs.accuracy:.3f} is at chance, {chance:.3f} among "
+            f"{signs.passages} passages"
+        )
+    if signs.texts > 2 * LOWEST_RANK and signs.effective_rank < LOWEST_RANK:
+        found.append(f"the effective rank of {signs.texts} texts is {signs.effective_rank:.2f}")
+    if signs.statistic is not None and signs.statistic >= _CLOSE * signs.collapsed_statistic:
+        found.append(
+            f"SIGReg is {signs.statistic:.4g}, and {signs.collapsed_statistic:.4g} when all "
+            "embeddings are one point"
+        )
+    return found
