@@ -68,13 +68,27 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
     return spread
 
 
+def _run_as_rank() -> None:
+    """One of the processes that torchrun started."""
+    from ragcun_cli.pipeline import ranks
+
+    if ranks.rank() > 0:
+        ranks.follow()
+        return
+    with ranks.leading():
+        app(spread_lists(sys.argv[1:]))
+
+
 def main() -> None:
     """Run the command line; an expected error becomes one message, one hint and an exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait must not spin: on a shared machine that slows everyone down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app(spread_lists(sys.argv[1:]))
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            _run_as_rank()
+        else:
+            app(spread_lists(sys.argv[1:]))
     except RagcunError as error:
         from ragcun_cli.console import show_error
 

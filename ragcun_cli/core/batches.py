@@ -24,9 +24,8 @@ class LikeLengthBatchSampler(DefaultBatchSampler):
     def __init__(self, dataset: Dataset, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(dataset, **kwargs)
         texts = [c for c in dataset.column_names if c not in (self.valid_label_columns or ())]
-        self._lengths = sum(
-            np.array([len(text) for text in dataset[column]], dtype=np.int64) for column in texts
-        )
+        lengths = [[len(text) for text in dataset[column]] for column in texts]
+        self._lengths = np.array(lengths).sum(0)
 
     def __iter__(self) -> Iterator[list[int]]:
         assert self.generator is not None
@@ -43,4 +42,4 @@ class LikeLengthBatchSampler(DefaultBatchSampler):
             yield whole[position].tolist()
 
     def __len__(self) -> int:
-        return len(self._lengths) // self.batch_size
+        return len(self._lengths) // int(self.batch_size)

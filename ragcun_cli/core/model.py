@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.base.modules import Dense, InputModule, Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
 from torch import Tensor, nn
 
@@ -136,6 +137,50 @@ def freeze(modules: list[nn.Module]) -> None:
     for module in modules:
         module.requires_grad_(False).eval()
         module.train = lambda mode=True, kept=module: kept  # type: ignore[method-assign,misc]
+
+
+LookUp = Callable[[Sequence[str], str], Tensor]
+"""Texts and the prompt before them -> ``(n, d)`` outputs of a base."""
+
+
+class CachedOutputs(InputModule):
+    """In the place of a frozen base: looks up what the base makes of a text.
+
+    Only ever in memory; what is saved of a model that has it is for the Trainer to resume from.
+    """
+
+    def __init__(self, look_up: LookUp | None = None) -> None:
+        super().__init__()
+        self._look_up = look_up
+
+    def preprocess(
+        self,
+        inputs: Sequence[str],
+        prompt: str | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> dict[str, Tensor]:
+        """``(n, d)`` outputs of the base, for texts with the prompt before them."""
+        assert self._look_up is not None
+        return {"sentence_embedding": self._look_up(inputs, prompt or "")}
+
+    def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """The features as they are."""
+        return features
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Nothing: the outputs are kept elsewhere."""
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ANN401
+        """One that can look up nothing, for the Trainer to read a checkpoint with."""
+        return cls()
+
+
+def on_cached_outputs(
+    head: Sequence[nn.Module], look_up: LookUp, *, device: str
+) -> SentenceTransformer:
+    """A model of these modules, shared with the one they are of, on outputs of its frozen base."""
+    return SentenceTransformer(modules=[CachedOutputs(look_up), *head], device=device)
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,8 +82,8 @@ def objective_terms(
 ) -> tuple[Terms, Tensor]:
     """All terms of one batch, those with weight 0 without a gradient, and its accuracy.
 
-    In fp32, under autocast too. Mined negatives count in the contrastive term alone: they follow the queries, and so are no
-    independent sample of passages.
+    In fp32, under autocast too. Mined negatives count in the contrastive term alone: they follow
+    the queries, and so are no independent sample of passages.
 
     Args:
         batch: this rank's part of it; the terms are those of all ranks together.
@@ -130,32 +130,32 @@ def _isotropy(batch: Batch, whole: Batch, settings: ObjectiveSettings, slice_see
     if settings.regulariser != "sigreg":
         term = losses.spread_out if settings.regulariser == "spread_out" else losses.moment_gap
         sides = [whole.queries, whole.positives]
-        return torch.stack([term(side) for side in _spheres(sides, settings)]).mean()
+        return torch.stack([term(on_sphere(side, settings)) for side in sides]).mean()
     sides = [batch.queries, batch.positives]  # this rank's: the statistic averages over ranks
     if settings.pooled:
         sides = [torch.cat(sides)]
     directions = unit_directions(settings.slices, batch.queries.shape[1], seed=slice_seed)
     values = [
         sigreg(
-            side,
+            on_sphere(side, settings),
             directions,
             knots=settings.knots,
             t_max=settings.t_max,
             scaled_by_batch=settings.scaled_by_batch,
         )
-        for side in _spheres(sides, settings)
+        for side in sides
     ]
     return torch.stack(values).mean()
 
 
-def _spheres(sides: Sequence[Tensor], settings: ObjectiveSettings) -> list[Tensor]:
-    """For cosines, where length means nothing, rows on the radius that N(0, I_d) has.
+def on_sphere(rows: Tensor, settings: ObjectiveSettings) -> Tensor:
+    """The rows; for cosines, where length means nothing, on the radius sqrt(d) that N(0, I_d) has.
 
     On radius 1 they would look like a point to a test against N(0, I).
     """
     if settings.contrastive != "cosine":
-        return list(sides)
-    return [math.sqrt(side.shape[1]) * normalize(side.float(), dim=1) for side in sides]
+        return rows
+    return math.sqrt(rows.shape[1]) * normalize(rows.float(), dim=1)
 
 
 def weighted(terms: Terms, settings: ObjectiveSettings) -> Terms:
@@ -187,7 +187,7 @@ def gradient_norms(batch: Batch, *, settings: ObjectiveSettings, slice_seed: int
     return norms
 
 
-class RetrievalLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
+class RetrievalLoss(CachedLossMixin, nn.Module):
     """Contrastive + lambda_isotropy * isotropy + lambda_reg * variance, for the Trainer.
 
     ``forward`` returns the weighted terms by name, which the Trainer sums and logs. A term of
@@ -200,6 +200,8 @@ class RetrievalLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         ValueError: GradCache for a static-embedding model, whose batches are one flat row of
             tokens that cannot be cut.
     """
+
+    model: Any
 
     def __init__(
         self,
@@ -215,11 +217,13 @@ class RetrievalLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         self.model = model  # first, so that parameter names begin with "model."
         self.settings = settings
         self.seed = seed
-        self.mini_batch_size = mini_batch_size  # type: ignore[assignment]
+        self.mini_batch_size = mini_batch_size
         self.uses_gradient_cache = mini_batch_size is not None
-        self.global_step = 0
+        self.global_step: int = 0
         self.measures_gradients = False
         self.gradients: Terms = {}
+        self._restore: list[Tensor | None] = []
+        self._last: Terms = {}
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
         self._rows: list[Tensor] = []
@@ -262,7 +266,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         self._last = weighted(self._terms(columns, labels), self.settings)
         total: Tensor = torch.stack(list(self._last.values())).sum()
         if with_backward:
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
         return total.detach()
 
     def _terms(self, columns: list[Tensor], labels: Tensor | None) -> Terms:
@@ -272,14 +276,14 @@ class RetrievalLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         terms, accuracy = objective_terms(batch, **arguments)
         if self.measures_gradients:
             self.gradients = gradient_norms(batch, **arguments)
-        self._remember({**terms, "accuracy": accuracy}, batch.positives)
+        self._remember({**terms, "accuracy": accuracy}, gather_rows(batch.positives.detach()))
         return terms
 
     def _remember(self, values: Terms, positives: Tensor) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._batches += 1
-        self._rows.append(positives.detach().float())
+        self._rows.append(positives.float())
         while sum(map(len, self._rows[1:])) >= _KEPT_ROWS:
             self._rows.pop(0)
 

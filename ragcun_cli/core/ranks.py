@@ -21,7 +21,7 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     A loss of it that every rank computes, its parameters' gradients averaged over ranks as
     `DistributedDataParallel` does, has the gradient of one process on the joined batch.
     """
-    return values if world_size() == 1 else _SumOverRanks.apply(values) / world_size()
+    return values if world_size() == 1 else _sum_over_ranks(values) / world_size()
 
 
 def gather_rows(rows: Tensor) -> Tensor:
@@ -33,7 +33,12 @@ def gather_rows(rows: Tensor) -> Tensor:
         return rows
     before = dist.get_rank() * len(rows)
     after = world_size() * len(rows) - before - len(rows)
-    return _SumOverRanks.apply(pad(rows, (0, 0) * (rows.dim() - 1) + (before, after)))  # type: ignore[no-any-return]
+    return _sum_over_ranks(pad(rows, (0, 0) * (rows.dim() - 1) + (before, after)))
+
+
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverRanks.apply(values)  # type: ignore[no-untyped-call]
+    return total
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -44,7 +49,7 @@ class _SumOverRanks(torch.autograd.Function):
         return _all_reduced(values)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         return _all_reduced(gradient)
 
 

@@ -54,9 +54,8 @@ def sigreg(
     with torch.autocast(device_type=embeddings.device.type, enabled=False):
         rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         rows = rows[rows.detach()[:, 0].argsort()]
-        seen = _CharacteristicFunction.apply(
-            rows, directions.to(rows), t_max / (knots - 1), knots - 1
-        )
+        step = t_max / (knots - 1)
+        seen = _CharacteristicFunction.apply(rows, directions.to(rows), step, knots - 1)  # type: ignore[no-untyped-call]
         seen = mean_over_ranks(seen)  # (knots - 1, m); the first knot, t = 0, has no error
         times, weights = _grid(knots, t_max)
         gaussian = torch.exp(-(times**2) / 2).to(rows)[:, None]
@@ -135,7 +134,7 @@ class _CharacteristicFunction(torch.autograd.Function):
         return torch.cat(blocks, dim=1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         rows, directions = ctx.saved_tensors
         at_once = _columns_at_once(rows)
         orders = torch.arange(1, ctx.count + 1, device=rows.device)[:, None]

@@ -74,6 +74,7 @@ class TrainerSettings:
     resume_minutes: float
     logging_steps: int
     report_to: str
+    run_name: str
     alarms: bool
     seed: int
     device: str
@@ -131,8 +132,8 @@ def train_encoder(
 
     Args:
         model: the encoder, its frozen parts frozen already.
-        rows: columns ``query``, ``positive``, ``negative_1`` ... of texts, and optionally ``label``,
-            a list with the number of each passage of the row, equal where texts are.
+        rows: columns ``query``, ``positive``, ``negative_1`` ... of texts, and perhaps ``label``, a
+            list with the number of each passage of the row, equal where texts are.
         objective: the loss.
         settings: the optimiser.
         head_modules: positions of the modules that learn at the projection's rate; each has
@@ -245,6 +246,7 @@ def training_arguments(
         logging_strategy="no",  # Checkpoints decides
         logging_nan_inf_filter=False,
         report_to=settings.report_to,
+        run_name=settings.run_name,
         disable_tqdm=True,
     )
     if arguments.n_gpu > 1:
@@ -281,7 +283,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         size = self.loss.mini_batch_size
         alone = world_size() == 1 and self.args.gradient_accumulation_steps == 1
         if not self.loss.uses_gradient_cache or size == 1 or not alone:
-            raise  # noqa: PLE0704
+            raise
         self.loss.mini_batch_size = size // 2
         self.memory_retries.append(
             {"step": self.state.global_step + 1, "mini_batch_size": size // 2}
@@ -325,7 +327,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         }
 
     def _learning_rates(self) -> dict[str, float]:
-        model = getattr(self.model, "_orig_mod", self.model)
+        model: Any = getattr(self.model, "_orig_mod", self.model)
         head = {id(p) for position in self._head for p in model[position].parameters()}
         rates: dict[str, float] = {}
         for group in self.optimizer.param_groups:
@@ -335,8 +337,8 @@ class RetrievalTrainer(SentenceTransformerTrainer):
 
     @property
     def _head(self) -> list[int]:
-        # the keys are ^model\.N\.
-        return [int(key.split(".")[1].rstrip("\\")) for key in self.args.learning_rate_mapping]
+        keys = self.args.learning_rate_mapping or {}  # ^model\.N\.
+        return [int(key.split(".")[1].rstrip("\\")) for key in keys]
 
     def _check(self, logs: Mapping[str, float]) -> None:
         """Stop at the third line in a row with a sign of collapse, once warm-up is over."""
@@ -371,9 +373,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         """Save nothing that is broken: the last good checkpoint stays the last."""
         for name, value in self.model.named_parameters():
             if not value.isfinite().all():
-                raise TrainingStoppedError(
-                    f"{name} is not finite at step {self.state.global_step}"
-                )
+                raise TrainingStoppedError(f"{name} is not finite at step {self.state.global_step}")
         if not self._alarming_lines:
             super()._save_checkpoint(*args, **kwargs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,8 @@ def encode(
     model: SentenceTransformer,
     texts: Sequence[str],
     *,
-    side: Side,
+    side: Side | None = None,
+    prompt: str = "",
     batch_size: int,
     precision: str = "fp32",
     label: str,
@@ -30,11 +32,17 @@ def encode(
 ) -> Tensor:
     """``(n, d)`` fp32 embeddings as the model serves them, on its device.
 
+    Before the texts goes the model's own prompt for a side, or the one that is given.
+
     Batches hold texts of like length, so that little is padded; which texts share a batch moves an
     embedding in its last digits, and depends on the texts alone.
     """
     order = np.argsort([-len(text) for text in texts], kind="stable")
-    encode_side = model.encode_query if side == "query" else model.encode_document
+    encode_side = {
+        "query": model.encode_query,
+        "document": model.encode_document,
+        None: partial(model.encode, prompt=prompt),
+    }[side]
     rows: list[Tensor] = []
     autocast = torch.autocast(
         model.device.type, dtype=DTYPES.get(precision), enabled=precision in DTYPES

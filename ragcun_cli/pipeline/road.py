@@ -154,10 +154,11 @@ class Road:
 
     def is_absent(self, name: str) -> bool:
         """Whether a set is not here and ragcun cannot make it."""
-        if name in sources.PYDOCS:
-            return False
+        return name not in sources.PYDOCS and not self._is_here(name)
+
+    def _is_here(self, name: str) -> bool:
         manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
-        return "data" not in manifest.stages
+        return "data" in manifest.stages
 
     def _counts(self, name: str) -> tuple[int, int]:
         """Passages and queries of a set, as far as is known before it is here."""
@@ -244,16 +245,30 @@ class Road:
         trained = run.reference is None
         mine = self.mine(run) if trained else None
 
+        selection = self._selection(run) if trained else None
+
         def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.prepare import Job
             from ragcun_cli.pipeline.train import set_up_pca, train
 
             encoder = self.fetch_encoder(profile.encoder)
             common: Any = {"encoder": encoder, "dataset": data.folder, "device": self.device}
             if mine is None:
                 return set_up_pca(run, draft, **common, progress=progress)
-            return train(run, draft, **common, negatives=mine.folder, progress=progress)
+            tested = [name for name in profile.evaluation.datasets if self._is_here(name)]
+            job = Job(
+                run,
+                draft,
+                **common,
+                negatives=mine.folder,
+                selection=None if selection is None else selection.folder,
+                tested={name: self.data(name).folder for name in tested},
+            )
+            return train(job, progress=progress)
 
-        log = (paths.TRAINING_LOG,) if trained else ()
+        kept = [paths.TRAINING_LOG, paths.CHECKPOINTS] if trained else []
+        kept += [paths.SELECTION] if selection is not None else []
+        needs = [task for task in (data, mine, selection) if task is not None]
         steps, seconds = self._training_work(run) if trained else (0, 0.0)
         return Task(
             stage=Stage.TRAIN,
@@ -266,15 +281,20 @@ class Road:
                 "weights": self._weights(run),
             },
             action=action,
-            outputs=(paths.MODEL, *log),
+            outputs=(paths.MODEL, *kept),
             feeds=(paths.MODEL,),
-            needs=(data,) if mine is None else (data, mine),
+            needs=tuple(needs),
             size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
             seconds=seconds,
             resumable=trained,
             irreplaceable=trained,
             describes=(paths.RUN, run.description()),
         )
+
+    def _selection(self, run: Run) -> Task | None:
+        """The data set that the best encoder of a training is chosen on."""
+        selection = run.profile.training.selection
+        return self.data(selection.dataset or run.profile.data.train) if selection.queries else None
 
     def _fix_reference(self, run: Run) -> Task:
         """Write down what a reference is, so that its scores rest on it."""
@@ -322,8 +342,10 @@ class Road:
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline import evaluate
+            from ragcun_cli.pipeline.selection import recorded_digests, refuse_test_queries
 
             test = evaluate.read_test_set(dataset, data.folder)
+            refuse_test_queries(recorded_digests(run.folder), test, where=run.label)
             if run.reference == "bm25":
                 ranking = evaluate.rank_lexical(test, config, run.profile.mining, progress=progress)
             else:

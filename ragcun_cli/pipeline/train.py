@@ -2,97 +2,105 @@
 
 from __future__ import annotations
 
-import hashlib
+import importlib.util
 import json
+import os
 import time
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.core.losses import ObjectiveSettings
-from ragcun_cli.core.model import build_encoder, freeze, parameter_counts, without_normalize
-from ragcun_cli.core.trainer import TrainerSettings, total_steps, train_encoder
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.core.checkpoints import BEST, EXPORTS
+from ragcun_cli.core.model import parameter_counts
+from ragcun_cli.core.ranks import world_size
+from ragcun_cli.core.trainer import (
+    Outcome,
+    Selection,
+    TrainerSettings,
+    TrainingStoppedError,
+    total_steps,
+    train_encoder,
+)
+from ragcun_cli.pipeline import ranks
 from ragcun_cli.pipeline.devices import check_precision
-from ragcun_cli.pipeline.encode import encode
-from ragcun_cli.pipeline.encoders import FoundEncoder, load_encoder
-from ragcun_cli.pipeline.mine import read_rows
+from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.model_card import write_model_card
-from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.prepare import (
+    Job,
+    Prepared,
+    objective_settings,
+    prepare,
+    trainer_settings,
+    use_cached_base,
+)
+from ragcun_cli.pipeline.probing import probe_start
+from ragcun_cli.pipeline.progress import Progress, Silent
 from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.spec.errors import DataError, StageFailedError
-from ragcun_cli.spec.paths import MODEL, NEGATIVES, TRAINING_LOG
+from ragcun_cli.pipeline.start import start_encoder
+from ragcun_cli.spec.errors import DataError, RagcunError, StageFailedError
+from ragcun_cli.spec.paths import MODEL, TRACKER, TRAINING_LOG
 from ragcun_cli.spec.profile import RunProfile
 
-HEAD_MODULES = 3
 ELAPSED = "elapsed_seconds"
 
 
-def train(
-    run: Run,
-    draft: Path,
-    *,
-    encoder: FoundEncoder,
-    dataset: Path,
-    negatives: Path,
-    device: str,
-    progress: Progress,
-) -> dict[str, Any]:
+def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     """Fine-tune the run's encoder, save it with its log, and return what it cost.
 
     Raises:
-        DataError: fewer training rows than a batch.
-        StageFailedError: the loss became NaN or infinite.
+        DataError: fewer training rows than a batch, or selection on test queries.
+        StageFailedError: the loss became NaN or infinite, or the encoder collapsed.
     """
-    profile, seed = run.profile, run.seed
-    assert seed is not None
-    check_precision(profile.training.precision, device)
-    torch.manual_seed(seed)
-    model = _start(profile, encoder, dataset, device=device, progress=progress)
-    head = _head_modules(model, profile)
-    if profile.training.freeze_base:
-        freeze(list(model)[:-HEAD_MODULES])
-    settings = _trainer_settings(profile, seed=seed, device=device)
-    rows = _training_rows(dataset, negatives / NEGATIVES)
-    steps = total_steps(len(rows), settings)
-    clock = _Clock(draft / ELAPSED)
-    try:
-        with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
-            log = train_encoder(
-                model,
-                rows,
-                objective=objective_settings(profile),
-                settings=settings,
-                head_modules=head,
-                checkpoints=draft / "checkpoints",
-                on_step=_stepper(advance, clock),
-            )
-    except FloatingPointError as error:
-        raise StageFailedError(
-            f"training {run.label} stopped: {error}",
-            hint=f"ragcun train --profile {profile.name} --set training.base_learning_rate="
-            f"{profile.training.base_learning_rate / 2:g}",
-        ) from error
-    except ValueError as error:
-        raise DataError(f"training {run.label}: {error}") from error
-    _save(model, draft, run, encoder)
-    text = "".join(json.dumps(entry) + "\n" for entry in log)
-    (draft / TRAINING_LOG).write_text(text, encoding="utf-8")
+    run, training = job.run, job.profile.training
+    check_precision(training.precision, job.device)
+    _check_tracker(training.report_to)
+    clock = _Clock(job.draft / ELAPSED)
+    ready = prepare(job, progress)
+    cached = use_cached_base(job, ready, progress)
+    settings = trainer_settings(job)
+    seen = probe_start(job, ready, progress)
+    _warn(job.profile, progress)
+    steps = total_steps(len(ready.rows), settings)
+    with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
+        try:
+            with ranks.training(job):
+                outcome = _fit(job, ready, settings, on_step=_stepper(advance, clock))
+        except TrainingStoppedError as error:
+            raise _stopped(job, error) from error
+        except ValueError as error:
+            raise DataError(f"training {run.label}: {error}") from error
+    _save_result(job, ready, outcome)
+    for retry in outcome.memory_retries:
+        progress.note(
+            f"{run.label}: out of memory at step {retry['step']}; from there on micro-batches of "
+            f"{retry['mini_batch_size']} rows, which have other dropout masks"
+        )
     seconds = clock.seconds()
-    seen = steps * settings.batch_size * settings.gradient_accumulation_steps
+    examples = outcome.steps * settings.batch_size * settings.gradient_accumulation_steps
     return {
-        **parameter_counts(model),
-        "encoder": encoder.provenance(),
-        "rows": len(rows),
-        "steps": steps,
+        **parameter_counts(ready.model),
+        "encoder": job.encoder.provenance(),
+        "rows": len(ready.rows),
+        "steps": outcome.steps,
+        "ranks": world_size(),
+        "weights": objective_settings(job.profile).weights,
         "training_seconds": round(seconds, 1),
-        "examples_per_second": round(seen / seconds, 2),
-        "precision": profile.training.precision,
+        "examples_per_second": round(examples / seconds, 2),
+        "precision": training.precision,
+        "memory_retries": list(outcome.memory_retries),
+        "selected_step": outcome.best_step,
+        "frozen_base": cached,
+        "probe": None if seen is None else asdict(seen),
     }
+
+
+def join_training(job: Job) -> None:
+    """What ranks 1 and up do of a training: all but write and speak."""
+    ready = prepare(job, Silent())
+    use_cached_base(job, ready, Silent())
+    _fit(job, ready, trainer_settings(job), on_step=lambda step: None)
 
 
 def set_up_pca(
@@ -105,8 +113,8 @@ def set_up_pca(
     progress: Progress,
 ) -> dict[str, Any]:
     """Save the encoder that every experiment with a linear head starts from: the base's PCA."""
-    model = _start(run.profile, encoder, dataset, device=device, progress=progress)
-    _save(model, draft, run, encoder)
+    model = start_encoder(run.profile, encoder, dataset, device=device, progress=progress)
+    _save(model, draft / MODEL, run, encoder)
     return {
         **parameter_counts(model),
         "trainable_parameters": 0,
@@ -114,84 +122,75 @@ def set_up_pca(
     }
 
 
-def objective_settings(profile: RunProfile) -> ObjectiveSettings:
-    """The profile's objective in the core's terms."""
+def _warn(profile: RunProfile, progress: Progress) -> None:
     training = profile.training
-    return ObjectiveSettings(
-        contrastive=training.contrastive,
-        scale=training.scale,
-        regulariser=training.regulariser,
-        lambda_isotropy=training.lambda_isotropy,
-        lambda_reg=training.lambda_reg,
-        **training.sigreg.model_dump(),
+    if training.gradient_accumulation_steps > 1:
+        whole = training.batch_size * training.gradient_accumulation_steps
+        progress.note(
+            f"gradient accumulation: InfoNCE and SIGReg see {training.batch_size} rows at a time, "
+            f"not {whole}; --set training.batch_size={whole} --set training.mini_batch_size="
+            f"{training.batch_size} --set training.gradient_accumulation_steps=1 sees all"
+        )
+
+
+def _check_tracker(name: str) -> None:
+    if name != "none" and importlib.util.find_spec(name) is None:
+        raise RagcunError(
+            f"training.report_to is '{name}', which is not installed", hint=f"pip install {name}"
+        )
+
+
+def _fit(job: Job, ready: Prepared, settings: TrainerSettings, *, on_step: Any) -> Outcome:  # noqa: ANN401
+    config = job.profile.training.selection
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(job.draft.parent / TRACKER))
+    selection = None
+    if ready.selection is not None:
+        chosen = ready.selection
+        selection = Selection(
+            evaluate=lambda _: chosen.score(ready.model),
+            every=config.every,
+            patience=config.patience,
+        )
+    return train_encoder(
+        ready.fitted,
+        ready.rows,
+        objective=objective_settings(job.profile),
+        settings=settings,
+        head_modules=ready.head,
+        folder=job.draft,
+        save=lambda folder: _save(ready.model, folder, job.run, job.encoder),
+        on_step=on_step,
+        prompts=ready.prompts,
+        selection=selection,
     )
 
 
-def _trainer_settings(profile: RunProfile, *, seed: int, device: str) -> TrainerSettings:
-    fields = TrainerSettings.__dataclass_fields__
-    values = {key: value for key, value in profile.training if key in fields}
-    return TrainerSettings(**values, seed=seed, device=device)
-
-
-def _start(
-    profile: RunProfile, encoder: FoundEncoder, dataset: Path, *, device: str, progress: Progress
-) -> SentenceTransformer:
-    """The encoder before its first step."""
-    config = profile.encoder
-    base = load_encoder(encoder, config, device=device)
-    if config.head.kind == "none":
-        base.similarity_fn_name = profile.training.contrastive
-        return base
-    if not config.normalize_base:
-        base = without_normalize(base)
-    sample = None
-    if config.head.init == "linear":
-        texts = _start_passages(dataset, count=config.head.init_passages)
-        sample = encode(
-            base, texts, side="document", batch_size=64, label="head start", progress=progress
-        ).cpu()
-    return build_encoder(
-        base,
-        output_dim=config.output_dim,
-        dropout=config.head.dropout,
-        similarity=profile.training.contrastive,
-        linear_start=sample,
+def _stopped(job: Job, error: TrainingStoppedError) -> StageFailedError:
+    training = job.profile.training
+    return StageFailedError(
+        f"training {job.run.label} stopped: {error}; its last good checkpoint is kept in "
+        f"{job.draft.name}",
+        hint=f"ragcun train --profile {job.profile.name} --set training.base_learning_rate="
+        f"{training.base_learning_rate / 2:g} --set training.projection_learning_rate="
+        f"{training.projection_learning_rate / 2:g}",
     )
 
 
-def _start_passages(dataset: Path, *, count: int) -> list[str]:
-    """The same passages for every seed: those whose ids have the smallest digests."""
-    corpus = beir.read_corpus(dataset)
-    order = sorted(
-        range(len(corpus)), key=lambda row: hashlib.sha256(corpus.ids[row].encode()).digest()
-    )
-    return [corpus.texts[row] for row in sorted(order[:count])]
+def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
+    if outcome.best_step is None:
+        _save(ready.model, job.draft / MODEL, job.run, job.encoder)
+    else:
+        (job.draft / BEST).replace(job.draft / MODEL)
+    (job.draft / EXPORTS).mkdir(exist_ok=True)
+    if ready.selection is not None:
+        ready.selection.write(job.draft)
+    text = "".join(json.dumps(entry) + "\n" for entry in outcome.log)
+    (job.draft / TRAINING_LOG).write_text(text, encoding="utf-8")
 
 
-def _head_modules(model: SentenceTransformer, profile: RunProfile) -> Sequence[int]:
-    if profile.encoder.head.kind == "none":
-        return ()
-    return len(model) - HEAD_MODULES, len(model) - 1
-
-
-def _training_rows(dataset: Path, negatives: Path) -> Dataset:
-    corpus = beir.read_corpus(dataset)
-    passages = dict(zip(corpus.ids, corpus.texts, strict=True))
-    queries = beir.read_queries(dataset)
-    rows = list(read_rows(negatives))
-    columns = {
-        "query": [queries[row.query] for row in rows],
-        "positive": [passages[row.positive] for row in rows],
-    }
-    drawn = [[*row.hard, *row.random] for row in rows]
-    for number, names in enumerate(zip(*drawn, strict=True), 1):
-        columns[f"negative_{number}"] = [passages[name] for name in names]
-    return Dataset.from_dict(columns)
-
-
-def _save(model: SentenceTransformer, draft: Path, run: Run, encoder: FoundEncoder) -> None:
-    model.save(str(draft / MODEL), create_model_card=False)
-    write_model_card(draft / MODEL / "README.md", run=run, encoder=encoder)
+def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder) -> None:
+    model.save(str(folder), create_model_card=False)
+    write_model_card(folder / "README.md", run=run, encoder=encoder)
 
 
 class _Clock:

@@ -33,6 +33,10 @@ class Workspace:
         """All docstring pairs of one version of one library."""
         return self.data / "cache" / "pydocs" / f"{library}-{version}.jsonl"
 
+    def base_outputs(self, digest: str) -> Path:
+        """What a frozen base made of texts; the digest is of all that it depends on."""
+        return self.root / "cache" / "base-outputs" / digest[:16]
+
     def negatives(self, dataset: str, digest: str, seed: int) -> Path:
         """Folder of the negatives mined for one seed."""
         return self.root / "negatives" / dataset / digest[:8] / f"seed-{seed}"
@@ -66,6 +70,9 @@ RUN = "run.json"
 MODEL = "model"
 REFERENCE = "reference.json"
 TRAINING_LOG = "training_log.jsonl"
+CHECKPOINTS = "checkpoints"
+SELECTION = "selection.json"
+TRACKER = "tensorboard"
 EVALUATIONS = "eval"
 METRICS = "metrics.json"
 PER_QUERY = "per_query.jsonl"

@@ -1,0 +1,91 @@
+"""Several processes, one training: rank 0 walks the road, the others join it where it trains.
+
+Under torchrun every process is the same command. Those of rank 1 and up wait for rank 0 to say what
+to train, so that only one of them downloads, mines, evaluates, writes and speaks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.prepare import Job
+
+_PATIENCE = timedelta(days=7)  # of ranks that wait while rank 0 mines or evaluates
+
+_calls: Any = None
+"""The process group of rank 0's calls; the training has another, with shorter patience."""
+
+_training = False
+
+
+def is_alone() -> bool:
+    """Whether this command is one process, not one of several that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
+def rank() -> int:
+    """Of this process among those torchrun started."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def own_device(device: str) -> str:
+    """This rank's device of the kind that rank 0 chose."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device.startswith("cuda") else device
+
+
+@contextmanager
+def leading() -> Iterator[None]:
+    """Rank 0's work; at its end the other ranks are dismissed.
+
+    Not after an error inside a training, where they wait for gradients: torchrun ends them.
+    """
+    _join()
+    try:
+        yield
+    finally:
+        if not _training:
+            _broadcast(None)
+
+
+@contextmanager
+def training(job: Job) -> Iterator[None]:
+    """Have all ranks train the same job."""
+    global _training
+    if not is_alone():
+        _broadcast(job)
+        _training = True
+    yield
+    _training = False
+
+
+def follow() -> None:
+    """What ranks 1 and up do: join each training, until rank 0 is done."""
+    from ragcun_cli.pipeline.train import join_training
+
+    _join()
+    while (job := _broadcast(None)) is not None:
+        join_training(job)
+
+
+def _join() -> None:
+    global _calls
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    _calls = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+
+def _broadcast(job: Job | None) -> Job | None:
+    import torch.distributed as dist
+
+    box = [job]
+    dist.broadcast_object_list(box, src=0, group=_calls)
+    return box[0]
