@@ -103,7 +103,7 @@ def moment_gap(embeddings: Tensor) -> Tensor:
     ``mean_j m_j^2 + mean_j (s_j - 1)^2 + sum_{j != k} C_jk^2 / d``, m, s and C the mean, standard
     deviation and covariance (ddof 1) of the columns. The variance and covariance terms of VICReg
     (Bardes et al. 2022, arXiv:2105.04906) with a target on both sides of 1 in the place of a hinge,
-    and the mean beside them. 2 when all rows are 0. ``(n, d)`` with n >= 2 to ``()``.
+    and the mean beside them. 1 when all rows are 0. ``(n, d)`` with n >= 2 to ``()``.
     """
     rows = embeddings.float()
     mean = rows.mean(0)

@@ -245,7 +245,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
             columns = [self.model(features)["sentence_embedding"] for features in sentence_features]
             return weighted(self._terms(columns, labels), self.settings)
         features, self._restore = _sorted_by_length(list(sentence_features))
-        total = self.forward_cached(features, labels)
+        total: Tensor = CachedLossMixin.forward_cached(self, features, labels)
         parts = {name: value.detach() for name, value in self._last.items()}
         # Only the total carries GradCache's hook; the other terms are in it.
         parts["contrastive"] = total - sum(v for k, v in parts.items() if k != "contrastive")

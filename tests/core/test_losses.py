@@ -118,3 +118,77 @@ def test_unit_deviation_is_the_squared_gap_of_the_deviation_to_1():
     assert unit_deviation(torch.tensor([[0.0, 1.0]])).item() == pytest.approx(0.25)
 
 
+
+
+def test_dot_logits_are_products_over_their_temperature():
+    queries, passages = gaussian(5, 6), gaussian(9, 6, seed=1)
+    expected = [[float(q @ p) * 20 / 6 for p in passages] for q in queries]
+    torch.testing.assert_close(dot_logits(queries, passages, scale=20.0), torch.tensor(expected))
+
+
+def test_on_the_sphere_of_radius_sqrt_d_products_are_scaled_cosines():
+    rows = [math.sqrt(24) * nn.functional.normalize(gaussian(8, 24, seed=s), dim=1) for s in (0, 1)]
+    torch.testing.assert_close(dot_logits(*rows, scale=20.0), cosine_logits(*rows, scale=20.0))
+
+
+IDS = torch.tensor([4, 5, 4, 4, 6, 5])
+
+
+def test_copies_of_a_positive_are_those_with_its_number_elsewhere():
+    expected = [
+        [False, False, True, True, False, False],
+        [False, False, False, False, False, True],
+        [True, False, False, True, False, False],
+    ]
+    assert copies_of_positives(IDS, queries=3).tolist() == expected
+
+
+def test_an_excluded_passage_is_as_if_it_were_not_there():
+    logits = gaussian(3, 6)
+    excluded = copies_of_positives(IDS, queries=3)
+    surprises = []
+    for row in range(3):
+        kept = [column for column in range(6) if not excluded[row, column]]
+        values = logits[row, kept].double().exp()
+        surprises.append(-math.log(values[kept.index(row)] / values.sum()))
+    assert info_nce(logits, excluded).item() == pytest.approx(np.mean(surprises), rel=1e-5)
+    leaf = logits.clone().requires_grad_()
+    info_nce(leaf, excluded).backward()
+    assert (leaf.grad[excluded] == 0).all()
+    assert (leaf.grad[~excluded] != 0).all()
+
+
+def test_the_symmetric_loss_is_the_mean_of_both_directions():
+    logits = gaussian(3, 6)
+    there, back = info_nce(logits), info_nce(logits[:, :3].T)
+    assert symmetric_info_nce(logits).item() == pytest.approx((there + back).item() / 2, rel=1e-6)
+    excluded = copies_of_positives(IDS, queries=3)
+    back = info_nce(logits[:, :3].T, excluded[:, :3])  # rows 0 and 2 share a text: the same mask
+    expected = (info_nce(logits, excluded) + back).item() / 2
+    assert symmetric_info_nce(logits, excluded).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_accuracy_counts_the_queries_whose_own_passage_is_first():
+    logits = torch.tensor([[2.0, 1, 0], [5, 3, 4], [0, 0, 9]])
+    assert own_passage_first(logits).item() == pytest.approx(2 / 3)
+    excluded = torch.tensor([[False] * 3, [True, False, True], [False] * 3])
+    assert own_passage_first(logits, excluded).item() == 1
+
+
+def test_the_moment_gap_is_that_of_its_definition():
+    rows = (1.7 * gaussian(30, 5) + 0.4).double().numpy()
+    mean, covariance = rows.mean(0), np.cov(rows.T)
+    off = covariance - np.diag(np.diag(covariance))
+    expected = (mean**2).mean() + ((rows.std(0, ddof=1) - 1) ** 2).mean() + (off**2).sum() / 5
+    assert moment_gap(torch.from_numpy(rows)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_moment_gap_of_a_gaussian_falls_to_0_with_its_rows():
+    # E[off-diagonal^2] = (d - 1) / n, E[(s - 1)^2] = 1 / 2 n, E[m^2] = 1 / n
+    value = moment_gap(gaussian(4000, 16)).item()
+    assert value == pytest.approx((15 + 0.5 + 1) / 4000, rel=0.25)
+    point = torch.zeros(8, 4, requires_grad=True)
+    gap = moment_gap(point)
+    assert gap.item() == pytest.approx(1, abs=1e-4)
+    gap.backward()
+    assert point.grad.isfinite().all()

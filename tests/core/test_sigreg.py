@@ -53,19 +53,36 @@ def test_sigreg_integrates_over_the_grid_it_is_given(knots, t_max):
     assert value == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("n", "draws"), [(64, 20), (256, 20)])
-def test_a_perfect_gaussian_scores_about_1_05_whatever_the_batch(n, draws):
+@pytest.mark.parametrize(
+    ("n", "draws", "tolerance"), [(64, 40, 0.02), (1024, 40, 0.02), (8192, 10, 0.03)]
+)
+def test_a_perfect_gaussian_scores_1_0525_whatever_the_batch(n, draws, tolerance):
     values = [
         sigreg(gaussian(n, 512, seed=seed), unit_directions(256, 512, seed=1000 + seed)).item()
         for seed in range(draws)
     ]
-    assert np.mean(values) == pytest.approx(1.0525, abs=0.03)
+    assert np.mean(values) == pytest.approx(1.0525, abs=tolerance)
+    assert null_mean() == pytest.approx(1.0525, abs=5e-5)
+
+
+def test_the_papers_grid_is_nine_knots_to_five():
+    # 17 knots on [-5, 5] by the trapezoid rule, as Algorithm 1 has it.
+    embeddings, directions = 1.3 * gaussian(20, 6) + 0.2, unit_directions(11, 6, seed=1)
+    times = np.linspace(-5, 5, 17)
+    projected = embeddings.double().numpy() @ directions.double().numpy()
+    seen = np.exp(1j * times[:, None, None] * projected).mean(1)
+    window = np.exp(-(times**2) / 2)[:, None]
+    statistics = 20 * np.trapezoid(abs(seen - window) ** 2 * window, times, axis=0)
+    value = sigreg(embeddings, directions, knots=9, t_max=5.0).item()
+    assert value == pytest.approx(statistics.mean(), rel=1e-5)
+    assert null_mean(knots=9, t_max=5.0) == pytest.approx(1.0594, abs=5e-5)
 
 
 @pytest.mark.parametrize("n", [1, 64, 500])
 def test_total_collapse_scores_0_402_for_each_row(n):
     value = sigreg(torch.zeros(n, 32), unit_directions(10, 32, seed=0)).item()
     assert value == pytest.approx(0.402 * n, rel=1e-3)
+    assert value == pytest.approx(collapse_value() * n, rel=1e-6)
 
 
 def test_rows_of_length_1_in_512_dimensions_score_as_badly_as_collapse():
@@ -88,11 +105,13 @@ def test_turning_embeddings_and_directions_together_changes_nothing():
     assert turned == pytest.approx(sigreg(embeddings, directions).item(), rel=1e-4)
 
 
-def test_the_order_of_rows_and_of_directions_does_not_matter():
-    embeddings, directions = 1.5 * gaussian(30, 12), unit_directions(20, 12, seed=0)
-    value = sigreg(embeddings, directions).item()
-    assert sigreg(embeddings.flip(0), directions).item() == pytest.approx(value, rel=1e-5)
-    assert sigreg(embeddings, directions.flip(1)).item() == pytest.approx(value, rel=1e-5)
+def test_the_order_of_rows_does_not_change_a_bit_and_that_of_directions_hardly_one():
+    embeddings, directions = 1.5 * gaussian(300, 12), unit_directions(20, 12, seed=0)
+    value = sigreg(embeddings, directions)
+    for seed in range(5):
+        order = torch.randperm(300, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(sigreg(embeddings[order], directions), value)
+    assert sigreg(embeddings, directions.flip(1)).item() == pytest.approx(value.item(), rel=1e-5)
 
 
 def test_sigreg_is_even_in_the_embeddings():
@@ -101,17 +120,26 @@ def test_sigreg_is_even_in_the_embeddings():
     assert sigreg(-embeddings, directions).item() == pytest.approx(value, rel=1e-6)
 
 
-def test_the_gradient_of_sigreg_is_that_of_finite_differences():
-    embeddings, directions = 1.5 * gaussian(6, 4) + 0.3, unit_directions(8, 4, seed=2)
-    leaf = embeddings.clone().requires_grad_()
-    sigreg(leaf, directions).backward()
-    step = 1e-5
-    for row, column in [(0, 0), (2, 3), (5, 1)]:
-        nudge = torch.zeros(6, 4, dtype=torch.float64)
-        nudge[row, column] = step
-        above, below = (slow_sigreg(embeddings + sign * nudge, directions) for sign in (1, -1))
-        slope = (above - below) / (2 * step)
-        assert leaf.grad[row, column].item() == pytest.approx(slope, rel=1e-3, abs=1e-4)
+@pytest.mark.parametrize("scaled_by_batch", [True, False])
+def test_the_gradient_of_sigreg_is_that_of_finite_differences(scaled_by_batch):
+    directions = unit_directions(8, 4, seed=2).double()
+    embeddings = (1.5 * gaussian(6, 4, dtype=torch.float64) + 0.3).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda rows: sigreg(rows, directions, scaled_by_batch=scaled_by_batch), embeddings
+    )
+
+
+def test_many_directions_are_taken_in_blocks_that_change_nothing(monkeypatch):
+    embeddings, directions = 1.5 * gaussian(50, 12), unit_directions(64, 12, seed=0)
+    results = []
+    for at_once in (2**20, 50 * 7):
+        monkeypatch.setattr("ragcun_cli.core.sigreg._ELEMENTS_AT_ONCE", at_once)
+        leaf = embeddings.clone().requires_grad_()
+        value = sigreg(leaf, directions)
+        value.backward()
+        results.append((value.item(), leaf.grad))
+    assert results[1][0] == pytest.approx(results[0][0], rel=1e-6)
+    torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-4, atol=1e-6)
 
 
 def test_descending_sigreg_leads_collapsed_embeddings_to_a_gaussian_score():
@@ -136,9 +164,34 @@ def test_autocast_does_not_reach_sigreg():
 
 
 def test_half_precision_embeddings_are_widened_first():
-    embeddings, directions = gaussian(32, 16).bfloat16(), unit_directions(16, 16, seed=0)
-    value = sigreg(embeddings, directions)
-    assert value.item() == sigreg(embeddings.float(), directions).item()
+    rows = 1.2 * gaussian(256, 512)
+    directions = unit_directions(64, 512, seed=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = sigreg(rows.bfloat16(), directions)
+    assert value.item() == sigreg(rows.bfloat16().float(), directions).item()
+    assert value.item() == pytest.approx(sigreg(rows, directions).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [64, 1000])
+def test_the_expectation_for_a_gaussian_is_the_mean_over_draws(n):
+    generator = torch.Generator().manual_seed(3)
+    mean = 0.1 * torch.randn(24, generator=generator)
+    root = torch.randn(24, 24, generator=generator) / 5
+    directions = unit_directions(64, 24, seed=1)
+    draws = [
+        sigreg(torch.randn(n, 24, generator=generator) @ root.T + mean, directions).item()
+        for _ in range(200)
+    ]
+    expected = expected_sigreg(mean, root @ root.T, directions, rows=n, knots=17, t_max=3.0)
+    assert np.mean(draws) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_expectation_for_the_standard_gaussian_is_the_null_mean():
+    arguments = {"knots": 17, "t_max": 3.0, "rows": 777}
+    value = expected_sigreg(
+        torch.zeros(9), torch.eye(9), unit_directions(5, 9, seed=0), **arguments
+    )
+    assert value == pytest.approx(null_mean(), rel=1e-6)
 
 
 def test_directions_are_unit_columns_that_depend_on_the_seed_alone():
