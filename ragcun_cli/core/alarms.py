@@ -11,7 +11,8 @@ PATIENCE = 3
 LOWEST_RANK = 2.0
 """Effective rank under which all texts lie along about one direction."""
 
-_CLOSE = 0.95  # of the collapse value
+_CLOSE = 0.05  # to the collapse value, as a share of it
+_TOLD_APART = 5  # times the null's value the collapse value has to be, or a batch is too small
 _DECISIVE = 0.05  # standard errors above this, times 3, tell nothing of an accuracy
 
 
@@ -30,6 +31,8 @@ class Signs:
     """SIGReg, where it has a weight."""
     collapsed_statistic: float = math.inf
     """What it is when all embeddings are 0."""
+    null_statistic: float = 0.0
+    """What it is for N(0, I)."""
 
 
 def signs_of_collapse(signs: Signs) -> list[str]:
@@ -44,9 +47,16 @@ def signs_of_collapse(signs: Signs) -> list[str]:
         )
     if signs.texts > 2 * LOWEST_RANK and signs.effective_rank < LOWEST_RANK:
         found.append(f"the effective rank of {signs.texts} texts is {signs.effective_rank:.2f}")
-    if signs.statistic is not None and signs.statistic >= _CLOSE * signs.collapsed_statistic:
+    if signs.statistic is not None and _is_at_collapse(signs.statistic, signs):
         found.append(
             f"SIGReg is {signs.statistic:.4g}, and {signs.collapsed_statistic:.4g} when all "
             "embeddings are one point"
         )
     return found
+
+
+def _is_at_collapse(statistic: float, signs: Signs) -> bool:
+    collapsed = signs.collapsed_statistic
+    if collapsed < _TOLD_APART * signs.null_statistic:
+        return False
+    return abs(statistic - collapsed) <= _CLOSE * collapsed

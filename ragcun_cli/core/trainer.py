@@ -42,7 +42,7 @@ from ragcun_cli.core.checkpoints import (
 from ragcun_cli.core.isotropy import measure_isotropy
 from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
 from ragcun_cli.core.ranks import world_size
-from ragcun_cli.core.sigreg import collapse_value
+from ragcun_cli.core.sigreg import collapse_value, null_mean
 
 Log = list[dict[str, float]]
 
@@ -358,7 +358,9 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         batch = self.args.per_device_train_batch_size
         columns = len([c for c in self.train_dataset.column_names if c not in ("query", "label")])
         uses_sigreg = settings.regulariser == "sigreg" and settings.lambda_isotropy > 0
-        rows = batch * (2 if settings.pooled else 1) if settings.scaled_by_batch else 1
+        rows = batch * (2 if settings.pooled else 1)
+        factor = rows if settings.scaled_by_batch else 1
+        grid: Any = {"knots": settings.knots, "t_max": settings.t_max}
         return Signs(
             accuracy=logs["accuracy"],
             queries=batch * self.calendar.logging_steps,
@@ -366,8 +368,13 @@ class RetrievalTrainer(SentenceTransformerTrainer):
             effective_rank=logs["effective_rank"],
             texts=int(logs["isotropy_texts"]),
             statistic=logs["raw_isotropy"] if uses_sigreg else None,
-            collapsed_statistic=rows * collapse_value(knots=settings.knots, t_max=settings.t_max),
+            collapsed_statistic=factor * collapse_value(**grid),
+            null_statistic=factor / rows * null_mean(**grid),
         )
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ANN401
+        """The encoder alone: a model card would cost an encoding, and nobody reads it there."""
+        self.model.save_pretrained(output_dir, create_model_card=False)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Save nothing that is broken: the last good checkpoint stays the last."""

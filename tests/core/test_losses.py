@@ -118,8 +118,6 @@ def test_unit_deviation_is_the_squared_gap_of_the_deviation_to_1():
     assert unit_deviation(torch.tensor([[0.0, 1.0]])).item() == pytest.approx(0.25)
 
 
-
-
 def test_dot_logits_are_products_over_their_temperature():
     queries, passages = gaussian(5, 6), gaussian(9, 6, seed=1)
     expected = [[float(q @ p) * 20 / 6 for p in passages] for q in queries]

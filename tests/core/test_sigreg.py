@@ -214,5 +214,3 @@ def test_directions_favour_no_axis():
     torch.testing.assert_close(directions.mean(1), torch.zeros(5), rtol=0, atol=0.02)
     moments = directions @ directions.T / 20_000
     torch.testing.assert_close(moments, torch.eye(5) / 5, rtol=0, atol=0.01)
-
-

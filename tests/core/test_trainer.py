@@ -1,13 +1,26 @@
+import os
+import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer, models
 
-from ragcun_cli.core.losses import ObjectiveSettings
-from ragcun_cli.core.model import build_encoder, freeze, without_normalize
-from ragcun_cli.core.trainer import TrainerSettings, steps_per_epoch, total_steps, train_encoder
+from ragcun_cli.core.batches import LikeLengthBatchSampler
+from ragcun_cli.core.model import build_encoder, freeze, on_cached_outputs, without_normalize
+from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
+from ragcun_cli.core.trainer import (
+    Selection,
+    TrainerSettings,
+    TrainingStoppedError,
+    steps_per_epoch,
+    total_steps,
+    train_encoder,
+)
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
@@ -17,6 +30,8 @@ HEAD = (2, 4)  # after the transformer and the pooling; 3 is dropout
 OBJECTIVE = ObjectiveSettings(
     contrastive="euclidean",
     scale=20.0,
+    symmetric=False,
+    combination="sum",
     regulariser="sigreg",
     lambda_isotropy=1.0,
     lambda_reg=0.1,
@@ -24,11 +39,14 @@ OBJECTIVE = ObjectiveSettings(
     knots=17,
     t_max=3.0,
     scaled_by_batch=True,
+    pooled=False,
 )
 SETTINGS = TrainerSettings(
     epochs=1,
     max_steps=3,
     batch_size=4,
+    mini_batch_size=None,
+    group_by_length=False,
     gradient_accumulation_steps=1,
     warmup_steps=1,
     max_grad_norm=1.0,
@@ -38,7 +56,11 @@ SETTINGS = TrainerSettings(
     gradient_checkpointing=False,
     compile=False,
     save_interval=1,
+    resume_minutes=60.0,
     logging_steps=1,
+    report_to="none",
+    run_name="test",
+    alarms=True,
     seed=7,
     device="cpu",
 )
@@ -46,7 +68,7 @@ SETTINGS = TrainerSettings(
 
 def rows(count=40):
     words = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove"]
-    texts = [f"{words[i % 7]} {words[i // 7]} {i}" for i in range(count)]
+    texts = [f"{words[i % 7]} {words[i // 7 % 7]} {i}" for i in range(count)]
     return Dataset.from_dict(
         {
             "query": [f"what is {text}" for text in texts],
@@ -77,16 +99,31 @@ def fresh(tiny):
     return build
 
 
-def train(model, folder, *, objective=OBJECTIVE, on_step=lambda _: None, data=None, **changes):
+def run(
+    model,
+    folder,
+    *,
+    objective=OBJECTIVE,
+    on_step=lambda _: None,
+    data=None,
+    selection=None,
+    **changes,
+):
     return train_encoder(
         model,
         rows() if data is None else data,
         objective=objective,
         settings=replace(SETTINGS, **changes),
         head_modules=HEAD,
-        checkpoints=folder,
+        folder=folder,
+        save=lambda folder: model.save(str(folder), create_model_card=False),
         on_step=on_step,
+        selection=selection,
     )
+
+
+def train(model, folder, **options):
+    return run(model, folder, **options).log
 
 
 def weights(model):
@@ -97,18 +134,51 @@ def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
+def without_dropout(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 def column(log, name):
     return [entry[name] for entry in log]
 
 
-def test_head_and_base_each_peak_at_their_own_learning_rate(fresh, tmp_path):
-    log = train(fresh(), tmp_path, max_steps=5)
-    assert max(column(log, "lr_head")) == pytest.approx(3e-3)
-    assert max(column(log, "lr_base")) == pytest.approx(1e-4)
-    for entry in log:
-        assert entry["lr_head"] == pytest.approx(30 * entry["lr_base"])
-    assert column(log, "lr_head") == sorted(column(log, "lr_head"), reverse=True)
-    assert log[-1]["lr_head"] == pytest.approx(0)
+@pytest.fixture
+def optimiser_steps(monkeypatch):
+    """What AdamW had in its groups at each step: parameter -> learning rate."""
+    steps, original = [], torch.optim.AdamW.step
+
+    def step(optimiser, *args, **kwargs):
+        steps.append({id(p): g["lr"] for g in optimiser.param_groups for p in g["params"]})
+        return original(optimiser, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    return steps
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_every_parameter_gets_its_own_learning_rate_at_every_step(
+    fresh, tmp_path, optimiser_steps, frozen
+):
+    model = fresh()
+    if frozen:
+        freeze(list(model)[:2])
+    log = train(model, tmp_path, max_steps=None, warmup_steps=4)
+    schedule = [min(step / 4, (10 - step) / 6) for step in range(10)]
+    assert max(schedule) == 1
+    assert len(optimiser_steps) == 10
+    for seen, factor in zip(optimiser_steps, schedule, strict=True):
+        expected = {id(p): 3e-3 * factor for i in HEAD for p in model[i].parameters()}
+        if not frozen:
+            expected |= {id(p): 1e-4 * factor for p in model[0].parameters()}
+        assert seen == pytest.approx(expected)
+    after = [*schedule[1:], 0.0]  # the log shows the rate of the step to come
+    assert column(log, "lr_head") == pytest.approx([3e-3 * factor for factor in after])
+    assert [entry.get("lr_base") for entry in log] == (
+        [None] * 10 if frozen else pytest.approx([1e-4 * factor for factor in after])
+    )
 
 
 def test_the_log_has_a_line_for_each_step_with_all_raw_terms(fresh, tmp_path):
@@ -136,26 +206,74 @@ def test_training_moves_head_and_base_and_lowers_the_loss(fresh, tmp_path):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-def test_a_killed_and_resumed_training_ends_as_the_uninterrupted_one(fresh, tmp_path):
-    class Killed(Exception):
-        pass
+KINDS = {
+    "sigreg": {},
+    "cosine with GOR": {"contrastive": "cosine", "regulariser": "spread_out"},
+    "dot with VICReg": {"contrastive": "dot", "regulariser": "vicreg", "symmetric": True},
+    "GradCache": {"combination": "convex", "lambda_isotropy": 0.05, "pooled": True},
+}
+
+
+def killed(model, folder, *, at, **options):
+    """Train in a process of its own, and kill that one after so many steps."""
 
     def kill(step):
-        if step == 13:
-            raise Killed
+        if step == at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    whole, halves = fresh(), fresh()
-    long = {"epochs": 2, "max_steps": None}
-    expected = train(whole, tmp_path / "whole", **long)
-    with pytest.raises(Killed):
-        train(halves, tmp_path / "halves", on_step=kill, **long)
-    seen, resumed = [], fresh()
-    log = train(resumed, tmp_path / "halves", on_step=seen.append, **long)
-    assert seen == list(range(11, 21))
-    assert same(weights(resumed), weights(whole))
-    assert not same(weights(halves), weights(whole))
-    for name in ("step", "loss", "raw_contrastive", "raw_isotropy", "lr_head", "lr_base"):
-        assert column(log, name) == column(expected, name)
+    child = os.fork()
+    if child == 0:
+        run(model, folder, on_step=kill, **options)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_and_resumed_training_ends_bit_for_bit_as_the_uninterrupted_one(
+    fresh, tmp_path, kind, precision
+):
+    options = {
+        "objective": replace(OBJECTIVE, **KINDS[kind]),
+        "precision": precision,
+        "mini_batch_size": 3 if kind == "GradCache" else None,
+        "epochs": 2,
+        "max_steps": 9,
+        "batch_size": 8,
+        "logging_steps": 2,
+        "resume_minutes": 0.0,
+        "alarms": False,  # a random head starts close to a point
+    }
+    whole = fresh()
+    expected = train(whole, tmp_path / "whole", **options)
+    assert column(expected, "step") == [2, 4, 5, 6, 8, 9]
+    for at in (3, 6, 8):
+        folder = tmp_path / f"killed-{at}"
+        killed(fresh(), folder, at=at, **options)
+        seen, resumed = [], fresh()
+        log = train(resumed, folder, on_step=seen.append, **options)
+        assert seen[0] > 2, "it began anew"
+        assert seen[-1] == 9
+        assert log == expected
+        assert same(weights(resumed), weights(whole))
+
+
+def test_checkpoints_to_resume_from_are_two_and_the_plans_are_all_kept(fresh, tmp_path):
+    model = fresh()
+    train(model, tmp_path, max_steps=None, epochs=3, resume_minutes=0.0, batch_size=8)
+    resume = sorted(path.name for path in tmp_path.glob("resume/checkpoint-*"))
+    assert resume == ["checkpoint-14", "checkpoint-15"]
+    assert sorted(path.name for path in tmp_path.glob("checkpoints/*")) == ["step-10", "step-5"]
+    kept = SentenceTransformer(str(tmp_path / "checkpoints/step-10"), device="cpu")
+    assert weights(kept).keys() == weights(model).keys()
+    assert not same(weights(kept), weights(model))
+
+
+def test_without_a_due_checkpoint_only_the_last_step_is_saved(fresh, tmp_path):
+    train(fresh(), tmp_path, max_steps=4)
+    assert [path.name for path in tmp_path.glob("resume/*")] == ["checkpoint-4"]
 
 
 def test_resuming_a_finished_training_changes_nothing(fresh, tmp_path):
@@ -176,22 +294,48 @@ def test_the_same_seed_trains_to_the_same_bits_and_another_does_not(fresh, tmp_p
     assert not same(trained[0], trained[2])
 
 
-def test_objectives_with_one_seed_see_the_same_batches_and_dropout(fresh, tmp_path):
-    # Weights that stand still: what is left to differ are batches, dropout and directions.
-    still = {"base_learning_rate": 0.0, "projection_learning_rate": 0.0, "max_steps": 6}
-    logs = [
-        train(
-            fresh(),
-            tmp_path / str(weight),
-            objective=replace(OBJECTIVE, lambda_isotropy=weight),
-            **still,
-        )
-        for weight in (0.0, 1.0)
-    ]
-    assert len(set(column(logs[0], "raw_contrastive"))) == 6
-    for name in ("raw_contrastive", "raw_isotropy", "raw_variance"):
-        assert column(logs[0], name) == column(logs[1], name)
-    assert column(logs[0], "loss") != column(logs[1], "loss")
+def watched(model):
+    """Digests of all token ids and of all dropout masks that a model sees, in order."""
+    seen = []
+
+    def tokens(module, inputs):
+        seen.append(("tokens", inputs[0]["input_ids"].numpy().tobytes()))
+
+    def mask(module, inputs, output):
+        seen.append(("mask", ((output == 0) & (inputs[0] != 0)).numpy().tobytes()))
+
+    model[0].register_forward_pre_hook(tokens)
+    dropouts = [m for m in model.modules() if isinstance(m, torch.nn.Dropout) and m.p > 0]
+    for dropout in dropouts:
+        dropout.register_forward_hook(mask)
+    assert len(dropouts) > 3
+    return seen
+
+
+def test_arms_with_one_seed_see_the_same_batches_and_dropout_masks_for_50_steps(fresh, tmp_path):
+    arms = {
+        "none": {"lambda_isotropy": 0.0, "lambda_reg": 0.0},
+        "sigreg": {},
+        "spread_out": {"regulariser": "spread_out"},
+        "vicreg": {"regulariser": "vicreg"},
+    }
+    data = rows(208)
+    everything, starts, ends = [], [], []
+    for name, changes in arms.items():
+        model = fresh()
+        starts.append(weights(model))
+        seen = watched(model)
+        options = {"max_steps": 50, "epochs": 2, "logging_steps": 50, "data": data}
+        train(model, tmp_path / name, objective=replace(OBJECTIVE, **changes), **options)
+        everything.append(seen)
+        ends.append(weights(model))
+    tokens = [value for kind, value in everything[0] if kind == "tokens"]
+    assert len(tokens) == 150
+    assert len(set(tokens)) == 150, "the batches are all alike"
+    for seen, start, end in zip(everything[1:], starts[1:], ends[1:], strict=True):
+        assert seen == everything[0]
+        assert same(start, starts[0])
+        assert not same(end, ends[0]), "the arms did not differ"
 
 
 def test_the_first_step_of_two_objectives_costs_the_same_contrastive_loss(fresh, tmp_path):
@@ -218,7 +362,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(fresh, tmp_path, logging_s
     with torch.no_grad():
         for parameter in model[0].parameters():
             parameter.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="the loss is nan"):
+    with pytest.raises(TrainingStoppedError, match="the loss is nan"):
         train(model, tmp_path, logging_steps=logging_steps)
 
 
@@ -263,3 +407,241 @@ def test_warmup_is_a_share_of_the_steps_below_1_and_a_number_of_steps_from_1(
     log = train(fresh(), tmp_path, max_steps=None, warmup_steps=warmup)
     rates = column(log, "lr_head")
     assert rates.index(max(rates)) + 1 == peak
+
+
+def gradients(model, data, *, mini_batch_size, **changes):
+    """Value and gradient of the composed loss on the first 12 rows."""
+    objective = replace(OBJECTIVE, **changes)
+    loss = RetrievalLoss(model, objective, seed=7, mini_batch_size=mini_batch_size)
+    model.train()
+    some = data[:12]
+    features = [model.preprocess(some[name]) for name in ("query", "positive", "negative_1")]
+    parts = loss(features)
+    sum(parts.values()).backward()
+    flat = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    model.zero_grad()
+    return {name: value.item() for name, value in parts.items()}, flat
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_gradient_caching_gives_the_plain_loss_and_gradient(fresh, kind, size):
+    model = without_dropout(fresh())
+    data = rows(12).map(
+        lambda row, i: {"positive": row["positive"] * (1 + i % 3)}, with_indices=True
+    )
+    plain, expected = gradients(model, data, mini_batch_size=None, **KINDS[kind])
+    cached, gradient = gradients(model, data, mini_batch_size=size, **KINDS[kind])
+    assert cached == pytest.approx(plain, rel=1e-5)
+    assert (gradient - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_gradient_caching_replays_the_dropout_masks(fresh, tmp_path):
+    model = fresh()
+    seen = watched(model)
+    train(model, tmp_path, max_steps=1, batch_size=8, mini_batch_size=4)
+    masks = [value for kind, value in seen if kind == "mask"]
+    half = len(masks) // 2
+    assert masks[:half] == masks[half:]
+    assert len(set(masks)) > half / 2
+
+
+def test_memory_that_gives_out_is_answered_by_smaller_micro_batches(fresh, tmp_path):
+    small, large = without_dropout(fresh()), without_dropout(fresh())
+    calls = []
+
+    def give_out(module, inputs):
+        calls.append(len(inputs[0]["input_ids"]))
+        if calls[-1] > 2 and len(calls) > 7:  # the first step goes well
+            raise torch.OutOfMemoryError("out of memory, for the test")
+
+    expected = run(small, tmp_path / "small", max_steps=4, batch_size=8, mini_batch_size=2)
+    large[0].register_forward_pre_hook(give_out)
+    outcome = run(large, tmp_path / "large", max_steps=4, batch_size=8, mini_batch_size=8)
+    assert expected.memory_retries == ()
+    assert outcome.memory_retries == (
+        {"step": 2, "mini_batch_size": 4},
+        {"step": 2, "mini_batch_size": 2},
+    )
+    for name, value in weights(large).items():
+        torch.testing.assert_close(value, weights(small)[name], rtol=1e-3, atol=1e-5)
+
+
+def test_memory_that_gives_out_without_gradient_caching_is_an_error(fresh, tmp_path):
+    def give_out(module, inputs):
+        raise torch.OutOfMemoryError("out of memory, for the test")
+
+    model = fresh()
+    model[0].register_forward_pre_hook(give_out)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(model, tmp_path)
+
+
+def test_a_static_encoder_cannot_be_trained_in_micro_batches(tmp_path):
+    vocabulary = {word: number for number, word in enumerate(["[UNK]", "a", "thing"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    with pytest.raises(ValueError, match="static-embedding"):
+        RetrievalLoss(model, OBJECTIVE, seed=0, mini_batch_size=2)
+
+
+def test_a_frozen_base_that_is_looked_up_trains_the_head_as_one_that_is_run(fresh, tmp_path):
+    def frozen():
+        model = without_dropout(fresh())
+        freeze(list(model)[:2])
+        return model
+
+    data = rows(200)
+    slow, fast = frozen(), frozen()
+    base = SentenceTransformer(modules=list(fast)[:2], device="cpu")
+    texts = sorted({text for name in data.column_names for text in data[name]})
+    outputs = dict(zip(texts, base.encode(texts, convert_to_tensor=True).cpu(), strict=True))
+
+    def look_up(texts, prompt):
+        assert prompt == ""
+        return torch.stack([outputs[text] for text in texts])
+
+    cached = on_cached_outputs(list(fast)[2:], look_up, device="cpu")
+    options = {"epochs": 5, "max_steps": 200, "data": data}
+    expected = column(train(slow, tmp_path / "slow", **options), "loss")
+    logs = train_encoder(
+        cached,
+        data,
+        objective=OBJECTIVE,
+        settings=replace(SETTINGS, epochs=5, max_steps=200),
+        head_modules=(1, 3),
+        folder=tmp_path / "fast",
+        save=lambda folder: fast.save(str(folder), create_model_card=False),
+    ).log
+    losses = column(logs, "loss")
+    assert len(losses) == 200
+    assert losses[:20] == pytest.approx(expected[:20], rel=1e-5)
+    assert losses == pytest.approx(expected, rel=1e-3)
+    for name, value in weights(fast).items():
+        torch.testing.assert_close(value, weights(slow)[name], rtol=1e-2, atol=1e-4)
+    assert sum(losses[-20:]) < 0.9 * sum(losses[:20])
+
+
+def scores_of(*values):
+    given = iter(values)
+    return Selection(evaluate=lambda model: next(given), every=2, patience=None)
+
+
+def test_the_best_encoder_on_the_selection_set_is_kept(fresh, tmp_path):
+    model = fresh()
+    outcome = run(model, tmp_path, max_steps=8, selection=scores_of(0.3, 0.5, 0.5, 0.4))
+    assert outcome.best_step == 4
+    assert column([e for e in outcome.log if "eval_ndcg@10" in e], "step") == [2, 4, 6, 8]
+    shorter = fresh()
+    run(shorter, tmp_path / "other", selection=scores_of(0.3, 0.5, 0.5, 0.4), max_steps=8)
+    best = SentenceTransformer(str(tmp_path / "best"), device="cpu")
+    assert not same(weights(best), weights(model))
+    again = SentenceTransformer(str(tmp_path / "other/best"), device="cpu")
+    assert same(weights(best), weights(again))
+
+
+def test_training_ends_early_when_the_score_stops_rising(fresh, tmp_path):
+    selection = replace(scores_of(0.3, 0.5, 0.4, 0.5, 0.9), patience=2)
+    outcome = run(fresh(), tmp_path, max_steps=10, selection=selection)
+    assert (outcome.steps, outcome.best_step) == (8, 4)
+
+
+def test_an_early_end_and_the_best_encoder_survive_a_kill(fresh, tmp_path):
+    def score(model):
+        return float(model[2].linear.weight.detach().double().sum().sin())
+
+    options = {
+        "selection": Selection(evaluate=score, every=2, patience=3),
+        "max_steps": None,
+        "resume_minutes": 0.0,
+    }
+    expected = run(fresh(), tmp_path / "whole", **options)
+    killed(fresh(), tmp_path / "killed", at=5, **options)
+    outcome = run(fresh(), tmp_path / "killed", **options)
+    assert outcome.log == expected.log
+    assert (outcome.steps, outcome.best_step) == (expected.steps, expected.best_step)
+    kept = [
+        weights(SentenceTransformer(str(tmp_path / name / "best"), device="cpu"))
+        for name in ("whole", "killed")
+    ]
+    assert same(*kept)
+
+
+def test_a_collapsed_encoder_stops_the_training_and_leaves_the_good_checkpoint(fresh, tmp_path):
+    model, calls = fresh(), []
+
+    def collapse(module, inputs):
+        calls.append(module)
+        if len(calls) > 4 * 3:  # three columns a step
+            module.weight.data.zero_()
+
+    model[4].linear.register_forward_pre_hook(collapse)
+    options = {"epochs": 2, "max_steps": None, "batch_size": 8, "resume_minutes": 0.0}
+    with pytest.raises(TrainingStoppedError, match="collapsed by step 7: .*effective rank"):
+        train(model, tmp_path, **options)
+    found = sorted(path.name for path in tmp_path.glob("resume/*"))
+    assert found == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_without_alarms_a_collapsed_encoder_trains_on(fresh, tmp_path):
+    model = fresh()
+    with torch.no_grad():
+        model[4].linear.weight.zero_()
+    still = {"base_learning_rate": 0.0, "projection_learning_rate": 0.0}
+    assert len(train(model, tmp_path, max_steps=None, alarms=False, **still)) == 10
+
+
+def test_weights_that_are_not_finite_are_never_saved(fresh, tmp_path):
+    model = fresh()
+
+    def spoil(step):
+        if step == 4:
+            with torch.no_grad():
+                model[0].auto_model.embeddings.position_embeddings.weight[60:] = torch.nan
+
+    with pytest.raises(TrainingStoppedError, match=r"position_embeddings.weight is not finite"):
+        train(model, tmp_path, max_steps=None, resume_minutes=0.0, on_step=spoil)
+    found = sorted(path.name for path in tmp_path.glob("resume/*"))
+    assert found == ["checkpoint-2", "checkpoint-3"]
+
+
+def test_shares_of_the_loss_and_of_its_gradient_stand_in_the_log(fresh, tmp_path):
+    log = train(fresh(), tmp_path, max_steps=5, logging_steps=2)
+    assert column(log, "step") == [2, 4, 5]
+    for entry in log:
+        for kind in ("loss_share", "gradient_share"):
+            shares = [entry[f"{kind}_{name}"] for name in ("contrastive", "isotropy", "variance")]
+            assert sum(shares) == pytest.approx(1)
+            assert min(shares) > 0
+        assert 0 <= entry["accuracy"] <= 1
+        assert 1 <= entry["effective_rank"] <= 8
+    bare = replace(OBJECTIVE, lambda_isotropy=0.0, lambda_reg=0.0)
+    for entry in train(fresh(), tmp_path / "bare", objective=bare):
+        assert entry["loss_share_contrastive"] == entry["gradient_share_contrastive"] == 1
+        assert "loss_share_isotropy" not in entry
+        assert entry["raw_isotropy"] > 0
+
+
+def test_batches_of_like_length_hold_every_row_once(fresh, tmp_path):
+    data = rows(203)
+    sampler = LikeLengthBatchSampler(
+        data, batch_size=4, drop_last=True, generator=torch.Generator(), seed=3
+    )
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 50
+    assert len({row for batch in batches for row in batch}) == 200
+    lengths = np.array([sum(map(len, row.values())) for row in data])
+    spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
+    assert spread < 0.2 * np.ptp(lengths)
+    assert [b.tolist() if hasattr(b, "tolist") else b for b in sampler] == batches
+    assert len(train(fresh(), tmp_path, data=data, group_by_length=True)) == 3
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_as_the_plain_one(fresh, tmp_path):
+    plain, compiled = fresh(), fresh()
+    expected = train(plain, tmp_path / "plain")
+    log = train(compiled, tmp_path / "compiled", compile=True)
+    assert column(log, "loss") == pytest.approx(column(expected, "loss"), rel=1e-4)
+    saved = SentenceTransformer(str(tmp_path / "compiled/resume/checkpoint-3"), device="cpu")
+    assert weights(saved).keys() == weights(plain).keys()
