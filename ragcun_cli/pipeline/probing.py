@@ -6,6 +6,7 @@ import torch
 
 from ragcun_cli.core.objective import ObjectiveSettings
 from ragcun_cli.core.probe import Probe, carried_over, probe
+from ragcun_cli.core.ranks import apart
 from ragcun_cli.pipeline.encode import encode
 from ragcun_cli.pipeline.prepare import TEXTS_AT_ONCE, Job, Prepared, objective_settings
 from ragcun_cli.pipeline.progress import Progress
@@ -32,7 +33,8 @@ def probe_start(job: Job, ready: Prepared, progress: Progress) -> Probe | None:
         for column in ("query", "positive")
     ]
     settings = objective_settings(job.profile)
-    seen = probe(*sides, settings=settings, batch_size=training.batch_size, seed=job.seed)
+    with apart():
+        seen = probe(*sides, settings=settings, batch_size=training.batch_size, seed=job.seed)
     for line in _probe_lines(seen, settings):
         progress.note(line)
     return seen

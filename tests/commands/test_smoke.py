@@ -229,11 +229,11 @@ def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_pat
     root = tmp_path / "killed"
     shutil.copytree(smoke_workspace / "data/cache", root / "data/cache")
     command = [sys.executable, "-m", "ragcun_cli", "reproduce", "-p", "smoke", "-w", str(root)]
-    command += ["--seed", "1"]
+    command += ["--seed", "1", "--set", "training.resume_minutes=0"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     drafts = [
         "negatives/**/.mine.draft",
-        "runs/with_isotropy/**/.train.draft/checkpoints/checkpoint-*",
+        "runs/with_isotropy/**/.train.draft/resume/checkpoint-*",
         "runs/baseline_no_isotropy/**/.eval-*.draft",
         "runs/with_isotropy/**/.isotropy.draft",
     ]

@@ -5,6 +5,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from torch.nn import functional
 
+from ragcun_cli.core.metrics import mean, score_queries
 from ragcun_cli.core.model import (
     build_encoder,
     freeze,
@@ -13,7 +14,15 @@ from ragcun_cli.core.model import (
     parameter_counts,
     without_normalize,
 )
+from ragcun_cli.core.ranking import ExactTopK
+from ragcun_cli.pipeline.data.build import build_docstrings
+from ragcun_cli.pipeline.data.sources import PYDOCS
+from ragcun_cli.pipeline.encoders import find_encoder, load_encoder
+from ragcun_cli.pipeline.evaluate import read_test_set
+from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 
@@ -218,6 +227,109 @@ def test_a_linear_start_for_cosines_keeps_the_cosines_of_the_base(base):
     model = encoder(base, similarity="cosine", linear_start=embed(base))
     rows = [functional.normalize(embed(m), dim=1) for m in (base, model)]
     torch.testing.assert_close(rows[1] @ rows[1].T, rows[0] @ rows[0].T, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_whitening_divides_each_direction_by_a_power_of_its_eigenvalue(whitening):
+    rows = sample(400)
+    weights = linear_head_weights(rows, output_dim=8, centre=True, whitening=whitening)
+    outputs = apply_head(rows, weights).double()
+    eigenvalues = np.linalg.eigvalsh(np.cov(rows.double().numpy().T, ddof=0))[::-1][:8]
+    expected = eigenvalues ** (1 - whitening)
+    expected = expected * 8 / expected.sum()
+    np.testing.assert_allclose((outputs**2).mean(0).numpy(), expected, rtol=1e-3)
+
+
+def test_directions_that_the_sample_does_not_have_are_kept_unless_whitened():
+    rows = sample(5)
+    others = sample(50, seed=3)
+    kept = apply_head(others, linear_head_weights(rows, output_dim=12, centre=True))
+    ratios = squared_distances(kept) / squared_distances(others)
+    off_diagonal = ~torch.eye(50, dtype=torch.bool)
+    assert ratios[off_diagonal].std() < 1e-3 * ratios[off_diagonal].mean()
+    white = apply_head(rows, linear_head_weights(rows, output_dim=12, centre=True, whitening=1.0))
+    assert white.isfinite().all()
+    assert (white[:, 4:].abs() < 1e-3).all(), "five rows span four directions"
+
+
+def test_the_embeddings_are_the_projection_of_the_base_less_its_mean(base):
+    start = embed(base)
+    model = encoder(base, linear_start=start, output_dim=20)
+    first, second, _ = linear_head_weights(start, output_dim=20, centre=True)
+    assert torch.equal(first[:32], torch.eye(32))
+    projection = second[:, :32].double()
+    expected = (embed(base).double() - start.double().mean(0)) @ projection.T
+    error = (embed(model).double() - expected).norm() / expected.norm()
+    assert error < 1e-5
+
+
+@pytest.mark.parametrize("output_dim", [32, 48])
+def test_a_head_as_wide_as_the_base_finds_the_same_ten_passages(tiny, output_dim):
+    base = SentenceTransformer(str(tiny), device="cpu")
+    words = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath"]
+    texts = [f"{a} {b} {c}" for a in words for b in words for c in words[:4] if a != b]
+    model = encoder(base, linear_start=embed(base, texts[:100]), output_dim=output_dim)
+    queries = [f"what is {text}" for text in texts[::9]]
+    found = []
+    for one, similarity in ((base, "cosine"), (model, "euclidean")):
+        search = ExactTopK(embed(one, queries), k=12, similarity=similarity)
+        search.add(embed(one, texts), first_row=0)
+        found.append(search.hits())
+    clear = 0
+    for rows, others, scores in zip(found[0].rows, found[1].rows, found[0].scores, strict=True):
+        if (np.diff(scores) < -1e-5).all():  # ties apart
+            assert rows[:10].tolist() == others[:10].tolist()
+            clear += 1
+    assert clear > 10
+
+
+@pytest.fixture(scope="module")
+def minilm_on_docstrings(tmp_path_factory):
+    """MiniLM's outputs for docstrings of numpy, and for others to start from."""
+    folder = tmp_path_factory.mktemp("docs")
+    workspace = Workspace(root=folder, data=folder)
+    for name in ("pydocs-numpy", "pydocs-networkx"):
+        build_docstrings(
+            PYDOCS[name],
+            workspace.dataset(name),
+            workspace=workspace,
+            numbers_version=1,
+            progress=Silent(),
+        )
+    name = "sentence-transformers/all-MiniLM-L6-v2"
+    config = EncoderConfig(base=name, max_seq_length=64)
+    model = load_encoder(find_encoder(config, workspace), config, device="cpu")
+    test = read_test_set("pydocs-numpy", workspace.dataset("pydocs-numpy"))
+    start = read_test_set("pydocs-networkx", workspace.dataset("pydocs-networkx")).corpus
+    return {
+        "test": test,
+        "queries": embed(model, list(test.queries.values())),
+        "passages": embed(model, list(test.corpus.texts)),
+        "start": embed(model, list(start.texts)),
+    }
+
+
+def ndcg(outputs, queries, passages, *, similarity):
+    search = ExactTopK(queries, k=11, similarity=similarity)
+    search.add(passages, first_row=0)
+    test = outputs["test"]
+    ranked = {
+        query: [test.corpus.ids[row] for row in rows]
+        for query, rows in zip(test.queries, search.hits().rows, strict=True)
+    }
+    return mean(score_queries(test.qrels, ranked)["ndcg@10"].values())
+
+
+@pytest.mark.parametrize("output_dim", [256, 384, 512])
+def test_on_real_text_a_linear_start_is_as_good_as_the_base(minilm_on_docstrings, output_dim):
+    outputs = minilm_on_docstrings
+    queries, passages = outputs["queries"], outputs["passages"]
+    untouched = ndcg(outputs, queries, passages, similarity="cosine")
+    weights = linear_head_weights(outputs["start"], output_dim=output_dim, centre=True)
+    headed = [apply_head(rows, weights) for rows in (queries, passages)]
+    started = ndcg(outputs, *headed, similarity="euclidean")
+    assert untouched > 0.5
+    assert started == pytest.approx(untouched, abs=0.005)
 
 
 def test_a_random_head_comes_from_the_global_generator(base):

@@ -13,7 +13,7 @@ from ragcun_cli.core.objective import (
     gradient_norms,
     objective_terms,
 )
-from ragcun_cli.core.sigreg import sigreg, unit_directions
+from ragcun_cli.core.sigreg import unit_directions
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 

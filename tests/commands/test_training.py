@@ -1,0 +1,224 @@
+"""What a profile can ask of a training, through the command line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from ragcun_cli.pipeline.data import beir
+
+
+@pytest.fixture(scope="module")
+def prepared(smoke_workspace, tmp_path_factory):
+    """A workspace with data, encoder and negatives, and no run."""
+    root = tmp_path_factory.mktemp("prepared") / "ws"
+    shutil.copytree(smoke_workspace, root, ignore=shutil.ignore_patterns("runs", "reports"))
+    return root
+
+
+@pytest.fixture
+def workspace(prepared, tmp_path):
+    return shutil.copytree(prepared, tmp_path / "ws")
+
+
+@pytest.fixture
+def train(ragcun, workspace):
+    """Train one experiment of the smoke plan and return what its record says."""
+
+    def run(profile, *sets, code=0):
+        overrides = Path("profiles/smoke.toml").read_text().split("[overrides]")[1]
+        file = workspace / f"{profile}-plan.toml"
+        file.write_text(
+            f'name = "{profile}-plan"\nexperiments = ["{profile}"]\nseeds = [1]\n'
+            f"references = []\n[overrides]{overrides}"
+        )
+        options = [option for value in sets for option in ("--set", value)]
+        outcome = ragcun(
+            *("train", "--profile", file, "--workspace", workspace, "--seed", "1", "--json"),
+            *options,
+        )
+        assert outcome.code == code, outcome.err
+        if code:
+            return outcome.err
+        (record,) = json.loads(outcome.out)
+        return {**record, "notes": outcome.err}
+
+    return run
+
+
+def log_of(record):
+    file = Path(record["model"]).parent / "training_log.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def head_of(record):
+    return load_file(sorted(Path(record["model"]).glob("*_Dense"))[-1] / "model.safetensors")
+
+
+def losses(record):
+    return [entry["loss"] for entry in log_of(record) if "loss" in entry]
+
+
+def test_a_frozen_base_trains_alike_with_its_outputs_kept_and_without(train):
+    options = ("encoder.head.dropout=0",)
+    kept = train("frozen_efficient", *options)
+    run = train("frozen_efficient", *options, "training.cache_frozen_base=false")
+    assert kept["frozen_base"]["texts"] > 100
+    assert kept["frozen_base"]["break_even_steps"] > 0
+    assert "through the frozen base in" in kept["notes"]
+    assert run["frozen_base"] is None
+    assert losses(kept) == pytest.approx(losses(run), rel=1e-5)
+    again = train("frozen_efficient", *options, "training.lambda_reg=0.2")
+    assert again["frozen_base"]["encoded"] == 0
+
+
+def test_few_steps_are_run_without_keeping_the_outputs(train):
+    record = train("frozen_efficient", "training.max_steps=2")
+    assert record["frozen_base"] is None
+    assert "2 steps encode 64 texts, fewer than the" in record["notes"]
+
+
+def test_gradient_caching_trains_as_whole_batches_do(train):
+    options = ("encoder.head.dropout=0", "training.max_steps=5", "training.freeze_base=true")
+    options += ("training.cache_frozen_base=false", "training.logging_steps=1")
+    whole = train("with_isotropy", *options)
+    parts = train("with_isotropy", *options, "training.mini_batch_size=3")
+    assert losses(parts) == pytest.approx(losses(whole), rel=1e-4)
+    assert whole["weights"] == {"contrastive": 1.0, "isotropy": 1.0, "variance": 0.1}
+
+
+def test_the_record_says_what_the_probe_saw(train):
+    record = train("with_isotropy", "training.max_steps=1")
+    probe = record["probe"]
+    assert (probe["texts"], probe["batch_size"], probe["dimensions"]) == (64, 8, 16)
+    assert sum(probe["gradient_shares"].values()) == pytest.approx(1)
+    assert "probe: 64 texts, batch 8: participation ratio" in record["notes"]
+    assert "lambda_isotropy that pulls as hard in larger batches: 0.5 at 16" in record["notes"]
+    silent = train("with_isotropy", "training.max_steps=2", "training.probe_texts=0")
+    assert silent["probe"] is None
+    assert "probe:" not in silent["notes"]
+
+
+def test_the_plans_checkpoints_are_kept_as_encoders(train):
+    record = train("baseline_no_isotropy", "training.epochs=3", "training.max_steps=40")
+    folder = Path(record["model"]).parent / "checkpoints"
+    kept = sorted(folder.iterdir(), key=lambda path: int(path.name.split("-")[1]))
+    assert [path.name for path in kept] == ["step-16", "step-32"]
+    assert (kept[0] / "modules.json").exists()
+
+
+def test_the_best_encoder_is_chosen_on_queries_held_out_of_training(train, workspace, ragcun):
+    sets = ["training.selection.queries=20", "training.selection.every=5"]
+    sets += ["training.selection.passages=60", "training.max_steps=15"]
+    record = train("baseline_no_isotropy", *sets)
+    plain = train("baseline_no_isotropy", "training.max_steps=15")
+    assert record["rows"] == plain["rows"] - 20
+    scores = {e["step"]: e["eval_ndcg@10"] for e in log_of(record) if "eval_ndcg@10" in e}
+    assert list(scores) == [5, 10, 15]
+    assert record["selected_step"] == max(scores, key=scores.get)
+    assert plain["selected_step"] is None
+    chosen = json.loads((Path(record["model"]).parent / "selection.json").read_text())
+    assert len(chosen["queries"]) == 20
+
+
+def test_selection_on_a_reported_query_is_refused(train, workspace):
+    numpy = workspace / "data/datasets/smoke-numpy"
+    queries = beir.read_queries(workspace / "data/datasets/smoke")
+    qrels = beir.read_qrels(workspace / "data/datasets/smoke", "train")
+    text = queries[next(iter(qrels))]
+    lines = (numpy / "queries.jsonl").read_text().splitlines()
+    row = json.loads(lines[0]) | {"text": text}
+    (numpy / "queries.jsonl").write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
+    said = train("baseline_no_isotropy", "training.selection.queries=500", code=2)
+    assert "1 queries of the selection set are test queries of 'smoke-numpy'" in said
+    named = train(
+        "baseline_no_isotropy",
+        *("training.selection.queries=5", "training.selection.dataset=smoke-numpy"),
+        "training.selection.split=test",
+        code=2,
+    )
+    assert "would choose on test queries: 'smoke-numpy', test" in named
+    nano = ("training.selection.queries=5", "training.selection.dataset=nanonq")
+    assert "would choose on test queries" in train("baseline_no_isotropy", *nano, code=2)
+
+
+def test_accumulated_batches_come_with_a_warning(train):
+    sets = ("training.gradient_accumulation_steps=4", "training.max_steps=2")
+    record = train("with_isotropy", *sets)
+    assert "InfoNCE and SIGReg see 8 rows at a time, not 32" in record["notes"]
+    assert "--set training.batch_size=32 --set training.mini_batch_size=8" in record["notes"]
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(train, workspace):
+    said = train("with_isotropy", "training.report_to=trackio", code=2)
+    assert "training.report_to is 'trackio', which is not installed" in said
+    assert "pip install trackio" in said
+
+
+def test_prompts_of_the_base_go_before_the_texts_it_is_trained_on(train, workspace):
+    encoder = workspace / "data/encoders/tiny"
+    file = encoder / "config_sentence_transformers.json"
+    plain = losses(train("frozen_efficient", "training.max_steps=20"))
+    config = json.loads(file.read_text())
+    config["prompts"] = {"query": "query: ", "document": "passage: "}
+    file.write_text(json.dumps(config))
+    for cached in ("true", "false"):
+        record = train("frozen_efficient", f"training.cache_frozen_base={cached}")
+        assert losses(record) != pytest.approx(plain, rel=1e-4)
+        if cached == "true":
+            expected = losses(record)
+    assert losses(record) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["training.mini_batch_size=99"], "mini_batch_size 99 is larger than batch_size 8"),
+        (["training.combination=convex"], "leaves 1 - lambda_isotropy for the contrastive term"),
+        (["encoder.head.whitening=1.5"], "whitening"),
+        (["training.contrastive=dot", "encoder.head.kind=none"], "'dot' needs the head"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(train, sets, message):
+    assert message in train("with_isotropy", *sets, code=2)
+
+
+@pytest.mark.parametrize("sets", [["training.contrastive=dot"], ["training.regulariser=vicreg"]])
+def test_every_similarity_and_regulariser_trains_and_is_evaluated(train, ragcun, workspace, sets):
+    record = train("with_isotropy", "training.max_steps=3", *sets)
+    outcome = ragcun(
+        *("eval", "--profile", workspace / "with_isotropy-plan.toml", "-w", workspace, "--seed", "1"),
+        *("--datasets", "smoke-numpy", "--json", "--set", "training.max_steps=3"),
+        *(option for value in sets for option in ("--set", value)),
+    )
+    assert outcome.code == 0, outcome.err
+    assert len(losses(record)) == 1
+    assert any(row["run"].startswith("with_isotropy") for row in json.loads(outcome.out))
+
+
+def test_two_ranks_train_what_one_process_does(train, workspace):
+    sets = ["encoder.head.dropout=0", "training.freeze_base=true", "training.logging_steps=1"]
+    sets += ["training.cache_frozen_base=false", "training.max_steps=4"]
+    alone = train("with_isotropy", *sets)
+    expected, weights = losses(alone), head_of(alone)
+    shutil.rmtree(workspace / "runs")
+    options = [option for value in sets for option in ("--set", value)]
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--master-port", "29617", "-m", "ragcun_cli", "train"),
+        *("--profile", workspace / "with_isotropy-plan.toml", "--workspace", workspace),
+        *("--seed", "1", "--json", *options),
+    ]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)
+    assert record["ranks"] == 2
+    assert losses(record) == pytest.approx(expected, rel=1e-5)
+    for name, value in head_of(record).items():
+        assert (value - weights[name]).norm() < 1e-4 * weights[name].norm()

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from ragcun_cli.pipeline.frozen import KEYS, VECTORS, BaseOutputs
+from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+
+TEXTS = ["a river", "the sea at night", "stars", "", "a river"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "encoder"
+    build_tiny_encoder(folder)
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "outputs"
+
+
+def fill(outputs, base, texts, *, prompt=""):
+    return outputs.encode(
+        base, texts, prompt=prompt, batch_size=2, precision="fp32", progress=Silent()
+    )
+
+
+def test_outputs_are_those_of_the_base_and_come_back_in_another_process(base, folder):
+    outputs = BaseOutputs(folder, width=32)
+    assert outputs.missing(TEXTS, prompt="") == TEXTS[:4]
+    assert fill(outputs, base, TEXTS) > 0
+    expected = base.encode(TEXTS, convert_to_tensor=True)
+    for one in (outputs, BaseOutputs(folder, width=32)):
+        assert len(one) == 4
+        torch.testing.assert_close(one.look_up(TEXTS, ""), expected)
+        assert one.missing(TEXTS, prompt="") == []
+    assert (folder / VECTORS).stat().st_size == 4 * 32 * 4
+
+
+def test_a_prompt_makes_another_text_of_it(base, folder):
+    outputs = BaseOutputs(folder, width=32)
+    fill(outputs, base, TEXTS)
+    assert outputs.missing(TEXTS[:1], prompt="query: ") == TEXTS[:1]
+    with pytest.raises(KeyError):
+        outputs.look_up(TEXTS[:1], "query: ")
+    fill(outputs, base, TEXTS[:1], prompt="query: ")
+    expected = base.encode(TEXTS[:1], prompt="query: ", convert_to_tensor=True)
+    torch.testing.assert_close(outputs.look_up(TEXTS[:1], "query: "), expected)
+
+
+def test_nothing_is_encoded_twice(base, folder, monkeypatch):
+    outputs = BaseOutputs(folder, width=32)
+    fill(outputs, base, TEXTS[:2])
+    encoded = []
+    original = base.encode
+    monkeypatch.setattr(
+        base, "encode", lambda texts, **more: encoded.extend(texts) or original(texts, **more)
+    )
+    fill(outputs, base, TEXTS)
+    fill(BaseOutputs(folder, width=32), base, TEXTS)
+    assert sorted(encoded) == sorted(TEXTS[2:4])
+
+
+def test_two_who_share_a_folder_add_to_each_other(base, folder):
+    first, second = BaseOutputs(folder, width=32), BaseOutputs(folder, width=32)
+    fill(first, base, TEXTS[:2])
+    fill(second, base, TEXTS)
+    expected = base.encode(TEXTS, convert_to_tensor=True)
+    torch.testing.assert_close(BaseOutputs(folder, width=32).look_up(TEXTS, ""), expected)
+
+
+@pytest.mark.parametrize("lost", ["keys", "half a key", "nothing but vectors"])
+def test_a_writer_that_was_killed_loses_only_what_it_was_writing(base, folder, lost):
+    outputs = BaseOutputs(folder, width=32)
+    fill(outputs, base, TEXTS[:2])
+    with (folder / VECTORS).open("ab") as file:
+        file.write(np.ones(50, np.float32).tobytes())
+    if lost == "half a key":
+        with (folder / KEYS).open("ab") as file:
+            file.write(b"1234567")
+    if lost == "nothing but vectors":
+        (folder / KEYS).unlink()
+    again = BaseOutputs(folder, width=32)
+    assert len(again) == (0 if lost == "nothing but vectors" else 2)
+    fill(again, base, TEXTS)
+    expected = base.encode(TEXTS, convert_to_tensor=True)
+    torch.testing.assert_close(BaseOutputs(folder, width=32).look_up(TEXTS, ""), expected)
