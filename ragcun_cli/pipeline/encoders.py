@@ -86,6 +86,7 @@ def fetch_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder:
         EncoderError: as `find_encoder`, or the Hub cannot be reached or does not have it.
     """
     if config.base == TINY_ENCODER and not (folder := workspace.encoder("tiny")).is_dir():
+        quieten_libraries()
         build_tiny_encoder(folder)
     found = find_encoder(config, workspace)
     if found is not None:

@@ -28,7 +28,7 @@ tags: [sentence-transformers, feature-extraction, dense-retrieval, ragcun]
 - Base encoder: `{base}`, weights sha256 `{sha256}`
 - Trained on: `{data}`, {seed}
 - Embeddings: {dimensions}, compared by {similarity}
-- Objective: InfoNCE ({similarity}, scale {scale:g}) + {isotropy:g} {regulariser} + {reg:g} variance
+- Objective: {contrast:g} InfoNCE ({similarity}, scale {scale:g}) + {isotropy:g} {regulariser} + {reg:g} variance
 
 ```python
 {loading}
@@ -61,6 +61,7 @@ def write_model_card(file: Path, *, run: Run, encoder: FoundEncoder) -> None:
         similarity=training.contrastive,
         scale=training.scale,
         regulariser=training.regulariser,
+        contrast=1 - training.lambda_isotropy if training.combination == "convex" else 1.0,
         isotropy=training.lambda_isotropy,
         reg=training.lambda_reg,
         loading=loading_lines("FOLDER"),

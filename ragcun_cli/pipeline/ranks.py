@@ -7,6 +7,7 @@ to train, so that only one of them downloads, mines, evaluates, writes and speak
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -64,12 +65,19 @@ def training(job: Job) -> Iterator[None]:
 
 
 def follow() -> None:
-    """What ranks 1 and up do: join each training, until rank 0 is done."""
+    """What ranks 1 and up do: join each training, until rank 0 is done.
+
+    A training that stops itself does so on all ranks at once, and rank 0 says why.
+    """
+    from ragcun_cli.core.trainer import TrainingStoppedError
     from ragcun_cli.pipeline.train import join_training
 
     _join()
     while (job := _broadcast(None)) is not None:
-        join_training(job)
+        try:
+            join_training(job)
+        except TrainingStoppedError:
+            sys.exit(1)
 
 
 def _join() -> None:

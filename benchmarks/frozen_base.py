@@ -1,0 +1,92 @@
+"""Training the head of a frozen MiniLM on kept outputs, beside running the base at every step.
+
+    python benchmarks/frozen_base.py [cpu|cuda] [STEPS]
+
+128 tokens, batch 64, query, positive and two negatives, dropout 0: rows a second in the steady
+state, the one-time encoding, and how far the losses part.
+"""
+
+import itertools
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from setting import OBJECTIVE, SETTINGS, StepTimes, base, machine, rows, with_head
+
+from ragcun_cli.core.model import freeze, on_cached_outputs
+from ragcun_cli.core.trainer import train_encoder
+from ragcun_cli.pipeline.frozen import BaseOutputs
+from ragcun_cli.pipeline.progress import Silent
+
+TOKENS, BATCH, COMPARED_BATCH = 128, 64, 8
+
+
+def frozen(device: str):
+    model = with_head(base(tokens=TOKENS, device=device), dropout=0.0)
+    freeze(list(model)[:-3])
+    return model
+
+
+def fit(model, whole, data, settings) -> tuple[float, list[float]]:
+    times = StepTimes(settings.device)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = train_encoder(
+            model,
+            data,
+            objective=OBJECTIVE,
+            settings=settings,
+            head_modules=(len(model) - 3, len(model) - 1),
+            folder=Path(folder),
+            save=lambda folder: None,
+            on_step=times,
+        )
+    return settings.batch_size / times.seconds_a_step(), [e["loss"] for e in outcome.log]
+
+
+def kept(data, folder: Path, device: str) -> tuple:
+    model = frozen(device)
+    encoder = type(model)(modules=list(model)[:-3], device=device)
+    outputs = BaseOutputs(folder, width=384)
+    texts = list(itertools.chain.from_iterable(data[name] for name in data.column_names))
+    seconds = outputs.encode(
+        encoder, texts, prompt="", batch_size=64, precision="fp32", progress=Silent()
+    )
+    return (
+        on_cached_outputs(list(model)[-3:], outputs.look_up, device=device),
+        len(outputs),
+        seconds,
+    )
+
+
+def main() -> None:
+    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 200
+    print(machine(device))
+    settings = replace(SETTINGS, device=device, batch_size=BATCH)
+    data = rows(384, tokens=TOKENS, negatives=2)
+    with tempfile.TemporaryDirectory() as folder:
+        model, texts, seconds = kept(data, Path(folder), device)
+        print(f"{texts:,} texts through the base in {seconds:.1f} s, once", flush=True)
+        ratios = []
+        for _ in range(3):
+            slow, _ = fit(frozen(device), None, data, replace(settings, max_steps=5))
+            fast, _ = fit(model, None, data, replace(settings, max_steps=60))
+            ratios.append(fast / slow)
+            print(
+                f"base run {slow:.1f} rows/s, looked up {fast:.0f} rows/s, ratio {fast / slow:.1f}"
+            )
+        print(f"median ratio {sorted(ratios)[1]:.1f}", flush=True)
+        compared = replace(settings, batch_size=COMPARED_BATCH, max_steps=steps, logging_steps=1)
+        model, _, _ = kept(data, Path(folder), device)
+        _, fast_losses = fit(model, None, data, compared)
+        _, slow_losses = fit(frozen(device), None, data, compared)
+    gaps = [abs(a - b) / abs(b) for a, b in zip(fast_losses, slow_losses, strict=True)]
+    print(
+        f"largest relative gap of the loss: {max(gaps[:20]):.1e} in 20 steps, {max(gaps):.1e} in "
+        f"{steps}, at batch {COMPARED_BATCH}"
+    )
+
+
+if __name__ == "__main__":
+    main()
