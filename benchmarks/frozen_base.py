@@ -15,7 +15,7 @@ from pathlib import Path
 from setting import OBJECTIVE, SETTINGS, StepTimes, base, machine, rows, with_head
 
 from ragcun_cli.core.model import freeze, on_cached_outputs
-from ragcun_cli.core.trainer import train_encoder
+from ragcun_cli.core.training import train_encoder
 from ragcun_cli.pipeline.frozen import BaseOutputs
 from ragcun_cli.pipeline.progress import Silent
 
@@ -28,7 +28,7 @@ def frozen(device: str):
     return model
 
 
-def fit(model, whole, data, settings) -> tuple[float, list[float]]:
+def fit(model, data, settings) -> tuple[float, list[float]]:
     times = StepTimes(settings.device)
     with tempfile.TemporaryDirectory() as folder:
         outcome = train_encoder(
@@ -70,17 +70,18 @@ def main() -> None:
         print(f"{texts:,} texts through the base in {seconds:.1f} s, once", flush=True)
         ratios = []
         for _ in range(3):
-            slow, _ = fit(frozen(device), None, data, replace(settings, max_steps=5))
-            fast, _ = fit(model, None, data, replace(settings, max_steps=60))
+            slow, _ = fit(frozen(device), data, replace(settings, max_steps=5))
+            fast, _ = fit(model, data, replace(settings, max_steps=60))
             ratios.append(fast / slow)
             print(
                 f"base run {slow:.1f} rows/s, looked up {fast:.0f} rows/s, ratio {fast / slow:.1f}"
             )
         print(f"median ratio {sorted(ratios)[1]:.1f}", flush=True)
         compared = replace(settings, batch_size=COMPARED_BATCH, max_steps=steps, logging_steps=1)
-        model, _, _ = kept(data, Path(folder), device)
-        _, fast_losses = fit(model, None, data, compared)
-        _, slow_losses = fit(frozen(device), None, data, compared)
+        uneven = rows(384, tokens=TOKENS, negatives=2, uneven=True)
+        model, _, _ = kept(uneven, Path(folder), device)
+        _, fast_losses = fit(model, uneven, compared)
+        _, slow_losses = fit(frozen(device), uneven, compared)
     gaps = [abs(a - b) / abs(b) for a, b in zip(fast_losses, slow_losses, strict=True)]
     print(
         f"largest relative gap of the loss: {max(gaps[:20]):.1e} in 20 steps, {max(gaps):.1e} in "

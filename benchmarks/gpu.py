@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [PEAK_TFLOPS]
 
 bf16, 128 tokens, GradCache in parts of 256: MiniLM, and an encoder of MPNet's size with random
-weights. The utilisation is of the matrix products, the second forward pass of GradCache counted, over
+weights. The utilisation is of the matrix products, GradCache's second forward pass among them, over
 PEAK_TFLOPS (989: dense bf16 of an H100 or H200 SXM). Without a GPU it says so, and runs the
 comparisons of precision on the CPU at a small size.
 """
@@ -20,7 +20,7 @@ from setting import OBJECTIVE, SETTINGS, StepTimes, base, machine, rows, with_he
 from transformers import AutoTokenizer, MPNetConfig, MPNetModel
 
 from ragcun_cli.core.objective import Batch, objective_terms
-from ragcun_cli.core.trainer import train_encoder
+from ragcun_cli.core.training import train_encoder
 
 TOKENS, BATCH, PART, STEPS = 128, 2048, 256, 12
 
@@ -77,8 +77,8 @@ def pace(name: str, model, peak: float) -> None:
     work = 3 * BATCH * TOKENS * flops_a_token(model) * passes
     print(
         f"{name}: {BATCH / seconds:,.0f} rows/s of three texts, peak memory "
-        f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB, {work / seconds / 1e12:.0f} TFLOP/s, "
-        f"utilisation {work / seconds / peak / 1e12:.0%}",
+        f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB, "
+        f"{work / seconds / 1e12:.0f} TFLOP/s, utilisation {work / seconds / peak / 1e12:.0%}",
         flush=True,
     )
 

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from ragcun_cli.core.model import build_encoder
 from ragcun_cli.core.objective import ObjectiveSettings
-from ragcun_cli.core.trainer import TrainerSettings
+from ragcun_cli.core.training import TrainerSettings
 from ragcun_cli.pipeline.encoders import fetch_encoder, load_encoder
 from ragcun_cli.pipeline.walk import open_workspace
 from ragcun_cli.spec.profile import EncoderConfig
@@ -82,14 +82,15 @@ def text(row: int, tokens: int) -> str:
     return " ".join(digits + filler)
 
 
-def rows(count: int, *, tokens: int, negatives: int = 1) -> Dataset:
+def rows(count: int, *, tokens: int, negatives: int = 1, uneven: bool = False) -> Dataset:
+    """Texts of so many tokens; uneven ones have any number up to it."""
     columns = ["query", "positive", *(f"negative_{n + 1}" for n in range(negatives))]
-    return Dataset.from_dict(
-        {
-            name: [text(row * 4 + place, tokens) for row in range(count)]
-            for place, name in enumerate(columns)
-        }
-    )
+    table = {}
+    for place, name in enumerate(columns):
+        numbers = [row * 4 + place for row in range(count)]
+        lengths = [tokens - number * 37 % (tokens - 10) if uneven else tokens for number in numbers]
+        table[name] = [text(n, length) for n, length in zip(numbers, lengths, strict=True)]
+    return Dataset.from_dict(table)
 
 
 class StepTimes(TrainerCallback):

@@ -20,7 +20,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from setting import OBJECTIVE, SETTINGS, StepTimes, base, machine, rows, with_head
 
-from ragcun_cli.core.trainer import train_encoder, training_arguments
+from ragcun_cli.core.training import train_encoder, training_arguments
 
 TOKENS = 64
 

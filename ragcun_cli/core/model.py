@@ -121,15 +121,13 @@ def without_normalize(base: SentenceTransformer) -> SentenceTransformer:
 def _assembled(
     modules: list[nn.Module], base: SentenceTransformer, *, similarity: str
 ) -> SentenceTransformer:
-    model = SentenceTransformer(
+    return SentenceTransformer(
         modules=modules,
         device=str(base.device),
         similarity_fn_name=similarity,
         prompts=dict(base.prompts),
         default_prompt_name=base.default_prompt_name,
     )
-    model.max_seq_length = base.max_seq_length
-    return model
 
 
 def freeze(modules: list[nn.Module]) -> None:

@@ -205,11 +205,18 @@ def load_encoder(found: FoundEncoder, config: EncoderConfig, *, device: str) -> 
     """The base encoder in fp32, with the profile's maximum length.
 
     Raises:
-        EncoderError: the files do not make an encoder.
+        EncoderError: the files do not make an encoder, or one that has no maximum length.
     """
     model = load_model(found.folder, device=device)
     if config.max_seq_length is not None:
-        model.max_seq_length = config.max_seq_length
+        try:
+            model.max_seq_length = config.max_seq_length
+        except AttributeError as error:
+            raise EncoderError(
+                f"encoder '{config.base}' has no maximum length to set: static embeddings read "
+                "whole texts",
+                hint="remove encoder.max_seq_length from the profile",
+            ) from error
     return model
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.spec.manifest import write_atomically
+from ragcun_cli.spec.profile import TrainingConfig
 
 LOADING = """\
 from sentence_transformers import SentenceTransformer
@@ -28,7 +29,7 @@ tags: [sentence-transformers, feature-extraction, dense-retrieval, ragcun]
 - Base encoder: `{base}`, weights sha256 `{sha256}`
 - Trained on: `{data}`, {seed}
 - Embeddings: {dimensions}, compared by {similarity}
-- Objective: {contrast:g} InfoNCE ({similarity}, scale {scale:g}) + {isotropy:g} {regulariser} + {reg:g} variance
+- Objective: {objective}
 
 ```python
 {loading}
@@ -42,6 +43,14 @@ file states none.
 def loading_lines(folder: str) -> str:
     """The three lines of Python that load a saved model."""
     return LOADING.format(folder=folder)
+
+
+def _objective(training: TrainingConfig) -> str:
+    share = 1 - training.lambda_isotropy if training.combination == "convex" else 1.0
+    return (
+        f"{share:g} InfoNCE ({training.contrastive}, scale {training.scale:g}) "
+        f"+ {training.lambda_isotropy:g} {training.regulariser} + {training.lambda_reg:g} variance"
+    )
 
 
 def write_model_card(file: Path, *, run: Run, encoder: FoundEncoder) -> None:
@@ -59,11 +68,7 @@ def write_model_card(file: Path, *, run: Run, encoder: FoundEncoder) -> None:
         seed="nothing; it is the start of training" if run.seed is None else f"seed {run.seed}",
         dimensions=f"{profile.encoder.output_dim}, not normalised" if gaussian else "the base's",
         similarity=training.contrastive,
-        scale=training.scale,
-        regulariser=training.regulariser,
-        contrast=1 - training.lambda_isotropy if training.combination == "convex" else 1.0,
-        isotropy=training.lambda_isotropy,
-        reg=training.lambda_reg,
+        objective=_objective(training),
         loading=loading_lines("FOLDER"),
     )
     write_atomically(file, card)

@@ -14,7 +14,7 @@ from sentence_transformers.base.modules import Router
 
 from ragcun_cli.core.model import freeze, on_cached_outputs
 from ragcun_cli.core.objective import ObjectiveSettings
-from ragcun_cli.core.trainer import TrainerSettings, total_steps
+from ragcun_cli.core.training import TrainerSettings, total_steps
 from ragcun_cli.pipeline import ranks
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.encoders import FoundEncoder
@@ -32,7 +32,7 @@ from ragcun_cli.pipeline.selection import (
 from ragcun_cli.pipeline.start import HEAD_MODULES, head_modules, start_encoder
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import NEGATIVES
-from ragcun_cli.spec.profile import HeadConfig, RunProfile, stated
+from ragcun_cli.spec.profile import RunProfile
 
 TEXTS_AT_ONCE = 64
 
@@ -150,12 +150,15 @@ def _training_rows(dataset: Path, negatives: Path, *, selection: SelectionSet | 
     held_out = set() if selection is None else selection.queries_of(queries)
     rows = [row for row in read_rows(negatives) if row.query not in held_out]
     drawn = [[row.positive, *row.hard, *row.random] for row in rows]
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(corpus.texts))}
+    numbers: dict[str, int] = {}
+    labels = [
+        [numbers.setdefault(passages[name], len(numbers)) for name in names] for names in drawn
+    ]
     columns: dict[str, Any] = {"query": [queries[row.query] for row in rows]}
     for column, names in enumerate(zip(*drawn, strict=True)):
         name = f"negative_{column}" if column else "positive"
         columns[name] = [passages[identifier] for identifier in names]
-    columns["label"] = [[numbers[passages[name]] for name in names] for names in drawn]
+    columns["label"] = labels
     return Dataset.from_dict(columns)
 
 
@@ -163,15 +166,16 @@ def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, 
     """Fit the head on outputs of the frozen base that are computed once, where that is less work.
 
     The outputs are the same up to the rounding of other batches.
+
+    Returns:
+        How many texts there are, and what they cost; None where the base is run at each step.
     """
-    profile = job.profile
-    training = profile.training
+    training = job.profile.training
     routed = any(isinstance(module, Router) for module in ready.model)
     if not (training.freeze_base and training.cache_frozen_base) or routed:
         return None
     columns = ready.rows.column_names[:-1]
-    texts = {column: set(ready.rows[column]) for column in columns}
-    distinct = len(set().union(*texts.values()))
+    distinct = len(set().union(*(ready.rows[column] for column in columns)))
     each_step = training.batch_size * training.gradient_accumulation_steps * len(columns)
     steps = total_steps(len(ready.rows), trainer_settings(job))
     if distinct > steps * each_step:
@@ -180,32 +184,11 @@ def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, 
             f"{distinct:,} there are; the frozen base's outputs are not kept"
         )
         return None
-    base = SentenceTransformer(
-        modules=list(ready.model)[:-HEAD_MODULES], device=str(ready.model.device)
-    )
-    values = {
-        "weights": job.encoder.digests(),
-        "encoder": stated(profile.encoder.model_copy(update={"head": HeadConfig()})),
-        "precision": training.precision,
-    }
-    folder = job.run.workspace.base_outputs(digest(values))
-    outputs = BaseOutputs(folder, width=base.get_embedding_dimension())
-    seconds, before = 0.0, len(outputs)
-    for prompt in dict.fromkeys(ready.prompts.get(column, "") for column in columns):
-        chosen = [c for c in columns if ready.prompts.get(c, "") == prompt]
-        seconds += outputs.encode(
-            base,
-            (text for column in chosen for text in ready.rows[column]),
-            prompt=prompt,
-            batch_size=TEXTS_AT_ONCE,
-            precision=training.precision,
-            progress=progress,
-        )
+    outputs, encoded, seconds = _keep_outputs(job, ready, progress)
     break_even = -(-distinct // each_step)
     progress.note(
-        f"{job.run.label}: {len(outputs) - before:,} texts through the frozen base in "
-        f"{seconds:.1f} s, kept on disk; {distinct:,} texts are what {break_even:,} steps would "
-        f"encode, and {steps:,} follow"
+        f"{job.run.label}: {encoded:,} texts through the frozen base in {seconds:.1f} s, kept on "
+        f"disk; {distinct:,} texts are what {break_even:,} steps would encode, and {steps:,} follow"
     )
     ready.fitted = on_cached_outputs(
         list(ready.model)[-HEAD_MODULES:], outputs.look_up, device=str(ready.model.device)
@@ -213,7 +196,34 @@ def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, 
     ready.head = (1, HEAD_MODULES)
     return {
         "texts": distinct,
-        "encoded": len(outputs) - before,
+        "encoded": encoded,
         "seconds": round(seconds, 1),
         "break_even_steps": break_even,
     }
+
+
+def _keep_outputs(job: Job, ready: Prepared, progress: Progress) -> tuple[BaseOutputs, int, float]:
+    """Encode what is not kept yet: the outputs, how many texts that were, and the seconds."""
+    modules = list(ready.model)[:-HEAD_MODULES]
+    base = SentenceTransformer(modules=modules, device=str(ready.model.device))
+    values = {
+        "weights": job.encoder.digests(),
+        "max_seq_length": job.profile.encoder.max_seq_length,
+        "normalize_base": job.profile.encoder.normalize_base,
+        "precision": job.profile.training.precision,
+    }
+    folder = job.run.workspace.base_outputs(digest(values))
+    outputs = BaseOutputs(folder, width=base.get_embedding_dimension())
+    seconds, before = 0.0, len(outputs)
+    columns = ready.rows.column_names[:-1]
+    for prompt in dict.fromkeys(ready.prompts.get(column, "") for column in columns):
+        chosen = [column for column in columns if ready.prompts.get(column, "") == prompt]
+        seconds += outputs.encode(
+            base,
+            (text for column in chosen for text in ready.rows[column]),
+            prompt=prompt,
+            batch_size=TEXTS_AT_ONCE,
+            precision=job.profile.training.precision,
+            progress=progress,
+        )
+    return outputs, len(outputs) - before, seconds

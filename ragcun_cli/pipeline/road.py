@@ -268,6 +268,7 @@ class Road:
 
         kept = [paths.TRAINING_LOG, paths.CHECKPOINTS] if trained else []
         kept += [paths.SELECTION] if selection is not None else []
+        kept += [paths.TRACKER] if profile.training.report_to == "tensorboard" else []
         needs = [task for task in (data, mine, selection) if task is not None]
         steps, seconds = self._training_work(run) if trained else (0, 0.0)
         return Task(

@@ -15,11 +15,11 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.checkpoints import BEST, EXPORTS
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.ranks import world_size
-from ragcun_cli.core.trainer import (
+from ragcun_cli.core.trainer import TrainingStoppedError
+from ragcun_cli.core.training import (
     Outcome,
     Selection,
     TrainerSettings,
-    TrainingStoppedError,
     total_steps,
     train_encoder,
 )
@@ -142,7 +142,7 @@ def _check_tracker(name: str) -> None:
 
 def _fit(job: Job, ready: Prepared, settings: TrainerSettings, *, on_step: Any) -> Outcome:  # noqa: ANN401
     config = job.profile.training.selection
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(job.draft.parent / TRACKER))
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.draft / TRACKER)  # the Trainer's only way
     selection = None
     if ready.selection is not None:
         chosen = ready.selection

@@ -192,7 +192,15 @@ def test_values_that_do_not_go_together_are_refused(train, sets, message):
 def test_every_similarity_and_regulariser_trains_and_is_evaluated(train, ragcun, workspace, sets):
     record = train("with_isotropy", "training.max_steps=3", *sets)
     outcome = ragcun(
-        *("eval", "--profile", workspace / "with_isotropy-plan.toml", "-w", workspace, "--seed", "1"),
+        *(
+            "eval",
+            "--profile",
+            workspace / "with_isotropy-plan.toml",
+            "-w",
+            workspace,
+            "--seed",
+            "1",
+        ),
         *("--datasets", "smoke-numpy", "--json", "--set", "training.max_steps=3"),
         *(option for value in sets for option in ("--set", value)),
     )

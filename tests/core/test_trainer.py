@@ -8,15 +8,15 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ragcun_cli.core.batches import LikeLengthBatchSampler
 from ragcun_cli.core.model import build_encoder, freeze, on_cached_outputs, without_normalize
 from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
-from ragcun_cli.core.trainer import (
+from ragcun_cli.core.trainer import TrainingStoppedError
+from ragcun_cli.core.training import (
     Selection,
     TrainerSettings,
-    TrainingStoppedError,
     steps_per_epoch,
     total_steps,
     train_encoder,
@@ -477,12 +477,38 @@ def test_memory_that_gives_out_without_gradient_caching_is_an_error(fresh, tmp_p
         train(model, tmp_path)
 
 
-def test_a_static_encoder_cannot_be_trained_in_micro_batches(tmp_path):
-    vocabulary = {word: number for number, word in enumerate(["[UNK]", "a", "thing"])}
+@pytest.fixture
+def static():
+    words = " ".join([*rows()["query"], *rows()["positive"]]).split()
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(["[UNK]", *words]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(0)
+    base = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    start = base.encode(list(rows()["positive"]), convert_to_tensor=True)
+    return build_encoder(
+        base, output_dim=12, dropout=0.1, similarity="euclidean", linear_start=start
+    )
+
+
+def test_a_static_encoder_trains_and_cannot_be_cut_into_micro_batches(static, tmp_path):
+    before = weights(static)
+    outcome = train_encoder(
+        static,
+        rows(),
+        objective=OBJECTIVE,
+        settings=SETTINGS,
+        head_modules=(1, 3),
+        folder=tmp_path,
+        save=lambda folder: None,
+    )
+    assert outcome.steps == 3
+    moved = {
+        name[0] for name, value in weights(static).items() if not torch.equal(value, before[name])
+    }
+    assert moved == {"0", "1", "3"}
     with pytest.raises(ValueError, match="static-embedding"):
-        RetrievalLoss(model, OBJECTIVE, seed=0, mini_batch_size=2)
+        RetrievalLoss(static, OBJECTIVE, seed=0, mini_batch_size=2)
 
 
 def test_a_frozen_base_that_is_looked_up_trains_the_head_as_one_that_is_run(fresh, tmp_path):

@@ -1,0 +1,162 @@
+"""Ask one mirror for a file, or for the rest of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import requests
+import urllib3.exceptions
+
+_PIECE_BYTES = 1 << 20
+_PASSING_STATUS = (429, 500, 502, 503, 504)
+_HOPELESS = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.SSLError,
+    requests.exceptions.TooManyRedirects,
+)
+
+
+class RefusedError(Exception):
+    """The mirror will not give the file, however often it is asked."""
+
+
+class PassingError(Exception):
+    """The next attempt may do better, after the seconds that the mirror asked for, if it did."""
+
+    def __init__(self, reason: str, *, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class DamagedError(Exception):
+    """What has come so far is of no use."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A file as a mirror gives it, from some byte on."""
+
+    start: int
+    """Where in the file the pieces begin: 0, or where the partial file ends."""
+
+    total: int | None
+    """Size of the whole file."""
+
+    validator: str | None
+    """Names the version of the file, as If-Range wants it."""
+
+    pieces: Iterator[bytes]
+
+
+def ask(
+    url: str, *, held: int, validator: str | None, stall_seconds: float
+) -> AbstractContextManager[Answer]:
+    """What the mirror gives to someone who holds the first bytes of that version of the file.
+
+    Raises, here or while the pieces are read:
+        RefusedError: there is no point in asking again.
+        PassingError: there may be.
+        DamagedError: the bytes held are not the beginning of the mirror's file.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        return _ask_disk(Path(url2pathname(urlsplit(url).path)))
+    if scheme in ("http", "https"):
+        return _ask_server(url, held, validator, stall_seconds)
+    raise RefusedError("not an http, https or file address")
+
+
+@contextmanager
+def _ask_disk(path: Path) -> Iterator[Answer]:
+    if not path.is_file():
+        raise RefusedError("there is no such file")
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        yield Answer(0, size, None, iter(partial(stream.read, _PIECE_BYTES), b""))
+
+
+@contextmanager
+def _ask_server(url: str, held: int, validator: str | None, stall: float) -> Iterator[Answer]:
+    headers = {"Accept-Encoding": "identity"}
+    if held:
+        headers["Range"] = f"bytes={held}-"
+        if validator:
+            headers["If-Range"] = validator
+    try:
+        response = requests.get(url, headers=headers, stream=True, timeout=stall)
+    except _HOPELESS as error:
+        raise RefusedError(_cause(error)) from error
+    except requests.Timeout as error:
+        raise PassingError(f"no answer for {stall:g} s") from error
+    except requests.RequestException as error:
+        raise PassingError(_cause(error)) from error
+    with response:
+        yield _answer(response, held, stall)
+
+
+def _answer(response: requests.Response, held: int, stall: float) -> Answer:
+    status, headers = response.status_code, response.headers
+    said = f"it answered {status} {response.reason or ''}".rstrip()
+    range_given = headers.get("Content-Range", "")
+    if status in _PASSING_STATUS:
+        raise PassingError(said, wait=_seconds(headers.get("Retry-After")))
+    if status == 416 and held:
+        if range_given.strip() == f"bytes */{held}":
+            return Answer(held, held, None, iter(()))
+        raise DamagedError(f"{said} to going on from byte {held:,}")
+    if status != 200 and not (status == 206 and held):
+        raise RefusedError(said)
+    if "html" in headers.get("Content-Type", "").lower():
+        raise RefusedError("it gave an HTML page instead of the file")
+    start, total = 0, _number(headers.get("Content-Length"))
+    if status == 206:
+        match = re.match(r"bytes (\d+)-\d+/(\d+|\*)", range_given)
+        if match is None or int(match[1]) != held:
+            raise DamagedError(f"asked to go on from byte {held:,}, it sent {range_given!r}")
+        start, total = held, _number(match[2])
+    tag = headers.get("ETag", "W/")
+    validator = headers.get("Last-Modified") if tag.startswith("W/") else tag
+    return Answer(start, total, validator, _pieces(response, stall))
+
+
+def _pieces(response: requests.Response, stall: float) -> Iterator[bytes]:
+    """The body as it comes over the wire, in pieces as they come."""
+    try:
+        while piece := response.raw.read1(_PIECE_BYTES, decode_content=False):
+            yield piece
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise PassingError(f"nothing came for {stall:g} s") from error
+    except urllib3.exceptions.IncompleteRead:
+        return
+    except urllib3.exceptions.HTTPError as error:
+        raise PassingError(_cause(error)) from error
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """From now to the moment that is given as seconds or as an HTTP date."""
+    number, date = _number(retry_after), parsedate_tz(retry_after or "")
+    if number is not None or date is None:
+        return number
+    return max(0.0, mktime_tz(date) - time.time())
+
+
+def _cause(error: BaseException) -> str:
+    """What lies at the bottom of an error, such as "Connection refused"."""
+    while below := error.__cause__ or error.__context__:
+        error = below
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
