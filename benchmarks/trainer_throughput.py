@@ -1,94 +1,145 @@
 """Training steps a second beside a plain SentenceTransformerTrainer.
 
-    python benchmarks/trainer_throughput.py [cpu|cuda] [ROUNDS]
+    python benchmarks/trainer_throughput.py [cpu|cuda] [STEPS]
 
 The same MiniLM with head, rows, order, precision and batch; on one side contrastive + SIGReg +
 variance by ragcun's trainer, on the other MultipleNegativesRankingLoss, then the cached one beside
-GradCache. Alternating runs; the ratio is the median of the rounds' ratios.
+GradCache. Both train at once and take turns, a whole step each, loading its batch among it, so that
+a machine that slows down slows both; the ratio is of the medians over all steps.
 """
 
 import statistics
 import sys
 import tempfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from sentence_transformers import SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from setting import OBJECTIVE, SETTINGS, StepTimes, base, machine, rows, with_head
+from setting import OBJECTIVE, SETTINGS, base, machine, rows, with_head
+from transformers import TrainerCallback
 
 from ragcun_cli.core.training import train_encoder, training_arguments
 
-TOKENS = 64
+TOKENS, WARM_UP = 64, 3
 
 
-def ours(data, settings) -> float:
-    times = StepTimes(settings.device)
-    model = with_head(base(tokens=TOKENS, device=settings.device))
-    with tempfile.TemporaryDirectory() as folder:
-        train_encoder(
-            model,
-            data,
-            objective=OBJECTIVE,
-            settings=settings,
-            head_modules=(len(model) - 3, len(model) - 1),
-            folder=Path(folder),
-            save=lambda folder: None,
-            on_step=times,
-        )
-    return times.seconds_a_step()
+class Turns(TrainerCallback):
+    """Lets one of two trainers run at a time, and times its steps."""
+
+    lock = threading.Condition()
+    whose = 0
+
+    def __init__(self, number: int, device: str) -> None:
+        self.seconds: list[float] = []
+        self._number, self._device = number, device
+        self._started = 0.0
+
+    def __call__(self, step: int) -> None:
+        if self._device.startswith("cuda"):
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self._started)
+        self.hand_over()
+        self.wait()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self(state.global_step)
+
+    def hand_over(self) -> None:
+        with Turns.lock:
+            Turns.whose = 1 - self._number
+            Turns.lock.notify_all()
+
+    def wait(self) -> None:
+        with Turns.lock:
+            Turns.lock.wait_for(lambda: Turns.whose == self._number, timeout=600)
+        self._started = time.perf_counter()
 
 
-def plain(data, settings) -> float:
-    times = StepTimes(settings.device)
-    model = with_head(base(tokens=TOKENS, device=settings.device))
+def ours(model, data, settings, turns: Turns, folder: Path) -> None:
+    train_encoder(
+        model,
+        data,
+        objective=OBJECTIVE,
+        settings=settings,
+        head_modules=(len(model) - 3, len(model) - 1),
+        folder=folder,
+        save=lambda folder: None,
+        on_step=turns,
+    )
+
+
+def plain(model, data, settings, turns: Turns, folder: Path) -> None:
+    size = settings.mini_batch_size
     loss = (
         MultipleNegativesRankingLoss(model)
-        if settings.mini_batch_size is None
-        else CachedMultipleNegativesRankingLoss(model, mini_batch_size=settings.mini_batch_size)
+        if size is None
+        else CachedMultipleNegativesRankingLoss(model, mini_batch_size=size)
     )
+    arguments = training_arguments(
+        settings, steps=settings.max_steps, head_modules=(), folder=folder
+    )
+    trainer = SentenceTransformerTrainer(
+        model=model, args=arguments, train_dataset=data, loss=loss, callbacks=[turns]
+    )
+    trainer.add_model_card_callback = lambda *args: None
+    trainer.train()
+
+
+def compare(name: str, data, settings) -> None:
+    sides = [Turns(number, settings.device) for number in (0, 1)]
+    models = [with_head(base(tokens=TOKENS, device=settings.device)) for _ in sides]
+
+    def run(train, turns: Turns, model, folder: Path) -> None:
+        turns.wait()
+        try:
+            train(model, data, settings, turns, folder)
+        finally:
+            turns.hand_over()
+
     with tempfile.TemporaryDirectory() as folder:
-        arguments = training_arguments(
-            settings, steps=settings.max_steps, head_modules=(), folder=Path(folder)
-        )
-        SentenceTransformerTrainer(
-            model=model, args=arguments, train_dataset=data, loss=loss, callbacks=[times]
-        ).train()
-    return times.seconds_a_step()
-
-
-def compare(name: str, data, settings, rounds: int) -> None:
-    pairs = [(ours(data, settings), plain(data, settings)) for _ in range(rounds)]
-    ratio = statistics.median(theirs / mine for mine, theirs in pairs)
-    mine, theirs = (settings.batch_size / statistics.median(p[i] for p in pairs) for i in (0, 1))
-    ratios = ", ".join(f"{b / a:.3f}" for a, b in pairs)
+        threads = [
+            threading.Thread(target=run, args=(train, turns, model, Path(folder) / str(number)))
+            for number, (train, turns, model) in enumerate(
+                zip((ours, plain), sides, models, strict=True)
+            )
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    mine, theirs = (statistics.median(turns.seconds[WARM_UP:]) for turns in sides)
+    steps = min(len(turns.seconds) for turns in sides) - WARM_UP
     print(
-        f"{name}: ragcun {mine:.1f} rows/s, plain {theirs:.1f} rows/s, throughput ratio "
-        f"{ratio:.3f} ({ratios})",
+        f"{name}: ragcun {settings.batch_size / mine:.1f} rows/s, plain "
+        f"{settings.batch_size / theirs:.1f} rows/s, throughput ratio {theirs / mine:.3f} "
+        f"({steps} steps each, in turns)",
         flush=True,
     )
 
 
 def main() -> None:
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     gpu = device.startswith("cuda")
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 60 if gpu else 30
     print(machine(device))
     settings = replace(
         SETTINGS,
         device=device,
         precision="bf16" if gpu else "fp32",
         batch_size=64 if gpu else 16,
-        max_steps=60 if gpu else 10,
+        max_steps=steps,
     )
-    data = rows(4096 if gpu else 256, tokens=TOKENS)
-    compare(f"batch {settings.batch_size}", data, settings, rounds)
-    cached = replace(settings, batch_size=512 if gpu else 32, mini_batch_size=64 if gpu else 8)
-    cached = replace(cached, max_steps=20 if gpu else 7)
-    compare(f"batch {cached.batch_size} in parts of {cached.mini_batch_size}", data, cached, rounds)
+    data = rows(4096 if gpu else 1024, tokens=TOKENS)
+    compare(f"batch {settings.batch_size}", data, settings)
+    cached = replace(settings, batch_size=512 if gpu else 16, mini_batch_size=64 if gpu else 4)
+    compare(f"batch {cached.batch_size} in parts of {cached.mini_batch_size}", data, cached)
 
 
 if __name__ == "__main__":

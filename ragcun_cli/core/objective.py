@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from sentence_transformers.base.losses import CachedLossMixin
 from sentence_transformers.base.losses.gradcache import has_static_embedding_input
+from sentence_transformers.base.losses.merged_forward import embed_columns
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -225,7 +226,8 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         self._restore: list[Tensor | None] = []
         self._last: Terms = {}
         self._sums: dict[str, Tensor] = {}
-        self._batches = 0
+        self.batches = 0
+        """Encoded since `take_means` was last asked."""
         self._rows: list[Tensor] = []
 
     def slice_seed(self) -> int:
@@ -242,7 +244,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
             labels: ``(b, 1 + negatives)`` numbers of the passages, equal where texts are.
         """
         if not self.uses_gradient_cache:
-            columns = [self.model(features)["sentence_embedding"] for features in sentence_features]
+            columns = embed_columns(self.model, sentence_features)
             return weighted(self._terms(columns, labels), self.settings)
         features, self._restore = _sorted_by_length(list(sentence_features))
         total: Tensor = CachedLossMixin.forward_cached(self, features, labels)
@@ -282,15 +284,15 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
     def _remember(self, values: Terms, positives: Tensor) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
-        self._batches += 1
+        self.batches += 1
         self._rows.append(positives.float())
         while sum(map(len, self._rows[1:])) >= _KEPT_ROWS:
             self._rows.pop(0)
 
     def take_means(self) -> dict[str, float]:
         """Means of all terms, unweighted, and of the accuracy, since this was last asked."""
-        means = {name: float(total) / self._batches for name, total in self._sums.items()}
-        self._sums, self._batches = {}, 0
+        means = {name: float(total) / self.batches for name, total in self._sums.items()}
+        self._sums, self.batches = {}, 0
         return means
 
     def take_rows(self) -> Tensor:

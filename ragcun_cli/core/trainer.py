@@ -34,6 +34,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         super().__init__(**kwargs)
         self.memory_retries: list[dict[str, int]] = []
         self._alarming_lines = 0
+        self._queries = 0  # in the line of the log that is being written
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Collect nothing for a model card: a run writes its own."""
@@ -76,6 +77,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
     def _terms(self) -> dict[str, float]:
         """Raw terms, shares of the loss and of its gradient, and isotropy, since the last line."""
         loss: RetrievalLoss = self.loss
+        self._queries = loss.batches * self.args.per_device_train_batch_size
         means = loss.take_means()
         accuracy = means.pop("accuracy")
         parts = {k: loss.settings.weights[k] * v for k, v in means.items()}
@@ -133,7 +135,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         grid: Any = {"knots": settings.knots, "t_max": settings.t_max}
         return Signs(
             accuracy=logs["accuracy"],
-            queries=batch * self.calendar.logging_steps,
+            queries=self._queries,
             passages=batch * columns,
             effective_rank=logs["effective_rank"],
             texts=int(logs["isotropy_texts"]),

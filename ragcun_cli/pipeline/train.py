@@ -56,12 +56,12 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     run, training = job.run, job.profile.training
     check_precision(training.precision, job.device)
     _check_tracker(training.report_to)
-    clock = _Clock(job.draft / ELAPSED)
-    ready = prepare(job, progress)
-    cached = use_cached_base(job, ready, progress)
     settings = trainer_settings(job)
+    ready = prepare(job, progress)
     seen = probe_start(job, ready, progress)
     _warn(job.profile, progress)
+    clock = _Clock(job.draft / ELAPSED)
+    cached = use_cached_base(job, ready, progress)
     steps = total_steps(len(ready.rows), settings)
     with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
         try:

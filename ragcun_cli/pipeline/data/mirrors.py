@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import time
@@ -137,9 +138,9 @@ def _pieces(response: requests.Response, stall: float) -> Iterator[bytes]:
             yield piece
     except urllib3.exceptions.ReadTimeoutError as error:
         raise PassingError(f"nothing came for {stall:g} s") from error
-    except urllib3.exceptions.IncompleteRead:
-        return
     except urllib3.exceptions.HTTPError as error:
+        if isinstance(error.__cause__, http.client.IncompleteRead):
+            raise PassingError("the connection was closed before the end") from error
         raise PassingError(_cause(error)) from error
 
 
