@@ -1,11 +1,12 @@
 """Training steps a second beside a plain SentenceTransformerTrainer.
 
-    python benchmarks/trainer_throughput.py [cpu|cuda] [STEPS]
+    python benchmarks/trainer_throughput.py [cpu|cuda] [STEPS] [swap]
 
 The same MiniLM with head, rows, order, precision and batch; on one side contrastive + SIGReg +
 variance by ragcun's trainer, on the other MultipleNegativesRankingLoss, then the cached one beside
 GradCache. Both train at once and take turns, a whole step each, loading its batch among it, so that
-a machine that slows down slows both; the ratio is of the medians over all steps.
+a machine that slows down slows both; the ratio is of the medians over all steps. With `swap` the
+plain one begins.
 """
 
 import statistics
@@ -92,8 +93,9 @@ def plain(model, data, settings, turns: Turns, folder: Path) -> None:
     trainer.train()
 
 
-def compare(name: str, data, settings) -> None:
-    sides = [Turns(number, settings.device) for number in (0, 1)]
+def compare(name: str, data, settings, *, swap: bool) -> None:
+    sides = [Turns(int(swap), settings.device), Turns(int(not swap), settings.device)]
+    Turns.whose = 0
     models = [with_head(base(tokens=TOKENS, device=settings.device)) for _ in sides]
 
     def run(train, turns: Turns, model, folder: Path) -> None:
@@ -127,7 +129,7 @@ def compare(name: str, data, settings) -> None:
 def main() -> None:
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
     gpu = device.startswith("cuda")
-    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 60 if gpu else 30
+    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 60 if gpu else 18
     print(machine(device))
     settings = replace(
         SETTINGS,
@@ -137,9 +139,11 @@ def main() -> None:
         max_steps=steps,
     )
     data = rows(4096 if gpu else 1024, tokens=TOKENS)
-    compare(f"batch {settings.batch_size}", data, settings)
+    swap = sys.argv[-1] == "swap"
+    compare(f"batch {settings.batch_size}", data, settings, swap=swap)
     cached = replace(settings, batch_size=512 if gpu else 16, mini_batch_size=64 if gpu else 4)
-    compare(f"batch {cached.batch_size} in parts of {cached.mini_batch_size}", data, cached)
+    name = f"batch {cached.batch_size} in parts of {cached.mini_batch_size}"
+    compare(name, data, cached, swap=swap)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,30 @@ def build(
     Session(workspace, as_json=as_json).build_datasets(names or [], force=force)
 
 
+@app.command()
+def get(
+    names: Annotated[
+        list[str], typer.Argument(help="Published sets by name, `beir` for the test sets, `all`.")
+    ],
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option("--mirror", help="Address of a folder with BEIR's zips, asked first."),
+    ] = None,
+    workspace: options.WorkspaceFolder = None,
+    force: options.Force = False,
+    yes: options.Yes = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Download published sets, and hold them against the registry of sizes, checksums and counts.
+
+    Example: ragcun data get scifact nfcorpus
+    """
+    from ragcun_cli.commands.session import Session
+
+    session = Session(workspace, as_json=as_json)
+    session.get_datasets(names, mirrors=mirror or [], force=force, yes=yes)
+
+
 @app.command("import")
 def import_set(
     folder: Annotated[Path, typer.Argument(help="A folder in BEIR layout.")],

@@ -19,9 +19,11 @@ from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
 from ragcun_cli.pipeline.stages import Runner, Task, with_needs
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import DataError, WorkspaceError
+from ragcun_cli.spec.errors import DataError, RagcunError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.plan import PaperPlan
+
+ASK_ABOVE_BYTES = 1e9
 
 
 def split_names(given: Sequence[str] | None) -> list[str] | None:
@@ -268,7 +270,7 @@ class Session:
             record = self._runner.record(self._road.data(name)) if name in here else None
             state = "not here" if record is None else "here"
             if isinstance(source, sources.Published) and record is None:
-                state = "not here; needs a licence" if source.gated else "not here"
+                state = _absent_state(source)
                 passages, queries = f"{source.passages:,}", f"{source.queries:,}"
             elif record is not None:
                 passages, queries = (f"{record.details[k]:,}" for k in ("passages", "queries"))
@@ -292,6 +294,27 @@ class Session:
                 hint="ragcun data build pydocs",
             )
         self._run_data([self._road.data(name) for name in names or default], force=force)
+
+    def get_datasets(
+        self, names: Sequence[str], *, mirrors: Sequence[str], force: bool, yes: bool
+    ) -> None:
+        """Download published sets; of a group, those that cannot be had are said."""
+        wanted: dict[str, None] = {}
+        for name in names:
+            members = sources.group(name)
+            for member in members or [name]:
+                source = sources.BEIR.get(member)
+                if members and (source is None or source.zip_bytes is None or source.forums):
+                    console.say(f"not available: {member}")
+                else:
+                    wanted[member] = None
+        tasks = [self._road.get_data(name, mirrors=mirrors) for name in wanted]
+        todo = [task for task in tasks if force or not self._runner.is_current(task)]
+        total = sum(sources.BEIR[task.folder.name].zip_bytes or 0 for task in todo)
+        question = f"{len(todo)} sets, {total / 1e9:.1f} GB to download. Go on?"
+        if total > ASK_ABOVE_BYTES and not console.agree(question, yes=yes):
+            raise RagcunError("nothing was downloaded", hint="the same command with --yes")
+        self._run_data(tasks, force=force)
 
     def import_dataset(self, folder: Path, name: str, *, force: bool) -> None:
         """Take in a folder in BEIR layout."""
@@ -334,3 +357,11 @@ class Session:
             for name, found in details.items()
         ]
         console.show_rows("Data sets", ("name", "passages", "queries", "judged queries"), rows)
+
+
+def _absent_state(source: sources.Published) -> str:
+    if source.gated:
+        return "not here; needs a licence"
+    if source.forums or source.zip_bytes is None:
+        return "not here"
+    return f"not here; {source.zip_bytes / 1e6:,.0f} MB"

@@ -7,6 +7,7 @@ nothing has to be done costs no import of torch.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,34 @@ class Road:
         }
         size = f"docstrings of {', '.join(source.libraries)}"
         return self._data_task(name, values, self._build(source), size=size)
+
+    def get_data(self, name: str, *, mirrors: Sequence[str]) -> Task:
+        """Download a published set; the same task as taking it in from a folder.
+
+        Raises:
+            DataError: the name is none of a published set.
+        """
+        source = sources.BEIR.get(name)
+        if source is None:
+            raise DataError(
+                f"no published data set '{name}'; these are: {', '.join(sources.BEIR)}",
+                hint="ragcun data list",
+            )
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.data.published import get_published
+
+            return get_published(
+                name,
+                source,
+                draft,
+                downloads=self.workspace.downloads,
+                mirrors=mirrors,
+                progress=progress,
+            )
+
+        size = f"{(source.zip_bytes or 0) / 1e6:,.0f} MB to download"
+        return self._data_task(name, {"source": "import"}, action, size=size)
 
     def import_data(self, name: str, folder: Path) -> Task:
         """Take a folder in BEIR layout into the workspace.
@@ -415,7 +444,9 @@ def _absent(name: str) -> Any:  # noqa: ANN401
 def absent_error(names: list[str]) -> DataError:
     """What to do about data sets that are not here."""
     listed = ", ".join(f"'{name}'" for name in names)
+    here = [name for name in names if name in sources.BEIR and sources.BEIR[name].zip_bytes]
+    hint = f"ragcun data import FOLDER_IN_BEIR_LAYOUT --name {names[0]}"
     return DataError(
         f"no data set {listed} in this workspace",
-        hint=f"ragcun data import FOLDER_IN_BEIR_LAYOUT --name {names[0]}",
+        hint=f"ragcun data get {' '.join(here)}" if here else hint,
     )

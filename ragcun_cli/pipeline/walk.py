@@ -230,14 +230,19 @@ def verify_data(task: Task, runner: Runner) -> None:
     """Hold a data set's files against its record, and against each other.
 
     Raises:
-        DataError: it is not here, a file changed since it was recorded, or a file is malformed.
+        DataError: it is not here, a file changed since it was recorded, a file is malformed, or the
+            set has a published one's name and other counts.
     """
     from ragcun_cli.pipeline.data import beir
+    from ragcun_cli.pipeline.data.published import check_counts
 
     record = runner.record(task)
     if record is None:
         raise absent_error([task.folder.name])
-    beir.check(task.folder)
+    counts = beir.check(task.folder)
+    name = task.folder.name
+    if name in sources.BEIR:
+        check_counts(name, sources.BEIR[name], task.folder, counts)
     changed = [f.path for f in record.outputs if not f.is_intact(task.folder, verify=True)]
     if changed:
         raise DataError(

@@ -25,6 +25,11 @@ class Workspace:
         """All data sets."""
         return self.data / "datasets"
 
+    @property
+    def downloads(self) -> Path:
+        """Archives that are on their way, or were not unpacked to the end."""
+        return self.data / "downloads"
+
     def encoder(self, name: str) -> Path:
         """Folder of an encoder that ragcun made itself."""
         return self.data / "encoders" / name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from importlib.resources import files
 
 TEST_LIMIT = 500
 """Pairs in a pydocs test set; enough for the quickstart and quick to encode."""
@@ -25,18 +27,40 @@ class Docstrings:
 
 @dataclass(frozen=True)
 class Published:
-    """A data set that others publish, with its size there."""
+    """A data set that others publish, with its size there; its row in `registry.toml`."""
 
     description: str
     passages: int
     queries: int
-    """Judged queries of the split that is reported: dev.small for MS MARCO, else test."""
+    """Judged queries of the split that is reported."""
+
+    split: str = "test"
+    """The split a results table shows: MS MARCO's test judgements are not public."""
+
+    relevant_pairs: int | None = None
+    """Judgements of that split with a grade above 0."""
 
     train_queries: int | None = None
     """Judged queries of its train split, where there is one to train on."""
 
-    gated: bool = False
-    """Needs a licence, and cannot be downloaded."""
+    train_pairs: int | None = None
+    licence: str | None = None
+    zip_bytes: int | None = None
+    zip_md5: str | None = None
+    mirror: str | None = None
+    """Data set on the Hub, and the commit it was seen at."""
+
+    revision: str | None = None
+    forums: tuple[str, ...] = ()
+    """Of a set of several sets, each with passages of its own."""
+
+    obtain: str | None = None
+    """How to come by a set that cannot be downloaded."""
+
+    @property
+    def gated(self) -> bool:
+        """Needs a licence, and cannot be downloaded."""
+        return self.obtain is not None
 
 
 TRAIN_LIBRARIES = ("torch", "transformers")
@@ -59,32 +83,26 @@ PYDOCS = {
     "smoke-sklearn": Docstrings(("sklearn",), "80 docstrings of sklearn, for tests", limit=80),
 }
 
-# Passages and queries as BEIR's README gives them.
+_REGISTRY = tomllib.loads(files(__package__).joinpath("registry.toml").read_text(encoding="utf-8"))
+
+HOST: str = _REGISTRY["host"]
+"""Where BEIR's zips lie, with {name} for the set's."""
+
 BEIR = {
-    "msmarco": Published("web passages, Bing queries", 8_841_823, 6_980, 502_939),
-    "trec-covid": Published("COVID-19 articles", 171_332, 50),
-    "nfcorpus": Published("nutrition and medicine", 3_633, 323),
-    "bioasq": Published("biomedical articles", 14_914_602, 500, gated=True),
-    "nq": Published("Wikipedia, Google queries", 2_681_468, 3_452),
-    "hotpotqa": Published("Wikipedia, multi-hop questions", 5_233_329, 7_405),
-    "fiqa": Published("finance questions", 57_638, 648),
-    "signal1m": Published("tweets about news", 2_866_316, 97, gated=True),
-    "trec-news": Published("Washington Post articles", 594_977, 57, gated=True),
-    "robust04": Published("news articles", 528_155, 249, gated=True),
-    "arguana": Published("counter-arguments", 8_674, 1_406),
-    "webis-touche2020": Published("arguments (v2)", 382_545, 49),
-    "cqadupstack": Published("duplicate questions of 12 forums", 457_199, 13_145),
-    "quora": Published("duplicate questions", 522_931, 10_000),
-    "dbpedia-entity": Published("Wikipedia entities", 4_635_922, 400),
-    "scidocs": Published("citations of articles", 25_657, 1_000),
-    "fever": Published("Wikipedia, claims to check", 5_416_568, 6_666),
-    "climate-fever": Published("Wikipedia, claims on climate", 5_416_593, 1_535),
-    "scifact": Published("scientific claims", 5_183, 300),
+    name: Published(**values | {"forums": tuple(values.get("forums", ()))})
+    for name, values in _REGISTRY["sets"].items()
 }
 
 GATED = frozenset(name for name, source in BEIR.items() if source.gated)
 
 
 def reported_split(name: str) -> str:
-    """The split a results table shows: MS MARCO's test judgements are not public."""
-    return "dev" if name == "msmarco" else "test"
+    """The split a results table shows; `test` of sets that are not published."""
+    return BEIR[name].split if name in BEIR else "test"
+
+
+def group(name: str) -> list[str]:
+    """The sets that a word stands for; none for a set's own name."""
+    if name == "all":
+        return list(BEIR)
+    return [member for member in BEIR if member != "msmarco"] if name == "beir" else []
