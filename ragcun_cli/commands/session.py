@@ -304,7 +304,7 @@ class Session:
             members = sources.group(name)
             for member in members or [name]:
                 source = sources.BEIR.get(member)
-                if members and (source is None or source.zip_bytes is None or source.forums):
+                if members and source is not None and not source.downloadable:
                     console.say(f"not available: {member}")
                 else:
                     wanted[member] = None
@@ -362,6 +362,4 @@ class Session:
 def _absent_state(source: sources.Published) -> str:
     if source.gated:
         return "not here; needs a licence"
-    if source.forums or source.zip_bytes is None:
-        return "not here"
-    return f"not here; {source.zip_bytes / 1e6:,.0f} MB"
+    return f"not here; {source.zip_bytes / 1e6:,.0f} MB" if source.zip_bytes else "not here"

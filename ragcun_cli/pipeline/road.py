@@ -444,9 +444,7 @@ def _absent(name: str) -> Any:  # noqa: ANN401
 def absent_error(names: list[str]) -> DataError:
     """What to do about data sets that are not here."""
     listed = ", ".join(f"'{name}'" for name in names)
-    here = [name for name in names if name in sources.BEIR and sources.BEIR[name].zip_bytes]
-    hint = f"ragcun data import FOLDER_IN_BEIR_LAYOUT --name {names[0]}"
-    return DataError(
-        f"no data set {listed} in this workspace",
-        hint=f"ragcun data get {' '.join(here)}" if here else hint,
-    )
+    published = [n for n in names if n in sources.BEIR and sources.BEIR[n].downloadable]
+    get = f"ragcun data get {' '.join(published)}"
+    bring = f"ragcun data import FOLDER_IN_BEIR_LAYOUT --name {names[0]}"
+    return DataError(f"no data set {listed} in this workspace", hint=get if published else bring)

@@ -105,7 +105,8 @@ def test_a_missing_data_set_is_refused_before_anything_runs(ragcun, tmp_path):
     assert "left out: bioasq, signal1m, trec-news, robust04" in outcome.err
     for name in ("msmarco", "trec-covid", "scifact"):
         assert f"'{name}'" in outcome.err
-    assert "Hint: ragcun data import" in outcome.err
+    assert "Hint: ragcun data get msmarco trec-covid nfcorpus" in outcome.err
+    assert "cqadupstack" not in outcome.err.split("Hint:")[1]
     assert not (tmp_path / "w").exists()
 
 

@@ -41,7 +41,7 @@ def get_published(
     Raises:
         DataError: it cannot be had, or is not the set that the registry knows.
     """
-    if source.zip_bytes is None or source.forums:
+    if not source.downloadable or source.zip_bytes is None:
         raise DataError(f"'{name}' cannot be downloaded: {why_not(source)}")
     urls = [f"{mirror.rstrip('/')}/{name}.zip" for mirror in mirrors]
     file = RemoteFile((*urls, HOST.format(name=name)), size=source.zip_bytes, md5=source.zip_md5)

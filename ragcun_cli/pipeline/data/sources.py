@@ -58,6 +58,11 @@ class Published:
     """How to come by a set that cannot be downloaded."""
 
     @property
+    def downloadable(self) -> bool:
+        """Whether `ragcun data get` brings it."""
+        return self.zip_bytes is not None and not self.forums
+
+    @property
     def gated(self) -> bool:
         """Needs a licence, and cannot be downloaded."""
         return self.obtain is not None
