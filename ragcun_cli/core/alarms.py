@@ -33,6 +33,8 @@ class Signs:
     """What it is when all embeddings are 0."""
     null_statistic: float = 0.0
     """What it is for N(0, I)."""
+    was_clear: bool = True
+    """Whether it was ever away from its collapse value: a random head starts there, and grows."""
 
 
 def signs_of_collapse(signs: Signs) -> list[str]:
@@ -56,7 +58,11 @@ def signs_of_collapse(signs: Signs) -> list[str]:
 
 
 def _is_at_collapse(statistic: float, signs: Signs) -> bool:
-    collapsed = signs.collapsed_statistic
-    if collapsed < _TOLD_APART * signs.null_statistic:
+    if signs.collapsed_statistic < _TOLD_APART * signs.null_statistic:
         return False
+    return signs.was_clear and is_near(statistic, signs.collapsed_statistic)
+
+
+def is_near(statistic: float, collapsed: float) -> bool:
+    """Whether SIGReg is about what it is when all embeddings are one point."""
     return abs(statistic - collapsed) <= _CLOSE * collapsed

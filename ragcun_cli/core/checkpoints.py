@@ -81,7 +81,12 @@ class Checkpoints(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        """Export the plan's checkpoint, and drop all but the newest two to resume from."""
+        """Export the plan's checkpoint, and drop all but the newest two to resume from.
+
+        Nothing where the trainer refused to save.
+        """
+        if not (self._folder / RESUME / f"checkpoint-{state.global_step}").exists():
+            return
         self._saved = time.monotonic()
         if not state.is_world_process_zero:
             return

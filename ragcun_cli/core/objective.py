@@ -289,6 +289,14 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         while sum(map(len, self._rows[1:])) >= _KEPT_ROWS:
             self._rows.pop(0)
 
+    def seen(self) -> tuple[Terms, int, list[Tensor]]:
+        """What there is to log so far, for `forget_since`."""
+        return dict(self._sums), self.batches, list(self._rows)
+
+    def forget_since(self, seen: tuple[Terms, int, list[Tensor]]) -> None:
+        """Log nothing of what was encoded since."""
+        self._sums, self.batches, self._rows = seen
+
     def take_means(self) -> dict[str, float]:
         """Means of all terms, unweighted, and of the accuracy, since this was last asked."""
         means = {name: float(total) / self.batches for name, total in self._sums.items()}
@@ -297,7 +305,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
 
     def take_rows(self) -> Tensor:
         """``(n, d)`` embeddings of positives of the last batches since this was last asked."""
-        rows, self._rows = torch.cat(self._rows), []
+        rows, self._rows = torch.cat(self._rows)[-_KEPT_ROWS:], []
         return rows
 
 

@@ -47,7 +47,7 @@ class Probe:
     `VISIBLE` spreads above the null; infinite for an even spectrum."""
     gradient_shares: dict[str, float]
     """Share of each weighted term in the gradient norms with respect to the embeddings, on one
-    batch without mined negatives."""
+    batch without mined negatives, of at most as many pairs as there are."""
 
     @property
     def signal(self) -> float:
@@ -108,14 +108,20 @@ def probe(
     )
 
 
-def carried_over(weight: float, *, batch_size: int, scaled_by_batch: bool) -> dict[int, float]:
+def carried_over(settings: ObjectiveSettings, *, batch_size: int) -> dict[int, float]:
     """lambda_isotropy that pulls as hard at other batch sizes: batch size -> lambda.
 
-    InfoNCE's gradient for a row falls with the batch, and that of the statistic scaled by the batch
-    does not; so scaled, lambda has to fall with it.
+    InfoNCE's gradient for a row falls with the batch, and that of a statistic scaled by the batch
+    does not, so the ratio of their weights has to. Other terms are means: lambda stays.
     """
-    sizes = [batch_size * 2**power for power in range(1, 8)]
-    return {size: weight * batch_size / size if scaled_by_batch else weight for size in sizes}
+    scaled = settings.regulariser == "sigreg" and settings.scaled_by_batch
+    weights = settings.weights
+    ratio = weights["isotropy"] / weights["contrastive"]
+    carried = {}
+    for size in (batch_size * 2**power for power in range(1, 8)):
+        other = ratio * batch_size / size if scaled else ratio
+        carried[size] = other / (1 + other) if settings.combination == "convex" else other
+    return carried
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:

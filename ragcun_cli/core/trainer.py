@@ -12,12 +12,14 @@ from sentence_transformers.sentence_transformer.evaluation import SentenceEvalua
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ragcun_cli.core.alarms import PATIENCE, Signs, signs_of_collapse
+from ragcun_cli.core.alarms import PATIENCE, Signs, is_near, signs_of_collapse
 from ragcun_cli.core.checkpoints import SCORE, Calendar
 from ragcun_cli.core.isotropy import measure_isotropy
 from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
 from ragcun_cli.core.ranks import world_size
 from ragcun_cli.core.sigreg import collapse_value, null_mean
+
+_RETRY = "mini_batch_size"
 
 
 class TrainingStoppedError(RuntimeError):
@@ -32,8 +34,8 @@ class RetrievalTrainer(SentenceTransformerTrainer):
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(**kwargs)
-        self.memory_retries: list[dict[str, int]] = []
         self._alarming_lines = 0
+        self._was_clear = False
         self._queries = 0  # in the line of the log that is being written
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
@@ -44,11 +46,14 @@ class RetrievalTrainer(SentenceTransformerTrainer):
 
         The gradients of the whole batch are the same, but for the dropout masks.
         """
+        loss: RetrievalLoss = self.loss
         while True:
+            before = loss.seen()
             try:
                 return super().training_step(model, inputs, *rest, **more)  # type: ignore[no-any-return]
             except torch.OutOfMemoryError:
                 self._halve_micro_batch()
+                loss.forget_since(before)
 
     def _halve_micro_batch(self) -> None:
         size = self.loss.mini_batch_size
@@ -56,9 +61,8 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         if not self.loss.uses_gradient_cache or size == 1 or not alone:
             raise
         self.loss.mini_batch_size = size // 2
-        self.memory_retries.append(
-            {"step": self.state.global_step + 1, "mini_batch_size": size // 2}
-        )
+        retry = {"step": self.state.global_step + 1, _RETRY: size // 2}
+        self.state.log_history.append(retry)  # part of every checkpoint
         self.optimizer.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -129,10 +133,12 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         settings: ObjectiveSettings = self.loss.settings
         batch = self.args.per_device_train_batch_size
         columns = len([c for c in self.train_dataset.column_names if c not in ("query", "label")])
+        grid: Any = {"knots": settings.knots, "t_max": settings.t_max}
         uses_sigreg = settings.regulariser == "sigreg" and settings.lambda_isotropy > 0
         rows = batch * (2 if settings.pooled else 1)
         factor = rows if settings.scaled_by_batch else 1
-        grid: Any = {"knots": settings.knots, "t_max": settings.t_max}
+        collapsed = factor * collapse_value(**grid)
+        self._was_clear |= not is_near(logs["raw_isotropy"], collapsed)
         return Signs(
             accuracy=logs["accuracy"],
             queries=self._queries,
@@ -140,7 +146,8 @@ class RetrievalTrainer(SentenceTransformerTrainer):
             effective_rank=logs["effective_rank"],
             texts=int(logs["isotropy_texts"]),
             statistic=logs["raw_isotropy"] if uses_sigreg else None,
-            collapsed_statistic=factor * collapse_value(**grid),
+            collapsed_statistic=collapsed,
+            was_clear=self._was_clear,
             null_statistic=factor / rows * null_mean(**grid),
         )
 
@@ -150,11 +157,29 @@ class RetrievalTrainer(SentenceTransformerTrainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Save nothing that is broken: the last good checkpoint stays the last."""
-        for name, value in self.model.named_parameters():
-            if not value.isfinite().all():
-                raise TrainingStoppedError(f"{name} is not finite at step {self.state.global_step}")
+        refuse_broken(self.model, step=self.state.global_step)
         if not self._alarming_lines:
             super()._save_checkpoint(*args, **kwargs)
+
+
+def refuse_broken(model: SentenceTransformer, *, step: int) -> None:
+    """Stop where a weight is NaN or infinite.
+
+    Raises:
+        TrainingStoppedError: one is.
+    """
+    for name, value in model.named_parameters():
+        if not value.isfinite().all():
+            raise TrainingStoppedError(f"{name} is not finite at step {step}")
+
+
+def memory_retries(state: TrainerState) -> list[dict[str, int]]:
+    """Each time that memory gave out: the step, and the micro-batch size from there on."""
+    return [
+        {"step": entry["step"], _RETRY: entry[_RETRY]}
+        for entry in state.log_history
+        if _RETRY in entry
+    ]
 
 
 def _shares(name: str, parts: Mapping[str, float]) -> dict[str, float]:
@@ -169,8 +194,15 @@ class ScoreEvaluator(SentenceEvaluator):
         super().__init__()
         self._score = score
 
-    def __call__(self, model: SentenceTransformer, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ANN401
+    def __call__(
+        self,
+        model: SentenceTransformer,
+        output_path: str | None = None,
+        epoch: float = -1,
+        steps: int = -1,
+    ) -> dict[str, float]:
         """nDCG@10 under the name that the Trainer's settings know."""
+        refuse_broken(model, step=steps)
         return {SCORE: self._score(model)}
 
 
@@ -183,6 +215,17 @@ class Steps(TrainerCallback):
         self._loss = loss
         self._calendar = calendar
         self._on_step = on_step
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """Go on with the micro-batches that memory had room for before the kill."""
+        for retry in memory_retries(state):
+            self._loss.mini_batch_size = retry[_RETRY]
 
     def on_step_begin(
         self,

@@ -31,6 +31,7 @@ from ragcun_cli.core.trainer import (
     ScoreEvaluator,
     Steps,
     TrainingStoppedError,
+    memory_retries,
 )
 
 Log = list[dict[str, float]]
@@ -131,17 +132,21 @@ def train_encoder(
         selection: how the best encoder is told; without, the last one is the result.
 
     Raises:
-        ValueError: fewer rows than a batch, or a batch that the ranks cannot share evenly.
-        TrainingStoppedError: the loss is not finite, or the encoder has collapsed.
+        ValueError: fewer rows than a batch, a batch that the ranks cannot share evenly, or a first
+            score after the last step.
+        TrainingStoppedError: the loss is not finite, the encoder collapsed, or steps are missing.
     """
     _check_batches(len(rows), settings)
+    last = total_steps(len(rows), settings)
+    if selection is not None and selection.every > last:
+        raise ValueError(f"the first score would come after {selection.every} steps of {last}")
     loss = RetrievalLoss(
         model, objective, seed=settings.seed, mini_batch_size=settings.mini_batch_size
     )
     calendar = Calendar(
         logging_steps=settings.logging_steps,
         checkpoint_steps=steps_per_epoch(len(rows), settings) * settings.save_interval,
-        last=total_steps(len(rows), settings),
+        last=last,
     )
     checkpoints = Checkpoints(calendar, minutes=settings.resume_minutes, folder=folder, save=save)
     callbacks: list[TrainerCallback] = [Steps(loss, calendar, on_step), checkpoints]
@@ -167,13 +172,16 @@ def train_encoder(
     trainer.calendar = calendar
     trainer.remove_callback(PrinterCallback)  # stdout is for data
     outcome = trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    steps = trainer.state.global_step
+    if steps < calendar.last and not trainer.control.should_training_stop:
+        raise TrainingStoppedError(f"it ended after {steps} of {calendar.last} steps")
     if not math.isfinite(outcome.training_loss):  # of steps after the last line of the log, too
         raise TrainingStoppedError(f"the loss is {outcome.training_loss} at the end")
     return Outcome(
         log=[_log_entry(entry) for entry in trainer.state.log_history if _is_logged(entry)],
-        steps=trainer.state.global_step,
+        steps=steps,
         best_step=best_step(trainer.state),
-        memory_retries=tuple(trainer.memory_retries),
+        memory_retries=tuple(memory_retries(trainer.state)),
     )
 
 
@@ -218,9 +226,11 @@ def training_arguments(
         fp16=settings.precision == "fp16",
         gradient_checkpointing=settings.gradient_checkpointing or None,
         torch_compile=settings.compile,
+        # Not NO_DUPLICATES: where texts repeat it ends an epoch early, at worst before its first
+        # batch. Copies of a positive are left out by the loss.
         batch_sampler=LikeLengthBatchSampler
         if settings.group_by_length
-        else BatchSamplers.NO_DUPLICATES,
+        else BatchSamplers.BATCH_SAMPLER,
         dataloader_drop_last=True,
         dataloader_pin_memory=settings.device != "cpu",
         use_cpu=settings.device == "cpu",

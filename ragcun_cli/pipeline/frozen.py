@@ -37,7 +37,9 @@ class BaseOutputs:
 
     def _read(self) -> None:
         file = self._folder / KEYS
-        raw = file.read_bytes() if file.exists() else b""
+        vectors = self._folder / VECTORS
+        whole = vectors.stat().st_size // (4 * self._width) if vectors.exists() else 0
+        raw = file.read_bytes()[: whole * _KEY_BYTES] if file.exists() else b""
         self._rows = {
             raw[start : start + _KEY_BYTES]: start // _KEY_BYTES
             for start in range(0, len(raw) - _KEY_BYTES + 1, _KEY_BYTES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.core.checkpoints import BEST, EXPORTS
+from ragcun_cli.core.checkpoints import BEST, EXPORTS, export, resume_points
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.ranks import world_size
 from ragcun_cli.core.trainer import TrainingStoppedError
@@ -40,6 +41,7 @@ from ragcun_cli.pipeline.progress import Progress, Silent
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.start import start_encoder
 from ragcun_cli.spec.errors import DataError, RagcunError, StageFailedError
+from ragcun_cli.spec.manifest import write_atomically
 from ragcun_cli.spec.paths import MODEL, TRACKER, TRAINING_LOG
 from ragcun_cli.spec.profile import RunProfile
 
@@ -59,10 +61,10 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     settings = trainer_settings(job)
     ready = prepare(job, progress)
     seen = probe_start(job, ready, progress)
-    _warn(job.profile, progress)
+    steps = total_steps(len(ready.rows), settings)
+    _warn(job.profile, steps, progress)
     clock = _Clock(job.draft / ELAPSED)
     cached = use_cached_base(job, ready, progress)
-    steps = total_steps(len(ready.rows), settings)
     with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
         try:
             with ranks.training(job):
@@ -122,8 +124,13 @@ def set_up_pca(
     }
 
 
-def _warn(profile: RunProfile, progress: Progress) -> None:
+def _warn(profile: RunProfile, steps: int, progress: Progress) -> None:
     training = profile.training
+    if training.warmup_steps >= steps:
+        progress.note(
+            f"warm-up takes {training.warmup_steps:.0f} steps and the training {steps}: the "
+            "learning rates never reach their peak; --set training.warmup_steps=0.1 is a tenth"
+        )
     if training.gradient_accumulation_steps > 1:
         whole = training.batch_size * training.gradient_accumulation_steps
         progress.note(
@@ -167,12 +174,13 @@ def _fit(job: Job, ready: Prepared, settings: TrainerSettings, *, on_step: Any) 
 
 def _stopped(job: Job, error: TrainingStoppedError) -> StageFailedError:
     training = job.profile.training
+    kept = [path.name for path in resume_points(job.draft)]
+    where = f"its last good checkpoint, {kept[-1]}, is in {job.draft}" if kept else "none is kept"
     return StageFailedError(
-        f"training {job.run.label} stopped: {error}; its last good checkpoint is kept in "
-        f"{job.draft.name}",
-        hint=f"ragcun train --profile {job.profile.name} --set training.base_learning_rate="
-        f"{training.base_learning_rate / 2:g} --set training.projection_learning_rate="
-        f"{training.projection_learning_rate / 2:g}",
+        f"training {job.run.label} stopped: {error}; {where}",
+        hint=f"the same command with --set training.base_learning_rate="
+        f"{training.base_learning_rate / 10:g} --set training.projection_learning_rate="
+        f"{training.projection_learning_rate / 10:g}",
     )
 
 
@@ -180,12 +188,16 @@ def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
     if outcome.best_step is None:
         _save(ready.model, job.draft / MODEL, job.run, job.encoder)
     else:
-        (job.draft / BEST).replace(job.draft / MODEL)
+        export(lambda folder: _copy(job.draft / BEST, folder), job.draft / MODEL)
     (job.draft / EXPORTS).mkdir(exist_ok=True)
     if ready.selection is not None:
         ready.selection.write(job.draft)
     text = "".join(json.dumps(entry) + "\n" for entry in outcome.log)
     (job.draft / TRAINING_LOG).write_text(text, encoding="utf-8")
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target)
 
 
 def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder) -> None:
@@ -199,13 +211,16 @@ class _Clock:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._before = float(file.read_text(encoding="utf-8")) if file.exists() else 0.0
-        self._started = time.perf_counter()
+        self._started = self._kept = time.perf_counter()
 
     def seconds(self) -> float:
         return self._before + time.perf_counter() - self._started
 
     def keep(self) -> None:
-        self._file.write_text(f"{self.seconds():.3f}", encoding="utf-8")
+        """Write it down, once a second at most."""
+        if time.perf_counter() - self._kept >= 1:
+            self._kept = time.perf_counter()
+            write_atomically(self._file, f"{self.seconds():.3f}")
 
 
 def _stepper(advance: Any, clock: _Clock) -> Any:  # noqa: ANN401

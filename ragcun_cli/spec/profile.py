@@ -353,6 +353,15 @@ class RunProfile(Section):
     isotropy: IsotropyConfig = IsotropyConfig()
 
     @model_validator(mode="after")
+    def _values_that_would_do_nothing(self) -> Self:
+        head, selection = self.encoder.head, self.training.selection
+        if head.whitening > 0 and head.init == "random":
+            raise ValueError("encoder.head.whitening is of the linear start; init is 'random'")
+        if selection.patience is not None and not selection.queries:
+            raise ValueError("training.selection.patience needs training.selection.queries")
+        return self
+
+    @model_validator(mode="after")
     def _terms_that_go_together(self) -> Self:
         training, head = self.training, self.encoder.head
         if head.kind == "none" and training.freeze_base:

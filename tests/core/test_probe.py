@@ -96,8 +96,15 @@ def test_gradient_shares_add_up_and_follow_the_weight():
 
 
 def test_a_scaled_weight_falls_with_the_batch_and_another_stays():
-    assert carried_over(1.0, batch_size=16, scaled_by_batch=True)[64] == 0.25
-    assert set(carried_over(0.3, batch_size=16, scaled_by_batch=False).values()) == {0.3}
+    def carried(**changes):
+        return carried_over(replace(SETTINGS, **changes), batch_size=16)
+
+    assert carried()[64] == 0.25
+    assert carried(lambda_isotropy=0.3, scaled_by_batch=False)[64] == pytest.approx(0.3)
+    assert carried(regulariser="vicreg")[64] == 1.0
+    # the weights of the convex form are 0.5 and 0.5 at 16, and have to be as 1 to 2 at 32
+    convex = carried(lambda_isotropy=0.5, combination="convex")
+    assert convex[32] == pytest.approx(1 / 3)
 
 
 def test_carried_over_the_share_of_the_gradient_stays():
@@ -105,7 +112,7 @@ def test_carried_over_the_share_of_the_gradient_stays():
     shares = []
     for size, weight in [
         (32, 1.0),
-        (256, carried_over(1.0, batch_size=32, scaled_by_batch=True)[256]),
+        (256, carried_over(SETTINGS, batch_size=32)[256]),
     ]:
         settings = replace(SETTINGS, lambda_isotropy=weight, lambda_reg=0.0)
         # Far below the null's level the statistic is noise; a scale of 2 gives it a signal.

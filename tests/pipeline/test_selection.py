@@ -1,7 +1,7 @@
 import pytest
 
+from ragcun_cli.pipeline import evaluate
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.evaluate import TestSet, read_test_set
 from ragcun_cli.pipeline.selection import (
     digests_of,
     read_selection_set,
@@ -61,11 +61,13 @@ def test_a_test_set_that_shares_a_query_is_refused(folder, tmp_path):
     chosen = selected(folder)
     text = next(iter(chosen.test.queries.values()))
     corpus = chosen.test.corpus
-    test = TestSet("nfcorpus", corpus, {"other": text.lower()}, {"other": {corpus.ids[0]: 1}})
+    test = evaluate.TestSet(
+        "nfcorpus", corpus, {"other": text.lower()}, {"other": {corpus.ids[0]: 1}}
+    )
     digests = digests_of(chosen.test.queries)
     with pytest.raises(DataError, match=r"1 queries of the selection set .* 'nfcorpus'"):
         refuse_test_queries(digests, test, where="a run")
-    fresh = TestSet("nfcorpus", corpus, {"other": "unseen"}, {"other": {corpus.ids[0]: 1}})
+    fresh = evaluate.TestSet("nfcorpus", corpus, {"other": "unseen"}, {"other": {corpus.ids[0]: 1}})
     refuse_test_queries(digests, fresh, where="a run")
 
 
@@ -76,4 +78,6 @@ def test_a_finished_run_remembers_what_it_was_selected_on(folder, tmp_path):
     digests = recorded_digests(tmp_path)
     assert sorted(digests) == sorted(digests_of(chosen.test.queries))
     with pytest.raises(DataError):
-        refuse_test_queries(digests, read_test_set("mine", folder, split="train"), where="a run")
+        refuse_test_queries(
+            digests, evaluate.read_test_set("mine", folder, split="train"), where="a run"
+        )
