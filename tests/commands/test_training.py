@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from ragcun_cli.pipeline import stages
 from ragcun_cli.pipeline.data import beir
 
 
@@ -126,6 +127,28 @@ def test_the_best_encoder_is_chosen_on_queries_held_out_of_training(train, works
     assert len(chosen["queries"]) == 20
 
 
+def test_a_best_encoder_survives_a_kill_while_it_is_moved(train, monkeypatch):
+    sets = ("training.selection.queries=20", "training.selection.every=5")
+    moved = []
+
+    def die(new, old):
+        moved.append(new)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "_move_over", die)
+        train("baseline_no_isotropy", *sets, code=130)
+    assert moved
+    record = train("baseline_no_isotropy", *sets)
+    assert record["selected_step"] in (5, 10, 15, 20)
+    assert head_of(record)
+
+
+def test_a_warm_up_longer_than_the_training_is_said(train):
+    record = train("baseline_no_isotropy", "training.warmup_steps=1000", "training.max_steps=2")
+    assert "warm-up takes 1000 steps and the training 2" in record["notes"]
+
+
 def test_selection_on_a_reported_query_is_refused(train, workspace):
     numpy = workspace / "data/datasets/smoke-numpy"
     queries = beir.read_queries(workspace / "data/datasets/smoke")
@@ -182,6 +205,9 @@ def test_prompts_of_the_base_go_before_the_texts_it_is_trained_on(train, workspa
         (["training.combination=convex"], "leaves 1 - lambda_isotropy for the contrastive term"),
         (["encoder.head.whitening=1.5"], "whitening"),
         (["training.contrastive=dot", "encoder.head.kind=none"], "'dot' needs the head"),
+        (["training.selection.patience=1"], "patience needs training.selection.queries"),
+        (["encoder.head.whitening=1", "encoder.head.init=random"], "is of the linear start"),
+        (["training.selection.queries=5"], "the first score would come after 500 steps of 20"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(train, sets, message):

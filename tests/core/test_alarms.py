@@ -44,6 +44,7 @@ def test_sigreg_at_the_value_of_a_point_is_a_sign():
     assert "SIGReg is 6.3, and 6.43 when all embeddings are one point" in sign
     assert seen(statistic=30.0) == [], "a large offset is no collapse"
     assert seen(statistic=None) == []
+    assert seen(statistic=6.3, was_clear=False) == [], "a random head starts close to a point"
 
 
 def test_a_batch_too_small_to_tell_a_point_from_a_gaussian_gives_no_sign():

@@ -465,6 +465,48 @@ def test_memory_that_gives_out_is_answered_by_smaller_micro_batches(fresh, tmp_p
     )
     for name, value in weights(large).items():
         torch.testing.assert_close(value, weights(small)[name], rtol=1e-3, atol=1e-5)
+    for name in ("raw_contrastive", "raw_isotropy", "accuracy", "isotropy_texts"):
+        assert column(outcome.log, name) == pytest.approx(column(expected.log, name), rel=1e-3)
+
+
+def test_memory_that_gave_out_is_remembered_after_a_kill(fresh, tmp_path):
+    options = {"max_steps": 5, "batch_size": 8, "mini_batch_size": 8, "resume_minutes": 0.0}
+    model, sizes = fresh(), []
+
+    def give_out(module, inputs):
+        if len(inputs[0]["input_ids"]) > 4:
+            raise torch.OutOfMemoryError("out of memory, for the test")
+
+    handle = model[0].register_forward_pre_hook(give_out)
+    killed(model, tmp_path, at=3, **options)
+    handle.remove()
+    model[0].register_forward_pre_hook(
+        lambda module, inputs: sizes.append(len(inputs[0]["input_ids"]))
+    )
+    outcome = run(model, tmp_path, **options)
+    assert outcome.memory_retries == ({"step": 1, "mini_batch_size": 4},)
+    assert set(sizes) == {4}
+
+
+def test_texts_that_repeat_cost_no_step(fresh, tmp_path):
+    data = rows(40).map(lambda row: {"positive": "one thing for all"})
+    labels = [[0, number + 1] for number in range(40)]
+    seen = []
+    train(
+        fresh(),
+        tmp_path,
+        data=data.add_column("label", labels),
+        batch_size=20,
+        max_steps=None,
+        epochs=2,
+        on_step=seen.append,
+    )
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_first_score_after_the_last_step_is_refused(fresh, tmp_path):
+    with pytest.raises(ValueError, match="the first score would come after 2 steps of 1"):
+        run(fresh(), tmp_path, max_steps=1, selection=scores_of(0.5))
 
 
 def test_memory_that_gives_out_without_gradient_caching_is_an_error(fresh, tmp_path):
@@ -607,6 +649,7 @@ def test_a_collapsed_encoder_stops_the_training_and_leaves_the_good_checkpoint(f
         train(model, tmp_path, **options)
     found = sorted(path.name for path in tmp_path.glob("resume/*"))
     assert found == ["checkpoint-3", "checkpoint-4"]
+    assert not (tmp_path / "checkpoints").exists(), "the plan's checkpoint of step 5 is a bad one"
 
 
 def test_without_alarms_a_collapsed_encoder_trains_on(fresh, tmp_path):
