@@ -11,16 +11,14 @@ comparisons of precision on the CPU at a small size.
 import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from setting import OBJECTIVE, SETTINGS, StepTimes, base, machine, rows, with_head
+from setting import OBJECTIVE, SETTINGS, StepTimes, base, fit, machine, rows, with_head
 from transformers import AutoTokenizer, MPNetConfig, MPNetModel
 
 from ragcun_cli.core.objective import Batch, objective_terms
-from ragcun_cli.core.training import train_encoder
 
 TOKENS, BATCH, PART, STEPS = 128, 2048, 256, 12
 
@@ -61,17 +59,7 @@ def pace(name: str, model, peak: float) -> None:
         max_steps=STEPS,
     )
     torch.cuda.reset_peak_memory_stats()
-    with tempfile.TemporaryDirectory() as folder:
-        train_encoder(
-            model,
-            rows(2 * BATCH, tokens=TOKENS),
-            objective=OBJECTIVE,
-            settings=settings,
-            head_modules=(len(model) - 3, len(model) - 1),
-            folder=Path(folder),
-            save=lambda folder: None,
-            on_step=times,
-        )
+    fit(model, rows(2 * BATCH, tokens=TOKENS), settings, on_step=times)
     seconds = times.seconds_a_step()
     passes = 4  # forward, forward again, and a backward of two
     work = 3 * BATCH * TOKENS * flops_a_token(model) * passes
@@ -111,17 +99,7 @@ def half_precision() -> None:
             SETTINGS, device="cuda", precision=precision, max_steps=20, logging_steps=1
         )
         model = with_head(base(tokens=64, device="cuda"), dropout=0.0)
-        with tempfile.TemporaryDirectory() as folder:
-            outcome = train_encoder(
-                model,
-                rows(64 * 20, tokens=64),
-                objective=OBJECTIVE,
-                settings=settings,
-                head_modules=(len(model) - 3, len(model) - 1),
-                folder=Path(folder),
-                save=lambda folder: None,
-            )
-        losses[precision] = [entry["loss"] for entry in outcome.log]
+        losses[precision] = fit(model, rows(64 * 20, tokens=64), settings)
     gaps = [abs(a / b - 1) for a, b in zip(losses["fp16"], losses["fp32"], strict=True)]
     print(f"fp16 beside fp32, 20 steps: largest relative gap of the loss {max(gaps):.1e}")
 

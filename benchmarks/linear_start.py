@@ -7,11 +7,11 @@ import sys
 
 from setting import base
 
-from ragcun_cli.core.metrics import mean, score_queries
+from ragcun_cli.core.metrics import mean
 from ragcun_cli.core.model import build_encoder
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.sources import TEST_LIBRARIES
-from ragcun_cli.pipeline.evaluate import rank_dense, read_test_set
+from ragcun_cli.pipeline.evaluate import mean_ndcg, rank_dense, read_test_set
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.walk import open_workspace
 from ragcun_cli.spec.profile import EvaluationConfig
@@ -21,8 +21,7 @@ START_TEXTS = 2000
 
 def ndcg(model, test) -> float:
     ranking = rank_dense(model, test, EvaluationConfig(depth=100), progress=Silent())
-    ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
-    return mean(score_queries(test.qrels, ranked)["ndcg@10"].values())
+    return mean_ndcg(ranking, test)
 
 
 def main() -> None:

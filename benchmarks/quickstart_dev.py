@@ -8,8 +8,7 @@ To choose the quickstart's values by; no test query is looked at.
 
 import sys
 
-from ragcun_cli.core.metrics import mean, score_queries
-from ragcun_cli.pipeline.evaluate import rank_dense, read_test_set
+from ragcun_cli.pipeline.evaluate import mean_ndcg, rank_dense, read_test_set
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import Runner
@@ -25,8 +24,7 @@ def main() -> None:
         if run.reference == "bm25":
             continue
         ranking = rank_dense(road.models.load(run), dev, run.profile.evaluation, progress=Silent())
-        ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
-        score = mean(score_queries(dev.qrels, ranked)["ndcg@10"].values())
+        score = mean_ndcg(ranking, dev)
         print(f"{score:.4f}  {run.label}  {run.folder.name}  {run.values.get('training', {})}")
 
 

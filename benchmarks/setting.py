@@ -2,6 +2,7 @@
 
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from transformers import TrainerCallback
 
 from ragcun_cli.core.model import build_encoder
 from ragcun_cli.core.objective import ObjectiveSettings
-from ragcun_cli.core.training import TrainerSettings
+from ragcun_cli.core.training import TrainerSettings, train_encoder
 from ragcun_cli.pipeline.encoders import fetch_encoder, load_encoder
 from ragcun_cli.pipeline.walk import open_workspace
 from ragcun_cli.spec.profile import EncoderConfig
@@ -91,6 +92,28 @@ def rows(count: int, *, tokens: int, negatives: int = 1, uneven: bool = False) -
         lengths = [tokens - number * 37 % (tokens - 10) if uneven else tokens for number in numbers]
         table[name] = [text(n, length) for n, length in zip(numbers, lengths, strict=True)]
     return Dataset.from_dict(table)
+
+
+def fit(
+    model: SentenceTransformer,
+    data: Dataset,
+    settings: TrainerSettings,
+    *,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> list[float]:
+    """Train a model with its head in place by ragcun's trainer; the losses that were logged."""
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = train_encoder(
+            model,
+            data,
+            objective=OBJECTIVE,
+            settings=settings,
+            head_modules=(len(model) - 3, len(model) - 1),
+            folder=Path(folder),
+            save=lambda folder: None,
+            on_step=on_step,
+        )
+    return [entry["loss"] for entry in outcome.log]
 
 
 class StepTimes(TrainerCallback):

@@ -23,10 +23,10 @@ from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from setting import OBJECTIVE, SETTINGS, base, machine, rows, with_head
+from setting import SETTINGS, base, fit, machine, rows, with_head
 from transformers import TrainerCallback
 
-from ragcun_cli.core.training import train_encoder, training_arguments
+from ragcun_cli.core.training import training_arguments
 
 TOKENS, WARM_UP = 64, 3
 
@@ -63,34 +63,26 @@ class Turns(TrainerCallback):
         self._started = time.perf_counter()
 
 
-def ours(model, data, settings, turns: Turns, folder: Path) -> None:
-    train_encoder(
-        model,
-        data,
-        objective=OBJECTIVE,
-        settings=settings,
-        head_modules=(len(model) - 3, len(model) - 1),
-        folder=folder,
-        save=lambda folder: None,
-        on_step=turns,
-    )
+def ours(model, data, settings, turns: Turns) -> None:
+    fit(model, data, settings, on_step=turns)
 
 
-def plain(model, data, settings, turns: Turns, folder: Path) -> None:
+def plain(model, data, settings, turns: Turns) -> None:
     size = settings.mini_batch_size
     loss = (
         MultipleNegativesRankingLoss(model)
         if size is None
         else CachedMultipleNegativesRankingLoss(model, mini_batch_size=size)
     )
-    arguments = training_arguments(
-        settings, steps=settings.max_steps, head_modules=(), folder=folder
-    )
-    trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=data, loss=loss, callbacks=[turns]
-    )
-    trainer.add_model_card_callback = lambda *args: None
-    trainer.train()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = training_arguments(
+            settings, steps=settings.max_steps, head_modules=(), folder=Path(folder)
+        )
+        trainer = SentenceTransformerTrainer(
+            model=model, args=arguments, train_dataset=data, loss=loss, callbacks=[turns]
+        )
+        trainer.add_model_card_callback = lambda *args: None
+        trainer.train()
 
 
 def compare(name: str, data, settings, *, swap: bool) -> None:
@@ -98,24 +90,21 @@ def compare(name: str, data, settings, *, swap: bool) -> None:
     Turns.whose = 0
     models = [with_head(base(tokens=TOKENS, device=settings.device)) for _ in sides]
 
-    def run(train, turns: Turns, model, folder: Path) -> None:
+    def run(train, turns: Turns, model) -> None:
         turns.wait()
         try:
-            train(model, data, settings, turns, folder)
+            train(model, data, settings, turns)
         finally:
             turns.hand_over()
 
-    with tempfile.TemporaryDirectory() as folder:
-        threads = [
-            threading.Thread(target=run, args=(train, turns, model, Path(folder) / str(number)))
-            for number, (train, turns, model) in enumerate(
-                zip((ours, plain), sides, models, strict=True)
-            )
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    threads = [
+        threading.Thread(target=run, args=arguments)
+        for arguments in zip((ours, plain), sides, models, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     mine, theirs = (statistics.median(turns.seconds[WARM_UP:]) for turns in sides)
     steps = min(len(turns.seconds) for turns in sides) - WARM_UP
     print(

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import objectives
 import pytest
 import torch
 from torch import nn
@@ -8,7 +9,6 @@ from torch import nn
 from ragcun_cli.core.losses import moment_gap, spread_out
 from ragcun_cli.core.objective import (
     Batch,
-    ObjectiveSettings,
     RetrievalLoss,
     gradient_norms,
     objective_terms,
@@ -17,20 +17,7 @@ from ragcun_cli.core.sigreg import unit_directions
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 
-SETTINGS = ObjectiveSettings(
-    contrastive="euclidean",
-    scale=20.0,
-    symmetric=False,
-    combination="sum",
-    regulariser="sigreg",
-    lambda_isotropy=0.5,
-    lambda_reg=0.25,
-    slices=32,
-    knots=17,
-    t_max=3.0,
-    scaled_by_batch=True,
-    pooled=False,
-)
+SETTINGS = replace(objectives.SETTINGS, lambda_isotropy=0.5, lambda_reg=0.25, slices=32)
 
 
 def gaussian(*shape, seed=0, **kwargs):

@@ -2,27 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from objectives import SETTINGS
 
-from ragcun_cli.core.objective import ObjectiveSettings
 from ragcun_cli.core.probe import carried_over, probe
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 
 WIDTH = 512
-SETTINGS = ObjectiveSettings(
-    contrastive="euclidean",
-    scale=20.0,
-    symmetric=False,
-    combination="sum",
-    regulariser="sigreg",
-    lambda_isotropy=1.0,
-    lambda_reg=0.1,
-    slices=1024,
-    knots=17,
-    t_max=3.0,
-    scaled_by_batch=True,
-    pooled=False,
-)
 SPECTRA = {
     "even": (torch.ones(WIDTH), 512),
     "rank 128": (torch.cat([torch.ones(128), torch.zeros(WIDTH - 128)]), 128),

@@ -3,29 +3,19 @@
 import socket
 from dataclasses import replace
 
+import objectives
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
+from ragcun_cli.core.objective import RetrievalLoss
 from ragcun_cli.core.ranks import gather_rows, mean_over_ranks, world_size
 from ragcun_cli.core.sigreg import sigreg, unit_directions
 
-SETTINGS = ObjectiveSettings(
-    contrastive="euclidean",
-    scale=20.0,
-    symmetric=True,
-    combination="sum",
-    regulariser="sigreg",
-    lambda_isotropy=0.5,
-    lambda_reg=0.25,
-    slices=32,
-    knots=17,
-    t_max=3.0,
-    scaled_by_batch=True,
-    pooled=False,
+SETTINGS = replace(
+    objectives.SETTINGS, symmetric=True, lambda_isotropy=0.5, lambda_reg=0.25, slices=32
 )
 OBJECTIVES = {
     "sigreg": SETTINGS,

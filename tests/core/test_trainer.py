@@ -3,6 +3,7 @@ import signal
 from dataclasses import replace
 
 import numpy as np
+import objectives
 import pytest
 import torch
 from datasets import Dataset
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ragcun_cli.core.batches import LikeLengthBatchSampler
 from ragcun_cli.core.model import build_encoder, freeze, on_cached_outputs, without_normalize
-from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
+from ragcun_cli.core.objective import RetrievalLoss
 from ragcun_cli.core.trainer import TrainingStoppedError
 from ragcun_cli.core.training import (
     Selection,
@@ -27,20 +28,7 @@ torch.set_num_threads(1)  # small tensors: a second thread costs more than it gi
 
 HEAD = (2, 4)  # after the transformer and the pooling; 3 is dropout
 
-OBJECTIVE = ObjectiveSettings(
-    contrastive="euclidean",
-    scale=20.0,
-    symmetric=False,
-    combination="sum",
-    regulariser="sigreg",
-    lambda_isotropy=1.0,
-    lambda_reg=0.1,
-    slices=16,
-    knots=17,
-    t_max=3.0,
-    scaled_by_batch=True,
-    pooled=False,
-)
+OBJECTIVE = replace(objectives.SETTINGS, slices=16)
 SETTINGS = TrainerSettings(
     epochs=1,
     max_steps=3,
