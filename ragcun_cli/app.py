@@ -14,6 +14,7 @@ from ragcun_cli.commands.profile import app as profile_app
 from ragcun_cli.commands.report import report
 from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
+from ragcun_cli.pipeline import ranks
 from ragcun_cli.spec.errors import RagcunError
 
 INTERRUPTED = 130
@@ -70,8 +71,6 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
 
 def _run_as_rank() -> None:
     """One of the processes that torchrun started."""
-    from ragcun_cli.pipeline import ranks
-
     if ranks.rank() > 0:
         ranks.follow()
         return
@@ -85,10 +84,10 @@ def main() -> None:
     # Threads that wait must not spin: on a shared machine that slows everyone down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            _run_as_rank()
-        else:
+        if ranks.is_alone():
             app(spread_lists(sys.argv[1:]))
+        else:
+            _run_as_rank()
     except RagcunError as error:
         from ragcun_cli.console import show_error
 

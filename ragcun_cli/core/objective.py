@@ -47,6 +47,11 @@ class ObjectiveSettings:
     pooled: bool
 
     @property
+    def grows_with_batch(self) -> bool:
+        """Whether the isotropy term of the same embeddings is larger in a larger batch."""
+        return self.regulariser == "sigreg" and self.scaled_by_batch
+
+    @property
     def weights(self) -> dict[str, float]:
         """What each term is multiplied with, by its name."""
         convex = self.combination == "convex"

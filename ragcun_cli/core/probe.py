@@ -114,12 +114,11 @@ def carried_over(settings: ObjectiveSettings, *, batch_size: int) -> dict[int, f
     InfoNCE's gradient for a row falls with the batch, and that of a statistic scaled by the batch
     does not, so the ratio of their weights has to. Other terms are means: lambda stays.
     """
-    scaled = settings.regulariser == "sigreg" and settings.scaled_by_batch
     weights = settings.weights
     ratio = weights["isotropy"] / weights["contrastive"]
     carried = {}
     for size in (batch_size * 2**power for power in range(1, 8)):
-        other = ratio * batch_size / size if scaled else ratio
+        other = ratio * batch_size / size if settings.grows_with_batch else ratio
         carried[size] = other / (1 + other) if settings.combination == "convex" else other
     return carried
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
 
     alarms = True
     calendar: Calendar
+    head_modules: Sequence[int]
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(**kwargs)
@@ -104,17 +105,12 @@ class RetrievalTrainer(SentenceTransformerTrainer):
 
     def _learning_rates(self) -> dict[str, float]:
         model: Any = getattr(self.model, "_orig_mod", self.model)
-        head = {id(p) for position in self._head for p in model[position].parameters()}
+        head = {id(p) for position in self.head_modules for p in model[position].parameters()}
         rates: dict[str, float] = {}
         for group in self.optimizer.param_groups:
             for parameter in group["params"][:1]:
                 rates["lr_head" if id(parameter) in head else "lr_base"] = group["lr"]
         return rates
-
-    @property
-    def _head(self) -> list[int]:
-        keys = self.args.learning_rate_mapping or {}  # ^model\.N\.
-        return [int(key.split(".")[1].rstrip("\\")) for key in keys]
 
     def _check(self, logs: Mapping[str, float]) -> None:
         """Stop at the third line in a row with a sign of collapse, once warm-up is over."""

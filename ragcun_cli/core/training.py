@@ -170,6 +170,7 @@ def train_encoder(
     )
     trainer.alarms = settings.alarms
     trainer.calendar = calendar
+    trainer.head_modules = head_modules
     trainer.remove_callback(PrinterCallback)  # stdout is for data
     outcome = trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
     steps = trainer.state.global_step

@@ -107,11 +107,20 @@ def rank_lexical(
     }
 
 
+def mean_ndcg(ranking: Ranking, test: TestSet) -> float:
+    """nDCG@10 of a ranking, in [0, 1]."""
+    return mean(_scores(ranking, test)["ndcg@10"].values())
+
+
+def _scores(ranking: Ranking, test: TestSet) -> dict[str, dict[str, float]]:
+    ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
+    return score_queries(test.qrels, ranked)
+
+
 def write_scores(ranking: Ranking, test: TestSet, folder: Path, *, tag: str) -> dict[str, Any]:
     """Write the metrics, the per-query scores and the TREC run of a ranking; return the means."""
     folder.mkdir(parents=True, exist_ok=True)
-    ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
-    scores = score_queries(test.qrels, ranked)
+    scores = _scores(ranking, test)
     means = {metric: mean(scores[metric].values()) for metric in METRICS}
     content = {
         "dataset": test.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -113,7 +112,7 @@ def _draw(text: str) -> int:
 def _same_text(corpus: beir.Corpus) -> dict[str, set[str]]:
     """Passage id -> ids of the passages with the same words, itself among them."""
     groups: defaultdict[str, set[str]] = defaultdict(set)
-    keys = [re.sub(r"\W+", " ", text.casefold()).strip() for text in corpus.texts]
+    keys = [beir.words(text) for text in corpus.texts]
     for identifier, key in zip(corpus.ids, keys, strict=True):
         groups[key].add(identifier)
     return {name: groups[key] for name, key in zip(corpus.ids, keys, strict=True)}

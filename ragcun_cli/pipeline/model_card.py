@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ragcun_cli.pipeline.encoders import FoundEncoder
@@ -45,15 +46,16 @@ def loading_lines(folder: str) -> str:
     return LOADING.format(folder=folder)
 
 
-def _objective(training: TrainingConfig) -> str:
-    share = 1 - training.lambda_isotropy if training.combination == "convex" else 1.0
+def _objective(training: TrainingConfig, weights: Mapping[str, float]) -> str:
     return (
-        f"{share:g} InfoNCE ({training.contrastive}, scale {training.scale:g}) "
-        f"+ {training.lambda_isotropy:g} {training.regulariser} + {training.lambda_reg:g} variance"
+        f"{weights['contrastive']:g} InfoNCE ({training.contrastive}, scale {training.scale:g}) "
+        f"+ {weights['isotropy']:g} {training.regulariser} + {weights['variance']:g} variance"
     )
 
 
-def write_model_card(file: Path, *, run: Run, encoder: FoundEncoder) -> None:
+def write_model_card(
+    file: Path, *, run: Run, encoder: FoundEncoder, weights: Mapping[str, float]
+) -> None:
     """Write the card; it holds no path and no time, so that equal models are equal folders."""
     profile = run.profile
     training = profile.training
@@ -68,7 +70,7 @@ def write_model_card(file: Path, *, run: Run, encoder: FoundEncoder) -> None:
         seed="nothing; it is the start of training" if run.seed is None else f"seed {run.seed}",
         dimensions=f"{profile.encoder.output_dim}, not normalised" if gaussian else "the base's",
         similarity=training.contrastive,
-        objective=_objective(training),
+        objective=_objective(training, weights),
         loading=loading_lines("FOLDER"),
     )
     write_atomically(file, card)

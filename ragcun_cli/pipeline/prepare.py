@@ -136,10 +136,9 @@ def _selection(job: Job) -> SelectionSet | None:
         seed=job.seed,
         batch_size=TEXTS_AT_ONCE,
     )
+    digests = digests_of(found.test.queries)
     for name, folder in job.tested.items():
-        refuse_test_queries(
-            digests_of(found.test.queries), read_test_set(name, folder), where=job.run.label
-        )
+        refuse_test_queries(digests, read_test_set(name, folder), where=job.run.label)
     return found
 
 

@@ -52,8 +52,7 @@ def _probe_lines(seen: Probe, settings: ObjectiveSettings) -> list[str]:
         f"  this participation ratio alone shows from batch {seen.visible_batch:,.0f} on; "
         f"gradient: {shares}",
     ]
-    scaled = settings.regulariser == "sigreg" and settings.scaled_by_batch
-    if settings.lambda_isotropy > 0 and scaled:
+    if settings.lambda_isotropy > 0 and settings.grows_with_batch:
         weights = carried_over(settings, batch_size=seen.batch_size)
         listed = ", ".join(f"{weight:.3g} at {size}" for size, weight in weights.items())
         lines.append(f"  lambda_isotropy that pulls as hard in larger batches: {listed}")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.core.metrics import mean, score_queries
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.evaluate import TestSet, rank_dense, read_test_set
+from ragcun_cli.pipeline.evaluate import TestSet, mean_ndcg, rank_dense, read_test_set
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import SELECTION
@@ -30,14 +28,12 @@ class SelectionSet:
     def score(self, model: SentenceTransformer) -> float:
         """nDCG@10 of an encoder, in [0, 1]."""
         config = EvaluationConfig(depth=100, batch_size=self.batch_size)
-        ranking = rank_dense(model, self.test, config, progress=Silent())
-        ranked = {query: [name for name, _ in hits] for query, hits in ranking.items()}
-        return mean(score_queries(self.test.qrels, ranked)["ndcg@10"].values())
+        return mean_ndcg(rank_dense(model, self.test, config, progress=Silent()), self.test)
 
     def queries_of(self, queries: Mapping[str, str]) -> set[str]:
         """Ids of those queries that have the words of one of the selection."""
-        chosen = {_words(text) for text in self.test.queries.values()}
-        return {name for name, text in queries.items() if _words(text) in chosen}
+        chosen = {beir.words(text) for text in self.test.queries.values()}
+        return {name for name, text in queries.items() if beir.words(text) in chosen}
 
     def write(self, folder: Path) -> None:
         """Keep digests of the queries, to tell test queries from them later."""
@@ -111,8 +107,4 @@ def _smallest(names: Iterable[str], count: int, *, salt: str) -> list[str]:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(_words(text).encode()).hexdigest()[:16]
-
-
-def _words(text: str) -> str:
-    return re.sub(r"\W+", " ", text.casefold()).strip()
+    return hashlib.sha256(beir.words(text).encode()).hexdigest()[:16]

@@ -202,7 +202,8 @@ def _copy(source: Path, target: Path) -> None:
 
 def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder) -> None:
     model.save(str(folder), create_model_card=False)
-    write_model_card(folder / "README.md", run=run, encoder=encoder)
+    weights = objective_settings(run.profile).weights
+    write_model_card(folder / "README.md", run=run, encoder=encoder, weights=weights)
 
 
 class _Clock:

@@ -61,6 +61,11 @@ def read_corpus(folder: Path) -> Corpus:
     return Corpus(ids=ids, texts=tuple(texts[identifier] for identifier in ids))
 
 
+def words(text: str) -> str:
+    """A text without case, punctuation and spacing: texts with the same words are the same."""
+    return re.sub(r"\W+", " ", text.casefold()).strip()
+
+
 def read_queries(folder: Path) -> dict[str, str]:
     """Query id -> text, in the order of the file.
 
