@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from ragcun_cli.app import main
+from ragcun_cli.pipeline.data import sources
 
 # Shared machines pause; an example that took long is no fault.
 hypothesis.settings.register_profile("ragcun", deadline=None)
@@ -26,6 +27,7 @@ class Outcome(NamedTuple):
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sources, "HOST", "file:///there/is/no/host/{name}.zip")
     monkeypatch.delenv("RAGCUN_WORKSPACE", raising=False)
     monkeypatch.delenv("RAGCUN_DATA", raising=False)
 

@@ -7,18 +7,59 @@ import typer
 
 from ragcun_cli import options
 
-app = typer.Typer(no_args_is_help=True, help="Build, import, check and list data sets.")
+app = typer.Typer(
+    no_args_is_help=True, help="Bring, build, import, sample, describe and check data sets."
+)
+
+Name = Annotated[str, typer.Argument(help="A data set that is here; see `ragcun data list`.")]
 
 
 @app.command("list")
 def list_sets(workspace: options.WorkspaceFolder = None, as_json: options.AsJson = False) -> None:
-    """Show which data sets there are, and which are here.
+    """Show which data sets there are: size, licence, the split that is reported, what is here.
 
     Example: ragcun data list
     """
-    from ragcun_cli.commands.session import Session
+    from ragcun_cli.commands.data_session import DataSession
 
-    Session(workspace, as_json=as_json).show_datasets()
+    DataSession(workspace, as_json=as_json).show_all()
+
+
+@app.command()
+def get(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Sets by name, `beir` for its 18 test sets, `all` for MS MARCO too."),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", help="All that a plan needs: sets, encoder, tokenizer."),
+    ] = None,
+    sets: options.Sets = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option("--mirror", help="Address of a folder with BEIR's zips, asked first."),
+    ] = None,
+    workspace: options.WorkspaceFolder = None,
+    force: options.Force = False,
+    yes: options.Yes = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Download published sets, and hold them against the registry of sizes, checksums and counts.
+
+    Example: ragcun data get scifact nfcorpus
+
+    Example: ragcun data get --profile publication --yes
+    """
+    from ragcun_cli.commands.data_session import DataSession
+
+    if bool(names) == bool(profile):
+        raise typer.BadParameter("name data sets, or --profile NAME")
+    session = DataSession(workspace, as_json=as_json, mirrors=mirror or [])
+    if profile:
+        session.get_plan(profile, sets, force=force, yes=yes)
+    else:
+        session.get(names or [], force=force, yes=yes)
 
 
 @app.command()
@@ -34,50 +75,96 @@ def build(
 
     Example: ragcun data build pydocs pydocs-scipy
     """
-    from ragcun_cli.commands.session import Session
+    from ragcun_cli.commands.data_session import DataSession
 
-    Session(workspace, as_json=as_json).build_datasets(names or [], force=force)
-
-
-@app.command()
-def get(
-    names: Annotated[
-        list[str], typer.Argument(help="Published sets by name, `beir` for the test sets, `all`.")
-    ],
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option("--mirror", help="Address of a folder with BEIR's zips, asked first."),
-    ] = None,
-    workspace: options.WorkspaceFolder = None,
-    force: options.Force = False,
-    yes: options.Yes = False,
-    as_json: options.AsJson = False,
-) -> None:
-    """Download published sets, and hold them against the registry of sizes, checksums and counts.
-
-    Example: ragcun data get scifact nfcorpus
-    """
-    from ragcun_cli.commands.session import Session
-
-    session = Session(workspace, as_json=as_json)
-    session.get_datasets(names, mirrors=mirror or [], force=force, yes=yes)
+    DataSession(workspace, as_json=as_json).build(names or [], force=force)
 
 
 @app.command("import")
 def import_set(
-    folder: Annotated[Path, typer.Argument(help="A folder in BEIR layout.")],
+    source: Annotated[
+        Path, typer.Argument(help="A folder in BEIR layout, or a .jsonl, .csv or .tsv table.")
+    ],
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
+    test_queries: Annotated[
+        int, typer.Option("--test-queries", min=0, help="Of a table, held out to test on.")
+    ] = 0,
+    dev_queries: Annotated[
+        int, typer.Option("--dev-queries", min=0, help="Of a table, held out for development.")
+    ] = 0,
     workspace: options.WorkspaceFolder = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a set of that name.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Check a folder in BEIR layout and copy it into the workspace.
+    """Check data that you have, and take it in.
+
+    A folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv. A table has
+    the columns query, positive and perhaps negatives.
 
     Example: ragcun data import ~/beir/scifact --name scifact
-    """
-    from ragcun_cli.commands.session import Session
 
-    Session(workspace, as_json=as_json).import_dataset(folder, name, force=force)
+    Example: ragcun data import pairs.csv --name mine --test-queries 200
+    """
+    from ragcun_cli.commands.data_session import DataSession
+
+    held_out = {"test": test_queries, "dev": dev_queries}
+    session = DataSession(workspace, as_json=as_json)
+    session.take_in(source, name, held_out=held_out, force=force)
+
+
+@app.command()
+def export(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    workspace: options.WorkspaceFolder = None,
+) -> None:
+    """Write a data set in BEIR layout, for other tools.
+
+    Example: ragcun data export scifact ~/beir/scifact
+    """
+    from ragcun_cli.commands.data_session import DataSession
+
+    DataSession(workspace).export(name, folder)
+
+
+@app.command()
+def sample(
+    name: Name,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Judged queries, each split.")],
+    passages: Annotated[int, typer.Option("--passages", min=1, help="Passages, judged ones too.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another draw.")] = 1,
+    new: Annotated[str | None, typer.Option("--name", help="What to call it.")] = None,
+    workspace: options.WorkspaceFolder = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a set of that name.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make a smaller set for quick experiments; its scores are not comparable with the whole.
+
+    Example: ragcun data sample msmarco --queries 1000 --passages 100000
+    """
+    from ragcun_cli.commands.data_session import DataSession
+
+    session = DataSession(workspace, as_json=as_json)
+    session.sample(name, new, queries=queries, passages=passages, seed=seed, force=force)
+
+
+@app.command()
+def stats(
+    name: Name,
+    train: Annotated[
+        str | None,
+        typer.Option("--train", help="Training set to look for test texts in; itself by default."),
+    ] = None,
+    workspace: options.WorkspaceFolder = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Describe a data set: lengths, duplicates, judgements, and what of it is in training data.
+
+    Example: ragcun data stats scifact --train msmarco
+    """
+    from ragcun_cli.commands.data_session import DataSession
+
+    DataSession(workspace, as_json=as_json).stats(name, train)
 
 
 @app.command()
@@ -86,10 +173,10 @@ def verify(
     workspace: options.WorkspaceFolder = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Read the files of data sets and hold them against their digests and each other.
+    """Read the files of data sets; hold them against their digests, each other and the registry.
 
-    Example: ragcun data verify pydocs-scipy
+    Example: ragcun data verify scifact
     """
-    from ragcun_cli.commands.session import Session
+    from ragcun_cli.commands.data_session import DataSession
 
-    Session(workspace, as_json=as_json).verify_datasets(names or [])
+    DataSession(workspace, as_json=as_json).verify(names or [])

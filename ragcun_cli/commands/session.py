@@ -10,20 +10,17 @@ from typing import Any
 
 from ragcun_cli import console
 from ragcun_cli.pipeline import estimate, walk
-from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
 from ragcun_cli.pipeline.report.formats import render
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
-from ragcun_cli.pipeline.stages import Runner, Task, with_needs
+from ragcun_cli.pipeline.stages import Runner, with_needs
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import DataError, RagcunError, WorkspaceError
+from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.plan import PaperPlan
-
-ASK_ABOVE_BYTES = 1e9
 
 
 def split_names(given: Sequence[str] | None) -> list[str] | None:
@@ -42,11 +39,12 @@ class Session:
         device: str = "auto",
         as_json: bool = False,
         verify: bool = False,
+        mirrors: Sequence[str] = (),
     ) -> None:
         self.workspace = walk.open_workspace(workspace)
         self._json = as_json
         self._watcher = console.Watcher()
-        self._road = Road(self.workspace, device=device)
+        self._road = Road(self.workspace, device=device, mirrors=mirrors)
         self._runner = Runner(self._watcher, verify=verify)
 
     # What to work on
@@ -256,110 +254,3 @@ class Session:
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
         console.say(f"written: {output}")
-
-    # Data
-
-    def show_datasets(self) -> None:
-        """All known sets and those that were imported."""
-        rows = []
-        known: dict[str, sources.Docstrings | sources.Published]
-        known = {**sources.PYDOCS, **sources.BEIR}
-        here = {f.name for f in self.workspace.datasets.glob("*") if (f / paths.MANIFEST).exists()}
-        for name in [*known, *sorted(here - set(known))]:
-            source = known.get(name)
-            record = self._runner.record(self._road.data(name)) if name in here else None
-            state = "not here" if record is None else "here"
-            if isinstance(source, sources.Published) and record is None:
-                state = _absent_state(source)
-                passages, queries = f"{source.passages:,}", f"{source.queries:,}"
-            elif record is not None:
-                passages, queries = (f"{record.details[k]:,}" for k in ("passages", "queries"))
-            else:
-                passages, queries = "", ""
-            about = "imported" if source is None else source.description
-            rows.append((name, state, passages, queries, about))
-        columns = ("name", "state", "passages", "queries", "what it is")
-        if self._json:
-            console.write_json([dict(zip(columns, row, strict=True)) for row in rows])
-        else:
-            console.show_rows("Data sets", columns, rows)
-
-    def build_datasets(self, names: Sequence[str], *, force: bool) -> None:
-        """Make sets of docstrings."""
-        default = [name for name in sources.PYDOCS if not name.startswith("smoke")]
-        unknown = [name for name in names if name not in sources.PYDOCS]
-        if unknown:
-            raise DataError(
-                f"cannot build '{unknown[0]}'; these can be built: {', '.join(sources.PYDOCS)}",
-                hint="ragcun data build pydocs",
-            )
-        self._run_data([self._road.data(name) for name in names or default], force=force)
-
-    def get_datasets(
-        self, names: Sequence[str], *, mirrors: Sequence[str], force: bool, yes: bool
-    ) -> None:
-        """Download published sets; of a group, those that cannot be had are said."""
-        wanted: dict[str, None] = {}
-        for name in names:
-            members = sources.group(name)
-            for member in members or [name]:
-                source = sources.BEIR.get(member)
-                if members and source is not None and not source.downloadable:
-                    console.say(f"not available: {member}")
-                else:
-                    wanted[member] = None
-        tasks = [self._road.get_data(name, mirrors=mirrors) for name in wanted]
-        todo = [task for task in tasks if force or not self._runner.is_current(task)]
-        total = sum(sources.BEIR[task.folder.name].zip_bytes or 0 for task in todo)
-        question = f"{len(todo)} sets, {total / 1e9:.1f} GB to download. Go on?"
-        if total > ASK_ABOVE_BYTES and not console.agree(question, yes=yes):
-            raise RagcunError("nothing was downloaded", hint="the same command with --yes")
-        self._run_data(tasks, force=force)
-
-    def import_dataset(self, folder: Path, name: str, *, force: bool) -> None:
-        """Take in a folder in BEIR layout."""
-        task = self._road.import_data(name, folder)
-        if self._runner.is_current(task) and not force:
-            raise DataError(
-                f"there is a data set '{name}' already",
-                hint=f"ragcun data import {folder} --name {name} --force",
-            )
-        self._run_data([task], force=force)
-
-    def _run_data(self, tasks: Sequence[Task], *, force: bool) -> None:
-        for task in tasks:
-            self._runner.run(task, force=force)
-        self._show_data(tasks)
-
-    def verify_datasets(self, names: Sequence[str]) -> None:
-        """Read the files of sets that are here; the first fault is an error."""
-        here = sorted(f.parent.name for f in self.workspace.datasets.glob(f"*/{paths.MANIFEST}"))
-        tasks = [self._road.data(name) for name in names or here]
-        if not tasks:
-            raise WorkspaceError("no data set in this workspace", hint="ragcun data build pydocs")
-        for task in tasks:
-            walk.verify_data(task, self._runner)
-        self._show_data(tasks)
-
-    def _show_data(self, tasks: Sequence[Task]) -> None:
-        records = {task.folder.name: self._runner.record(task) for task in tasks}
-        details = {name: record.details for name, record in records.items() if record is not None}
-        if self._json:
-            console.write_json(details)
-            return
-        rows = [
-            (
-                name,
-                f"{found['passages']:,}",
-                f"{found['queries']:,}",
-                ", ".join(f"{split} {count:,}" for split, count in found["judged"].items()),
-            )
-            for name, found in details.items()
-        ]
-        console.show_rows("Data sets", ("name", "passages", "queries", "judged queries"), rows)
-
-
-def _absent_state(source: sources.Published) -> str:
-    if source.gated:
-        return "not here; needs a licence"
-    return f"not here; {source.zip_bytes / 1e6:,.0f} MB" if source.zip_bytes else "not here"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -22,6 +22,7 @@ def choose_negatives(
     candidates: Sequence[str],
     *,
     excluded: Collection[str],
+    first: Sequence[str] = (),
     pool: Sequence[str],
     count: int,
     hard_share: float,
@@ -39,6 +40,7 @@ def choose_negatives(
 
     Args:
         candidates: passage ids, best first, each once.
+        first: passages known to be negatives, which are hard ones before any candidate is.
         excluded: passages never to return, such as positives and passages of the same text.
         pool: ids of all passages, each once; candidates that were not drawn may come from it.
         count: how many negatives, at least 1.
@@ -56,8 +58,10 @@ def choose_negatives(
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     wanted = _whole(count * hard_share, rng=rng)
     taken = set(excluded)
-    eligible = [passage for passage in candidates[skip_top:] if passage not in taken]
-    hard = tuple(islice(_shuffled(eligible, rng=rng), wanted))
+    known = [passage for passage in first if passage not in taken]
+    passed = taken.union(known)
+    eligible = [passage for passage in candidates[skip_top:] if passage not in passed]
+    hard = tuple(islice(chain(_shuffled(known, rng=rng), _shuffled(eligible, rng=rng)), wanted))
     taken.update(hard)
     fresh = (passage for passage in _shuffled(pool, rng=rng) if passage not in taken)
     random = tuple(islice(fresh, count - len(hard)))

@@ -1,12 +1,12 @@
 """How sure a difference between two systems is, from paired differences per query.
 
-A group is a data set: the difference is the mean over groups of each group's mean, so that a data
-set weighs the same however many queries it has. Queries stand for other queries of the same data
-sets: blind to other data sets and to other training seeds.
+A group is a data set, or a part of one: the difference is the weighted mean over groups of each
+group's mean, so that a data set weighs the same however many queries or parts it has. Queries stand
+for other queries of the same data sets: blind to other data sets and to other training seeds.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -21,7 +21,7 @@ class Interval:
     """A mean difference and the interval that contains the true one at this level."""
 
     difference: float
-    """Mean over groups of each group's mean difference."""
+    """Weighted mean over groups of each group's mean difference."""
     low: float
     high: float
     level: float
@@ -31,6 +31,7 @@ class Interval:
 def paired_interval(
     differences: Mapping[str, Sequence[float]],
     *,
+    weights: Mapping[str, float] | None = None,
     seed: int,
     resamples: int = 10_000,
     level: float = 0.95,
@@ -43,29 +44,37 @@ def paired_interval(
 
     Args:
         differences: group -> one difference a query, such as new minus old nDCG@10.
+        weights: group -> its weight, above 0; none means that all weigh the same.
         seed: of the resampling.
         resamples: how many; at 10,000 chance moves either end by about 0.7 % of the width.
         level: between 0 and 1, both excluded.
 
     Raises:
         ValueError: no groups, a group without queries, a difference that is not finite, no
-            resamples, or a level out of range.
+            resamples, a weight that is
+            not above 0, or a level out of range.
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it has to lie between 0 and 1")
     groups = _checked(differences, rounds=resamples)
+    share = _shares(groups, weights)
     means = np.zeros(resamples)
     for name, values in groups.items():
         rng = _generator(seed, name=name)
         for block in _blocks(resamples, width=len(values)):
             draws = _draw(rng, count=block.stop - block.start, size=len(values))
-            means[block] += values.take(draws).mean(axis=1)
-    low, high = np.quantile(means / len(groups), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(difference=_statistic(groups), low=float(low), high=float(high), level=level)
+            means[block] += share[name] * values.take(draws).mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    difference = _statistic(groups, share)
+    return Interval(difference=difference, low=float(low), high=float(high), level=level)
 
 
 def randomisation_p_value(
-    differences: Mapping[str, Sequence[float]], *, seed: int, rounds: int = 10_000
+    differences: Mapping[str, Sequence[float]],
+    *,
+    weights: Mapping[str, float] | None = None,
+    seed: int,
+    rounds: int = 10_000,
 ) -> float:
     """Two-sided p-value of the mean difference under swapping the systems, query by query.
 
@@ -77,6 +86,7 @@ def randomisation_p_value(
 
     Args:
         differences: group -> one difference a query.
+        weights: as for `paired_interval`.
         seed: of the signs.
         rounds: how many; their number bounds the p-value from below.
 
@@ -84,16 +94,17 @@ def randomisation_p_value(
         ValueError: no groups, a group without queries, a difference that is not finite, no rounds.
     """
     groups = _checked(differences, rounds=rounds)
+    share = _shares(groups, weights)
     flipped = np.zeros(rounds)
     for name, values in groups.items():
         rng = _generator(seed, name=name)
         for block in _blocks(rounds, width=len(values)):
             shape = (block.stop - block.start, len(values))
             kept = rng.integers(0, 2, size=shape, dtype=np.uint8).astype(np.float64)
-            flipped[block] += (2 * (kept @ values) - values.sum()) / len(values)
-    size = math.fsum(np.abs(values).mean() for values in groups.values())
+            flipped[block] += share[name] * (2 * (kept @ values) - values.sum()) / len(values)
+    size = math.fsum(share[name] * np.abs(values).mean() for name, values in groups.items())
     # Rounds that equal the observed value up to rounding are hits.
-    observed = abs(_statistic(groups)) * len(groups) - 1e-12 * size
+    observed = abs(_statistic(groups, share)) - 1e-12 * size
     return float((1 + np.count_nonzero(np.abs(flipped) >= observed)) / (1 + rounds))
 
 
@@ -114,8 +125,17 @@ def _checked(
     return groups
 
 
-def _statistic(groups: Mapping[str, NDArray[np.float64]]) -> float:
-    return math.fsum(math.fsum(v) / len(v) for v in groups.values()) / len(groups)
+def _shares(groups: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
+    """The weights, made to sum to 1."""
+    raw = {name: 1.0 if weights is None else weights[name] for name in groups}
+    if not all(0 < weight < math.inf for weight in raw.values()):
+        raise ValueError(f"weights have to be above 0 and finite, got {raw}")
+    total = math.fsum(raw.values())
+    return {name: weight / total for name, weight in raw.items()}
+
+
+def _statistic(groups: Mapping[str, NDArray[np.float64]], share: Mapping[str, float]) -> float:
+    return math.fsum(share[name] * math.fsum(v) / len(v) for name, v in groups.items())
 
 
 def _generator(seed: int, *, name: str) -> np.random.Generator:

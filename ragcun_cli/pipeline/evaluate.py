@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.metrics import METRICS, mean, score_queries
 from ragcun_cli.core.ranking import ExactTopK
 from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.encode import encode
 from ragcun_cli.pipeline.lexical import LexicalIndex
@@ -34,9 +35,14 @@ class TestSet:
     """The judged queries of one split, and the passages they are searched in."""
 
     name: str
-    corpus: beir.Corpus
+    corpus: Corpus
     queries: Mapping[str, str]
     qrels: beir.Qrels
+
+    @property
+    def part(self) -> str:
+        """Which part of its data set it is; nothing where it is the whole."""
+        return self.name.partition("/")[2]
 
 
 def read_test_set(name: str, folder: Path, *, split: str | None = None) -> TestSet:
@@ -50,7 +56,19 @@ def read_test_set(name: str, folder: Path, *, split: str | None = None) -> TestS
     missing = [query for query in qrels if query not in texts]
     if missing:
         raise DataError(f"{folder}: judged queries without text: {', '.join(missing[:5])}")
-    return TestSet(name, beir.read_corpus(folder), {query: texts[query] for query in qrels}, qrels)
+    return TestSet(name, Corpus.open(folder), {query: texts[query] for query in qrels}, qrels)
+
+
+def read_test_sets(name: str, folder: Path) -> list[TestSet]:
+    """The sets that a data set consists of, each searched by itself: one, but CQADupStack's 12.
+
+    Raises:
+        DataError: as `read_test_set`.
+    """
+    parts = beir.parts(folder)
+    names = [name] if parts == [folder] else [f"{name}/{part.name}" for part in parts]
+    split = reported_split(name)
+    return [read_test_set(*pair, split=split) for pair in zip(names, parts, strict=True)]
 
 
 def rank_dense(
@@ -89,7 +107,7 @@ def rank_dense(
 
 
 def _named(
-    query: str, rows: np.ndarray, scores: np.ndarray, corpus: beir.Corpus, depth: int
+    query: str, rows: np.ndarray, scores: np.ndarray, corpus: Corpus, depth: int
 ) -> list[tuple[str, float]]:
     pairs = ((corpus.ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
     return [(passage, score) for passage, score in pairs if passage != query][:depth]
@@ -117,24 +135,40 @@ def _scores(ranking: Ranking, test: TestSet) -> dict[str, dict[str, float]]:
     return score_queries(test.qrels, ranked)
 
 
-def write_scores(ranking: Ranking, test: TestSet, folder: Path, *, tag: str) -> dict[str, Any]:
-    """Write the metrics, the per-query scores and the TREC run of a ranking; return the means."""
+def write_scores(
+    tests: Sequence[TestSet], rank: Callable[[TestSet], Ranking], folder: Path, *, tag: str
+) -> dict[str, Any]:
+    """Rank, and write the metrics, the per-query scores and the TREC runs; return the means.
+
+    Of a data set of several parts each part has its own run, and the means are means over parts.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    scores = _scores(ranking, test)
-    means = {metric: mean(scores[metric].values()) for metric in METRICS}
+    parts: dict[str, dict[str, float]] = {}
+    with (folder / PER_QUERY).open("w", encoding="utf-8", newline="\n") as stream:
+        for test in tests:
+            ranking = rank(test)
+            scores = _scores(ranking, test)
+            parts[test.part] = {metric: mean(scores[metric].values()) for metric in METRICS}
+            mark = {"part": test.part} if test.part else {}
+            for query in sorted(test.qrels):
+                row = {"query": query, **mark, **{m: scores[m][query] for m in METRICS}}
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            _write_run(ranking, folder / test.part / TREC_RUN, tag=tag)
+    means = {metric: mean(part[metric] for part in parts.values()) for metric in METRICS}
     content = {
-        "dataset": test.name,
-        "queries": len(test.qrels),
-        "passages": len(test.corpus),
+        "dataset": tests[0].name.partition("/")[0],
+        "queries": sum(len(test.qrels) for test in tests),
+        "passages": sum(len(test.corpus) for test in tests),
         "metrics": means,
+        **({"parts": parts} if len(parts) > 1 else {}),
     }
     (folder / METRICS_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    with (folder / PER_QUERY).open("w", encoding="utf-8", newline="\n") as stream:
-        for query in sorted(test.qrels):
-            row = {"query": query, **{metric: scores[metric][query] for metric in METRICS}}
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    with (folder / TREC_RUN).open("w", encoding="utf-8", newline="\n") as stream:
+    return means
+
+
+def _write_run(ranking: Ranking, file: Path, *, tag: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with file.open("w", encoding="utf-8", newline="\n") as stream:
         for query in sorted(ranking):
             for rank, (passage, score) in enumerate(ranking[query], 1):
                 stream.write(f"{query} Q0 {passage} {rank} {score:.9g} {tag}\n")
-    return means

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.isotropy import measure_isotropy
 from ragcun_cli.pipeline.encode import encode
-from ragcun_cli.pipeline.evaluate import read_test_set
+from ragcun_cli.pipeline.evaluate import TestSet, read_test_sets
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import ISOTROPY
@@ -60,14 +62,21 @@ def _finite(measures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen_texts(folders: Mapping[str, Path], config: IsotropyConfig) -> list[str]:
-    named: dict[str, str] = {}
-    for name, folder in folders.items():
-        test = read_test_set(name, folder)
-        texts = (
-            test.queries.items()
-            if config.texts == "queries"
-            else zip(test.corpus.ids, test.corpus.texts, strict=True)
-        )
-        named |= {f"{name}/{identifier}": text for identifier, text in texts if text}
-    chosen = sorted(named, key=lambda key: hashlib.sha256(key.encode()).digest())
-    return [named[key] for key in sorted(chosen[: config.max_texts])]
+    """Those with the smallest digests of set and id, in the order of set and id."""
+    tests = [test for name, folder in folders.items() for test in read_test_sets(name, folder)]
+    named = (
+        (hashlib.sha256(key.encode()).digest(), key, text)
+        for test in tests
+        for key, text in _texts_of(test, config.texts)
+        if text
+    )
+    chosen = heapq.nsmallest(config.max_texts, named)
+    return [text for _, _, text in sorted(chosen, key=itemgetter(1))]
+
+
+def _texts_of(test: TestSet, texts: str) -> Iterator[tuple[str, str]]:
+    if texts == "queries":
+        pairs: Iterable[tuple[str, str]] = test.queries.items()
+    else:
+        pairs = ((passage.id, passage.content) for passage in test.corpus)
+    return ((f"{test.name}/{name}", text) for name, text in pairs)

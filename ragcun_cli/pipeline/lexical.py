@@ -9,7 +9,7 @@ import bm25s
 import numpy as np
 import Stemmer
 
-from ragcun_cli.pipeline.data.beir import Corpus
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.profile import MiningConfig
 

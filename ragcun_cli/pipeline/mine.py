@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ragcun_cli.core.negatives import Negatives, choose_negatives
 from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
@@ -42,8 +43,8 @@ def mine(
     Raises:
         DataError: the data set has no train judgements, or its corpus is too small.
     """
-    corpus = beir.read_corpus(dataset)
-    qrels = _training_qrels(dataset, data=data, seed=seed)
+    corpus = Corpus.open(dataset)
+    qrels = _training_qrels(dataset, corpus, data=data, seed=seed)
     queries = beir.read_queries(dataset)
     hits = LexicalIndex(corpus, mining).search(
         {query: queries[query] for query in qrels},
@@ -54,10 +55,11 @@ def mine(
     same_text = _same_text(corpus)
     rows = []
     for query, judged in qrels.items():
-        excluded = {twin for passage in judged for twin in same_text[passage]} | set(judged)
-        candidates = [name for name, _ in hits[query] if name not in excluded][: mining.depth]
-        chosen = _choose(query, candidates, excluded, corpus.ids, mining=mining, seed=seed)
         positives = sorted(passage for passage, grade in judged.items() if grade > 0)
+        excluded = {twin for passage in positives for twin in same_text[passage]} | set(positives)
+        candidates = [name for name, _ in hits[query] if name not in excluded][: mining.depth]
+        given = sorted(passage for passage, grade in judged.items() if grade <= 0)
+        chosen = _choose(query, candidates, given, excluded, corpus.ids, mining=mining, seed=seed)
         positive = positives[_draw(f"{seed}:{query}:positive") % len(positives)]
         rows.append(MinedRow(query, positive, chosen.hard, chosen.random))
     _write_rows(draft / NEGATIVES, rows)
@@ -69,6 +71,7 @@ def mine(
 def _choose(
     query: str,
     candidates: Sequence[str],
+    given: Sequence[str],
     excluded: set[str],
     pool: Sequence[str],
     *,
@@ -78,6 +81,7 @@ def _choose(
     try:
         return choose_negatives(
             candidates,
+            first=given,
             excluded=excluded,
             pool=pool,
             count=mining.negatives_per_query,
@@ -90,10 +94,16 @@ def _choose(
         raise DataError(str(error)) from error
 
 
-def _training_qrels(dataset: Path, *, data: DataConfig, seed: int) -> beir.Qrels:
+def _training_qrels(dataset: Path, corpus: Corpus, *, data: DataConfig, seed: int) -> beir.Qrels:
+    read = beir.read_qrels(dataset, "train")
+    unknown = set(beir.unknown_passages(read, corpus))
+    known = {
+        query: {passage: grade for passage, grade in judged.items() if passage not in unknown}
+        for query, judged in read.items()
+    }
     qrels = {
         query: judged
-        for query, judged in beir.read_qrels(dataset, "train").items()
+        for query, judged in known.items()
         if any(grade > 0 for grade in judged.values())
     }
     if not qrels:
@@ -109,7 +119,7 @@ def _draw(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _same_text(corpus: beir.Corpus) -> dict[str, set[str]]:
+def _same_text(corpus: Corpus) -> dict[str, set[str]]:
     """Passage id -> ids of the passages with the same words, itself among them."""
     groups: defaultdict[str, set[str]] = defaultdict(set)
     keys = [beir.words(text) for text in corpus.texts]

@@ -17,10 +17,11 @@ from ragcun_cli.core.objective import ObjectiveSettings
 from ragcun_cli.core.training import TrainerSettings, total_steps
 from ragcun_cli.pipeline import ranks
 from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.encoders import FoundEncoder
-from ragcun_cli.pipeline.evaluate import read_test_set
+from ragcun_cli.pipeline.evaluate import read_test_sets
+from ragcun_cli.pipeline.examples import ID_COLUMNS, write_examples
 from ragcun_cli.pipeline.frozen import BaseOutputs
-from ragcun_cli.pipeline.mine import read_rows
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.selection import (
@@ -112,7 +113,15 @@ def prepare(job: Job, progress: Progress) -> Prepared:
     if job.profile.training.freeze_base:
         freeze(list(model)[:-HEAD_MODULES])
     selection = _selection(job)
-    rows = _training_rows(job.dataset, job.negatives / NEGATIVES, selection=selection)
+    queries = beir.read_queries(job.dataset)
+    examples = write_examples(
+        Corpus.open(job.dataset),
+        queries,
+        job.negatives / NEGATIVES,
+        job.draft / f"examples-{ranks.rank()}.arrow",
+        without=set() if selection is None else selection.queries_of(queries),
+    )
+    rows = examples.remove_columns(ID_COLUMNS)
     passages = {name: model.prompts.get("document") for name in rows.column_names[1:-1]}
     prompts = {"query": model.prompts.get("query"), **passages}
     return Prepared(
@@ -138,27 +147,9 @@ def _selection(job: Job) -> SelectionSet | None:
     )
     digests = digests_of(found.test.queries)
     for name, folder in job.tested.items():
-        refuse_test_queries(digests, read_test_set(name, folder), where=job.run.label)
+        for test in read_test_sets(name, folder):
+            refuse_test_queries(digests, test, where=job.run.label)
     return found
-
-
-def _training_rows(dataset: Path, negatives: Path, *, selection: SelectionSet | None) -> Dataset:
-    corpus = beir.read_corpus(dataset)
-    passages = dict(zip(corpus.ids, corpus.texts, strict=True))
-    queries = beir.read_queries(dataset)
-    held_out = set() if selection is None else selection.queries_of(queries)
-    rows = [row for row in read_rows(negatives) if row.query not in held_out]
-    drawn = [[row.positive, *row.hard, *row.random] for row in rows]
-    numbers: dict[str, int] = {}
-    labels = [
-        [numbers.setdefault(passages[name], len(numbers)) for name in names] for names in drawn
-    ]
-    columns: dict[str, Any] = {"query": [queries[row.query] for row in rows]}
-    for column, names in enumerate(zip(*drawn, strict=True)):
-        name = f"negative_{column}" if column else "positive"
-        columns[name] = [passages[identifier] for identifier in names]
-    columns["label"] = labels
-    return Dataset.from_dict(columns)
 
 
 def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ nothing has to be done costs no import of torch.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,28 +15,30 @@ from typing import Any
 
 from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.data.sources import Docstrings
+from ragcun_cli.pipeline.data.sources import Derived, Docstrings
 from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS, Details, Task
+from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS, Action, Details, Task
+from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import EncoderConfig, stated
+from ragcun_cli.spec.profile import NAME, EncoderConfig, stated
 
 BASE_SIZED = 440_000_000
 """Bytes of a base-sized encoder's weights, for estimates made before it is here."""
-
-DATA_FILES = (paths.CORPUS, paths.QUERIES, paths.QRELS)
 
 
 class Road:
     """Builds the tasks of one workspace."""
 
-    def __init__(self, workspace: Workspace, *, device: str = "auto") -> None:
+    def __init__(
+        self, workspace: Workspace, *, device: str = "auto", mirrors: Sequence[str] = ()
+    ) -> None:
         self.workspace = workspace
+        self.mirrors = mirrors
         self._device_name = device
         self._encoders: dict[str, FoundEncoder | None] = {}
         self._data_tasks: dict[str, Task] = {}
@@ -69,6 +72,11 @@ class Road:
         self._encoders[digest(stated(config))] = found
         return found
 
+    def bytes_to_fetch(self, configs: Sequence[EncoderConfig]) -> int:
+        """A guess of what base encoders that are not here have to be downloaded."""
+        names = {c.base for c in configs if c.base != TINY_ENCODER and self.encoder(c) is None}
+        return len(names) * BASE_SIZED
+
     def _weights(self, run: Run) -> dict[str, str] | None:
         """Digests of a run's base encoder, None before it was ever here.
 
@@ -94,9 +102,58 @@ class Road:
         return self._data_tasks[name]
 
     def _data(self, name: str) -> Task:
-        source = sources.PYDOCS.get(name)
-        if source is None:
-            return self._data_task(name, {"source": "import"}, _absent(name), size="not here")
+        if (docstrings := sources.PYDOCS.get(name)) is not None:
+            return self._build(name, docstrings)
+        if (derived := sources.DERIVED.get(name)) is not None:
+            return self._derive(name, derived)
+        published = sources.BEIR.get(name)
+        if published is None or published.gated:
+            return self._take_in(name, _absent(name), size="not here")
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.data.published import get_published
+
+            return get_published(
+                name,
+                published,
+                draft,
+                workspace=self.workspace,
+                mirrors=self.mirrors,
+                progress=progress,
+            )
+
+        size = f"{published.zip_bytes / 1e6:,.0f} MB to download"
+        return self._take_in(name, action, size=size, download_bytes=published.zip_bytes)
+
+    def _take_in(self, name: str, action: Action, *, size: str, download_bytes: int = 0) -> Task:
+        """A set that others made, downloaded or imported: the same task, however it comes."""
+        published = sources.BEIR.get(name)
+        parts = published.forums if published is not None else ()
+        return self._data_task(
+            name,
+            {"source": "import"},
+            action,
+            size=size,
+            parts=parts,
+            download_bytes=download_bytes,
+        )
+
+    def import_data(self, name: str, action: Action) -> Task:
+        """Take data that a person has into the workspace.
+
+        Raises:
+            DataError: the name belongs to a set that ragcun makes itself, or is no name.
+        """
+        if name in sources.PYDOCS or name in sources.DERIVED:
+            raise DataError(f"'{name}' is made by ragcun", hint=f"ragcun data get {name}")
+        if not re.fullmatch(NAME, name):
+            raise DataError(
+                f"'{name}' is no name for a data set: small letters, digits, - and _",
+                hint="--name my-corpus",
+            )
+        return self._take_in(name, action, size="")
+
+    def _build(self, name: str, source: Docstrings) -> Task:
         from ragcun_cli.pipeline.data.build import library_versions
 
         values = {
@@ -105,56 +162,7 @@ class Road:
             "limit": source.limit,
             "dev_queries": source.dev_queries,
         }
-        size = f"docstrings of {', '.join(source.libraries)}"
-        return self._data_task(name, values, self._build(source), size=size)
 
-    def get_data(self, name: str, *, mirrors: Sequence[str]) -> Task:
-        """Download a published set; the same task as taking it in from a folder.
-
-        Raises:
-            DataError: the name is none of a published set.
-        """
-        source = sources.BEIR.get(name)
-        if source is None:
-            raise DataError(
-                f"no published data set '{name}'; these are: {', '.join(sources.BEIR)}",
-                hint="ragcun data list",
-            )
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.published import get_published
-
-            return get_published(
-                name,
-                source,
-                draft,
-                downloads=self.workspace.downloads,
-                mirrors=mirrors,
-                progress=progress,
-            )
-
-        size = f"{(source.zip_bytes or 0) / 1e6:,.0f} MB to download"
-        return self._data_task(name, {"source": "import"}, action, size=size)
-
-    def import_data(self, name: str, folder: Path) -> Task:
-        """Take a folder in BEIR layout into the workspace.
-
-        Raises:
-            DataError: the name belongs to a set that ragcun makes itself.
-        """
-        if name in sources.PYDOCS:
-            raise DataError(
-                f"'{name}' is made by ragcun", hint=f"ragcun data build {name}, or another --name"
-            )
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.build import copy_in
-
-            return copy_in(folder, draft)
-
-        return self._data_task(name, {"source": "import"}, action, size=str(folder))
-
-    def _build(self, source: Docstrings) -> Any:  # noqa: ANN401
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.build import build_docstrings
 
@@ -166,9 +174,33 @@ class Road:
                 progress=progress,
             )
 
-        return action
+        size = f"docstrings of {', '.join(source.libraries)}"
+        return self._data_task(name, values, action, size=size)
 
-    def _data_task(self, name: str, values: dict[str, Any], action: Any, *, size: str) -> Task:  # noqa: ANN401
+    def _derive(self, name: str, source: Derived) -> Task:
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.data.derived import derive
+
+            return derive(name, source, draft, workspace=self.workspace, progress=progress)
+
+        values = {"source": "derived", "queries": source.queries}
+        size = f"{source.queries:,} queries of {source.of}"
+        return self._data_task(name, values, action, size=size, needs=(self.data(source.of),))
+
+    def _data_task(
+        self,
+        name: str,
+        values: dict[str, Any],
+        action: Action,
+        *,
+        size: str,
+        parts: Sequence[str] = (),
+        needs: tuple[Task, ...] = (),
+        download_bytes: int = 0,
+    ) -> Task:
+        within = [f"{part}/" for part in parts] or [""]
+        kept = (paths.PASSAGES_FOLDER, paths.QUERIES, paths.QRELS)
+        fed = (paths.CORPUS_RECORD, paths.QUERIES, paths.QRELS)
         return Task(
             stage=Stage.DATA,
             label=f"data {name}",
@@ -176,14 +208,16 @@ class Road:
             key="data",
             values=values,
             action=action,
-            outputs=DATA_FILES,
-            feeds=DATA_FILES,
+            outputs=tuple(parts) or kept,
+            feeds=tuple(f"{part}{file}" for part in within for file in fed),
+            needs=needs,
             size=size,
+            download_bytes=download_bytes,
         )
 
     def is_absent(self, name: str) -> bool:
-        """Whether a set is not here and ragcun cannot make it."""
-        return name not in sources.PYDOCS and not self._is_here(name)
+        """Whether a set is not here, and ragcun can neither make nor download it."""
+        return not sources.is_made_here(name) and not self._is_here(name)
 
     def _is_here(self, name: str) -> bool:
         manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
@@ -196,6 +230,8 @@ class Road:
             return int(record.details["passages"]), int(record.details["queries"])
         if (published := sources.BEIR.get(name)) is not None:
             return published.passages, published.train_queries or published.queries
+        if (derived := sources.DERIVED.get(name)) is not None:
+            return sources.BEIR[derived.of].passages, derived.queries
         source = sources.PYDOCS.get(name)
         pairs = source.limit or 5_000 if source is not None else 0
         return pairs, pairs
@@ -374,15 +410,18 @@ class Road:
             from ragcun_cli.pipeline import evaluate
             from ragcun_cli.pipeline.selection import recorded_digests, refuse_test_queries
 
-            test = evaluate.read_test_set(dataset, data.folder)
-            refuse_test_queries(recorded_digests(run.folder), test, where=run.label)
-            if run.reference == "bm25":
-                ranking = evaluate.rank_lexical(test, config, run.profile.mining, progress=progress)
-            else:
-                ranking = evaluate.rank_dense(
-                    self.models.load(run), test, config, progress=progress
-                )
-            return evaluate.write_scores(ranking, test, draft / key, tag=run.name)
+            tests = evaluate.read_test_sets(dataset, data.folder)
+            for test in tests:
+                refuse_test_queries(recorded_digests(run.folder), test, where=run.label)
+
+            def rank(test: evaluate.TestSet) -> evaluate.Ranking:
+                if run.reference == "bm25":
+                    return evaluate.rank_lexical(
+                        test, config, run.profile.mining, progress=progress
+                    )
+                return evaluate.rank_dense(self.models.load(run), test, config, progress=progress)
+
+            return evaluate.write_scores(tests, rank, draft / key, tag=run.name)
 
         return Task(
             stage=Stage.EVAL,
@@ -434,17 +473,19 @@ class Road:
         )
 
 
-def _absent(name: str) -> Any:  # noqa: ANN401
+def _absent(name: str) -> Action:
     def action(draft: Path, progress: Progress) -> Details:
         raise absent_error([name])
 
     return action
 
 
-def absent_error(names: list[str]) -> DataError:
-    """What to do about data sets that are not here."""
+def absent_error(names: Sequence[str]) -> DataError:
+    """What to do about data sets that are not here and cannot be brought."""
     listed = ", ".join(f"'{name}'" for name in names)
-    published = [n for n in names if n in sources.BEIR and sources.BEIR[n].downloadable]
-    get = f"ragcun data get {' '.join(published)}"
-    bring = f"ragcun data import FOLDER_IN_BEIR_LAYOUT --name {names[0]}"
-    return DataError(f"no data set {listed} in this workspace", hint=get if published else bring)
+    gated = sources.BEIR.get(names[0])
+    needs = f"; '{names[0]}' needs {gated.obtain}" if gated is not None else ""
+    return DataError(
+        f"no data set {listed} in this workspace{needs}",
+        hint=f"ragcun data import FOLDER_OR_FILE --name {names[0]}",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -58,14 +59,11 @@ def read_selection_set(
     relevant = {query: judged for query, judged in whole.qrels.items() if max(judged.values()) > 0}
     chosen = sorted(_smallest(relevant, config.queries, salt=f"{seed}:query"))
     needed = {passage for query in chosen for passage in relevant[query]}
-    others = [passage for passage in whole.corpus.ids if passage not in needed]
+    others = (passage for passage in whole.corpus.ids if passage not in needed)
     more = max(0, config.passages - len(needed))
-    kept = needed | set(_smallest(others, more, salt=f"{seed}:passage"))
-    rows = [row for row, passage in enumerate(whole.corpus.ids) if passage in kept]
-    corpus = beir.Corpus(
-        ids=tuple(whole.corpus.ids[row] for row in rows),
-        texts=tuple(whole.corpus.texts[row] for row in rows),
-    )
+    kept = needed.union(_smallest(others, more, salt=f"{seed}:passage"))
+    rows = whole.corpus.rows_of(sorted(kept))
+    corpus = whole.corpus.take(rows[rows >= 0])
     queries = {query: whole.queries[query] for query in chosen}
     test = TestSet(name, corpus, queries, {query: relevant[query] for query in chosen})
     return SelectionSet(test, batch_size)
@@ -101,9 +99,9 @@ def digests_of(queries: Mapping[str, str]) -> list[str]:
 
 def _smallest(names: Iterable[str], count: int, *, salt: str) -> list[str]:
     """So many names, those with the smallest digests: a sample that depends on names alone."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())[
-        :count
-    ]
+    return heapq.nsmallest(
+        count, names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest()
+    )
 
 
 def _digest(text: str) -> str:

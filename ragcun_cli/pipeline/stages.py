@@ -37,7 +37,11 @@ from ragcun_cli.spec.manifest import (
 )
 from ragcun_cli.spec.paths import MANIFEST
 
-NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {Stage.TRAIN: 2}
+NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
+    Stage.DATA: 2,
+    Stage.MINE: 2,
+    Stage.TRAIN: 2,
+}
 """Raised in the commit that writes a **Numbers** line in the CHANGELOG: older results are stale."""
 
 Details = dict[str, Any]
@@ -77,6 +81,9 @@ class Task:
 
     size: str = ""
     """What there is to do, in words: `500 passages, 500 queries`."""
+
+    download_bytes: int = 0
+    """What it brings over the network."""
 
     resumable: bool = False
     """The action goes on from what an earlier attempt with the same recipe left in its draft."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Sequence
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.model import build_encoder, without_normalize
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.encode import encode
 from ragcun_cli.pipeline.encoders import FoundEncoder, load_encoder
 from ragcun_cli.pipeline.progress import Progress
@@ -47,11 +48,9 @@ def start_encoder(
 
 def _start_passages(dataset: Path, *, count: int) -> list[str]:
     """The same passages for every seed: those whose ids have the smallest digests."""
-    corpus = beir.read_corpus(dataset)
-    order = sorted(
-        range(len(corpus)), key=lambda row: hashlib.sha256(corpus.ids[row].encode()).digest()
-    )
-    return [corpus.texts[row] for row in sorted(order[:count])]
+    corpus = Corpus.open(dataset)
+    digests = ((hashlib.sha256(name.encode()).digest(), row) for row, name in enumerate(corpus.ids))
+    return corpus.texts_of(sorted(row for _, row in heapq.nsmallest(count, digests)))
 
 
 def head_modules(model: SentenceTransformer, profile: RunProfile) -> Sequence[int]:

@@ -16,12 +16,13 @@ from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables import build_tables
 from ragcun_cli.pipeline.road import Road, absent_error
 from ragcun_cli.pipeline.runs import Run, runs_on_disk
-from ragcun_cli.pipeline.stages import Details, Runner, Task
-from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
+from ragcun_cli.pipeline.stages import Details, Runner, Task, with_needs
+from ragcun_cli.spec.errors import RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import Workspace
 
 ASK_ABOVE_SECONDS = 1800
+ASK_ABOVE_BYTES = 1e9
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Consent:
     """Run the stage that was asked for although it is current."""
 
     ask: Callable[[str], bool] = lambda question: True
-    """Asked before more than half an hour of work."""
+    """Asked before more than half an hour of work, or a gigabyte of download."""
 
 
 def without_absent_gated(names: Sequence[str], road: Road, progress: Progress) -> list[str]:
@@ -111,14 +112,19 @@ def bring_up_to_date(
         RagcunError: the work is long, and nobody agreed to it.
     """
     targets = build()
-    pending = runner.pending(targets)
-    if not pending and not consent.force:
+    pending = [
+        task
+        for task in with_needs(targets)
+        if not runner.is_current(task) or (consent.force and _among(task, targets))
+    ]
+    if not pending:
         return 0
     _refuse_absent(pending, road)
-    _agree(targets, pending, runner.progress, consent)
-    for run in runs:
-        if run.reference != "bm25":
-            road.fetch_encoder(run.profile.encoder)
+    encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
+    encoder_bytes = road.bytes_to_fetch(encoders)
+    _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
+    for encoder in encoders:
+        road.fetch_encoder(encoder)
     targets = build()
     ran = sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
     return ran + sum(runner.run(task, force=consent.force) for task in targets)
@@ -135,7 +141,12 @@ def _among(task: Task, tasks: Sequence[Task]) -> bool:
 
 
 def _agree(
-    targets: Sequence[Task], pending: Sequence[Task], progress: Progress, consent: Consent
+    targets: Sequence[Task],
+    pending: Sequence[Task],
+    progress: Progress,
+    consent: Consent,
+    *,
+    encoder_bytes: int,
 ) -> None:
     earlier = [task for task in pending if not _among(task, targets)]
     if earlier and not consent.prerequisites:
@@ -147,9 +158,12 @@ def _agree(
     for task in earlier:
         progress.note(f"will run first: {task.label} ({describe(task)})")
     seconds = sum(task.seconds for task in pending)
-    if seconds > ASK_ABOVE_SECONDS and not consent.ask(
-        f"{len(pending)} stages to run, {estimate.duration(seconds)} on this machine. Go on?"
-    ):
+    size = sum(task.download_bytes for task in pending) + encoder_bytes
+    if seconds <= ASK_ABOVE_SECONDS and size <= ASK_ABOVE_BYTES:
+        return
+    download = f", {size / 1e9:.1f} GB to download" if size > ASK_ABOVE_BYTES else ""
+    work = f"{len(pending)} stages to run, {estimate.duration(seconds)} on this machine"
+    if not consent.ask(f"{work}{download}. Go on?"):
         raise RagcunError("nothing was run", hint="the same command with --yes")
 
 
@@ -224,28 +238,3 @@ def open_workspace(root: str | None) -> Workspace:
         )
     data = os.environ.get("RAGCUN_DATA")
     return Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
-
-
-def verify_data(task: Task, runner: Runner) -> None:
-    """Hold a data set's files against its record, and against each other.
-
-    Raises:
-        DataError: it is not here, a file changed since it was recorded, a file is malformed, or the
-            set has a published one's name and other counts.
-    """
-    from ragcun_cli.pipeline.data import beir
-    from ragcun_cli.pipeline.data.published import check_counts
-
-    record = runner.record(task)
-    if record is None:
-        raise absent_error([task.folder.name])
-    counts = beir.check(task.folder)
-    name = task.folder.name
-    if name in sources.BEIR:
-        check_counts(name, sources.BEIR[name], task.folder, counts)
-    changed = [f.path for f in record.outputs if not f.is_intact(task.folder, verify=True)]
-    if changed:
-        raise DataError(
-            f"{task.folder}: changed since it was recorded: {', '.join(changed)}",
-            hint=f"ragcun data build {task.folder.name} --force, or import it again",
-        )

@@ -17,7 +17,7 @@ class Workspace:
     """Data sets, encoders and nothing else; may be shared and read-only."""
 
     def dataset(self, name: str) -> Path:
-        """Folder of one data set, in BEIR layout."""
+        """Folder of one data set."""
         return self.data / "datasets" / name
 
     @property
@@ -61,10 +61,15 @@ class Workspace:
         return self.root / "reports" / name
 
 
-# Files of a data set.
-CORPUS = "corpus.jsonl"
+# Files of a data set, and of BEIR's layout, which has CORPUS in the place of the passages' folder.
 QUERIES = "queries.jsonl"
 QRELS = "qrels"
+PASSAGES_FOLDER = "passages"
+PASSAGES = f"{PASSAGES_FOLDER}/passages.arrow"
+CORPUS_RECORD = f"{PASSAGES_FOLDER}/corpus.json"
+LENDER = f"{PASSAGES_FOLDER}/lender.json"
+ROWS = f"{PASSAGES_FOLDER}/rows.npy"
+CORPUS = "corpus.jsonl"
 
 # Files of a folder of negatives.
 NEGATIVES = "negatives.jsonl"

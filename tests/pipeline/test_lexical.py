@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from ragcun_cli.pipeline.data.beir import Corpus
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.profile import MiningConfig
@@ -52,13 +52,8 @@ def brute_force(texts, query, *, k1, b):
     return scores
 
 
-def corpus_of(texts):
-    ids = tuple(sorted(texts))
-    return Corpus(ids=ids, texts=tuple(texts[key] for key in ids))
-
-
 def search(texts, queries, *, depth=100, config=PLAIN):
-    return LexicalIndex(corpus_of(texts), config).search(queries, depth=depth, progress=Silent())
+    return LexicalIndex(Corpus.of(texts), config).search(queries, depth=depth, progress=Silent())
 
 
 @pytest.fixture(scope="module")

@@ -59,12 +59,19 @@ def mined(dataset, tmp_path, *, seed=1, max_train_queries=None, **mining):
 
 @pytest.mark.parametrize("hard_share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_no_negative_is_judged_or_a_twin_of_a_judged_passage(dataset, tmp_path, seed, hard_share):
+def test_no_negative_is_relevant_or_a_twin_of_a_relevant_passage(
+    dataset, tmp_path, seed, hard_share
+):
     rows, _ = mined(dataset, tmp_path, seed=seed, negatives_per_query=8, hard_share=hard_share)
     for row in rows:
         number = int(row.query[1:])
-        judged = {f"p{number:02}", f"p{number + 20:02}", f"p{number + 40:02}"}
-        assert not {*row.hard, *row.random} & (judged | {f"twin{number:02}"})
+        relevant = {f"p{number:02}", f"p{number + 20:02}", f"twin{number:02}"}
+        assert not {*row.hard, *row.random} & relevant
+
+
+def test_a_passage_judged_not_relevant_is_the_first_hard_negative(dataset, tmp_path):
+    rows, _ = mined(dataset, tmp_path, negatives_per_query=1, hard_share=1.0)
+    assert [row.hard for row in rows] == [(f"p{n + 40:02}",) for n in range(20)]
 
 
 def test_a_twin_of_a_relevant_passage_would_have_been_the_best_hit(dataset, tmp_path):

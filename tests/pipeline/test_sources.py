@@ -1,4 +1,14 @@
-from ragcun_cli.pipeline.data.sources import BEIR, GATED, HOST, group, reported_split
+import re
+
+from ragcun_cli.pipeline.data.sources import (
+    BEIR,
+    DERIVED,
+    GATED,
+    HOST,
+    OUTSIDE_AVERAGES,
+    group,
+    reported_split,
+)
 
 # Those of BEIR's README and of ir_datasets; beir's md5.csv has scifact's checksum for fever.
 CHECKSUMS = {
@@ -57,6 +67,7 @@ def test_every_public_set_has_its_relevant_pairs_and_every_gated_one_a_way_to_it
     assert {"bioasq", "signal1m", "trec-news", "robust04"} == GATED
     for name, source in BEIR.items():
         assert (source.relevant_pairs is None) == (name in GATED)
+        assert (source.relevant_per_query is None) == (name not in GATED)
         assert (source.obtain is None) == (name not in GATED)
     per_query = BEIR["msmarco"].relevant_pairs / BEIR["msmarco"].queries
     assert round(per_query, 1) == 1.1
@@ -72,9 +83,22 @@ def test_ms_marco_is_reported_on_dev_and_all_others_on_test():
 
 
 def test_a_mirror_on_the_hub_has_a_whole_revision():
-    for source in BEIR.values():
-        assert (source.mirror is None) == (source.revision is None)
-        assert source.revision is None or len(source.revision) == 40
+    for name, source in BEIR.items():
+        parts = [] if name in GATED else list(source.forums) or [""]
+        assert list(source.hub) == parts
+        assert all(re.fullmatch("[0-9a-f]{40}", revision) for _, revision in source.hub.values())
+
+
+def test_sets_made_of_ms_marco_are_graded_or_for_selection_and_in_no_average():
+    counts = {name: (source.queries, source.judgements) for name, source in DERIVED.items()}
+    assert counts == {
+        "msmarco-select": (2000, None),
+        "trec-dl-2019": (43, 9260),
+        "trec-dl-2020": (54, 11386),
+    }
+    assert set(DERIVED) | {"msmarco"} == OUTSIDE_AVERAGES
+    assert reported_split("msmarco-select") == "dev"
+    assert reported_split("trec-dl-2020") == "test"
 
 
 def test_words_stand_for_groups_of_sets():

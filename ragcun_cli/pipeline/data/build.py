@@ -1,9 +1,8 @@
-"""Make the data sets that are made of what is installed, and take in those a person has."""
+"""Make the data sets that are made of what is installed."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.pydocs import Pair, choose_pairs, library_version, read_pairs
 from ragcun_cli.pipeline.data.sources import Docstrings
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import write_atomically
-from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES, Workspace
+from ragcun_cli.spec.paths import Workspace
 
 
 def library_versions(source: Docstrings) -> dict[str, str]:
@@ -45,7 +43,7 @@ def build_docstrings(
             judged = {pair.query_id: {pair.id: 1} for pair in members}
             qrels.setdefault(split, {}).update(judged)
     beir.write(draft, corpus=corpus, queries=queries, qrels=qrels)
-    return {"libraries": versions, **asdict(beir.check(draft))}
+    return {"libraries": versions, **beir.check(draft).details()}
 
 
 def _splits(pairs: list[Pair], source: Docstrings) -> dict[str, list[Pair]]:
@@ -65,22 +63,3 @@ def _cached_pairs(library: str, cache: Path, progress: Progress) -> list[Pair]:
     text = "".join(json.dumps(asdict(pair), ensure_ascii=True) + "\n" for pair in pairs)
     write_atomically(cache, text)
     return pairs
-
-
-def copy_in(folder: Path, draft: Path) -> dict[str, Any]:
-    """Check a folder in BEIR layout and copy it; return its counts.
-
-    Raises:
-        DataError: a file is missing or malformed, or a judgement names an unknown id.
-    """
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is not a folder", hint="ragcun data import FOLDER_IN_BEIR_LAYOUT --name NAME"
-        )
-    counts = beir.check(folder)
-    for name in (CORPUS, QUERIES):
-        shutil.copyfile(folder / name, draft / name)
-    (draft / QRELS).mkdir()
-    for split in counts.judged:
-        shutil.copyfile(folder / QRELS / f"{split}.tsv", draft / QRELS / f"{split}.tsv")
-    return asdict(counts)

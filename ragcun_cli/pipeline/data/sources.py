@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import Any
 
 TEST_LIMIT = 500
 """Pairs in a pydocs test set; enough for the quickstart and quick to encode."""
@@ -40,32 +42,54 @@ class Published:
     relevant_pairs: int | None = None
     """Judgements of that split with a grade above 0."""
 
+    relevant_per_query: float | None = None
+    """Rounded to a tenth, where no more is published."""
+
     train_queries: int | None = None
     """Judged queries of its train split, where there is one to train on."""
 
     train_pairs: int | None = None
-    licence: str | None = None
-    zip_bytes: int | None = None
-    zip_md5: str | None = None
-    mirror: str | None = None
-    """Data set on the Hub, and the commit it was seen at."""
+    licence: str = "not stated"
+    zip_bytes: int = 0
+    """0 where there is none."""
 
-    revision: str | None = None
+    zip_md5: str | None = None
+    passages_sha256: str | None = None
+    """Of its passages as ragcun stores them, where it was seen byte for byte."""
+
+    hub: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Forum, or nothing -> data set on the Hub and the commit it was seen at."""
+
     forums: tuple[str, ...] = ()
     """Of a set of several sets, each with passages of its own."""
+
+    like: str | None = None
+    """A set with nearly the same passages, which are kept once."""
 
     obtain: str | None = None
     """How to come by a set that cannot be downloaded."""
 
     @property
-    def downloadable(self) -> bool:
-        """Whether `ragcun data get` brings it."""
-        return self.zip_bytes is not None and not self.forums
-
-    @property
     def gated(self) -> bool:
         """Needs a licence, and cannot be downloaded."""
         return self.obtain is not None
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Some queries of MS MARCO with judgements, searched in its passages."""
+
+    description: str
+    queries: int
+    judgements: int | None = None
+    """Of any grade."""
+
+    of: str = "msmarco"
+    """The set whose passages it is searched in."""
+
+    split: str = "test"
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What it needs beside MS MARCO itself: name -> url, size and md5."""
 
 
 TRAIN_LIBRARIES = ("torch", "transformers")
@@ -88,22 +112,48 @@ PYDOCS = {
     "smoke-sklearn": Docstrings(("sklearn",), "80 docstrings of sklearn, for tests", limit=80),
 }
 
+
+def _published(values: dict[str, Any]) -> Published:
+    forums = values.pop("forums", {})
+    hub = {"": (values.pop("mirror"), values.pop("revision"))} if "mirror" in values else {}
+    hub |= {forum: (entry["mirror"], entry["revision"]) for forum, entry in forums.items() if entry}
+    return Published(**values, hub=hub, forums=tuple(forums))
+
+
 _REGISTRY = tomllib.loads(files(__package__).joinpath("registry.toml").read_text(encoding="utf-8"))
 
 HOST: str = _REGISTRY["host"]
 """Where BEIR's zips lie, with {name} for the set's."""
 
-BEIR = {
-    name: Published(**values | {"forums": tuple(values.get("forums", ()))})
-    for name, values in _REGISTRY["sets"].items()
-}
+BEIR = {name: _published(values) for name, values in _REGISTRY["sets"].items()}
+
+DERIVED = {name: Derived(**values) for name, values in _REGISTRY["derived"].items()}
+"""Sets made of MS MARCO; none of BEIR's averages has them."""
+
+OUTSIDE_AVERAGES = {"msmarco", *DERIVED}
+"""BEIR's average is of sets that are zero-shot for an encoder trained on MS MARCO."""
 
 GATED = frozenset(name for name, source in BEIR.items() if source.gated)
 
 
+Source = Docstrings | Published | Derived
+
+
+def find(name: str) -> Source | None:
+    """What is known of a set; nothing of one that a person imported."""
+    return PYDOCS.get(name) or BEIR.get(name) or DERIVED.get(name)
+
+
 def reported_split(name: str) -> str:
     """The split a results table shows; `test` of sets that are not published."""
-    return BEIR[name].split if name in BEIR else "test"
+    known = find(name)
+    return "test" if known is None or isinstance(known, Docstrings) else known.split
+
+
+def is_made_here(name: str) -> bool:
+    """Whether ragcun makes or downloads a set by itself."""
+    known = find(name)
+    return known is not None and not (isinstance(known, Published) and known.gated)
 
 
 def group(name: str) -> list[str]:

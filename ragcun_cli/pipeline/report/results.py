@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import StageRecord
 
-PerQuery = dict[str, dict[str, float]]
-"""Query id -> metric -> value."""
+PerQuery = dict[str, dict[str, dict[str, float]]]
+"""Part of the data set, "" where it is one whole -> query id -> metric -> value."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,30 @@ class Row:
         """The first of its runs."""
         return self.seeds[0].run
 
-    def scores(self, dataset: str, metric: str) -> dict[str, float] | None:
-        """Query id -> score, a mean over seeds; None unless every seed was evaluated."""
+    def scores(self, dataset: str, metric: str) -> dict[str, dict[str, float]] | None:
+        """Part -> query id -> score, a mean over seeds; None unless every seed was evaluated."""
         found = [seed.per_query.get(dataset) for seed in self.seeds]
         measured = [scores for scores in found if scores is not None]
         if len(measured) < len(found):
             return None
         return {
-            query: sum(scores[query][metric] for scores in measured) / len(measured)
-            for query in measured[0]
+            part: {
+                query: sum(scores[part][query][metric] for scores in measured) / len(measured)
+                for query in queries
+            }
+            for part, queries in measured[0].items()
         }
 
     def means(self, dataset: str, metric: str) -> list[float] | None:
-        """The mean score of each seed; None unless every seed was evaluated."""
+        """The mean score of each seed, over parts; None unless every seed was evaluated."""
         found = [seed.per_query.get(dataset) for seed in self.seeds]
         if any(scores is None for scores in found):
             return None
         return [
-            sum(values[metric] for values in scores.values()) / len(scores)
+            statistics.fmean(
+                sum(values[metric] for values in queries.values()) / len(queries)
+                for queries in scores.values()
+            )
             for scores in found
             if scores is not None
         ]
@@ -101,8 +108,11 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
 
 
 def _read_per_query(folder: Path) -> PerQuery:
-    rows = map(json.loads, (folder / paths.PER_QUERY).read_text(encoding="utf-8").splitlines())
-    return {row.pop("query"): row for row in rows}
+    scores: PerQuery = {}
+    for line in (folder / paths.PER_QUERY).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        scores.setdefault(row.pop("part", ""), {})[row.pop("query")] = row
+    return scores
 
 
 def _read_json(file: Path) -> dict[str, Any]:

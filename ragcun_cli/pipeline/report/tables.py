@@ -98,14 +98,18 @@ def _average(row: Row, shown: Sequence[str]) -> Cell:
 
 def _difference(row: Row, first: Row, shown: Sequence[str]) -> Cell:
     differences: dict[str, list[float]] = {}
+    weights: dict[str, float] = {}
     for name in shown:
         ours, theirs = row.scores(name, MAIN_METRIC), first.scores(name, MAIN_METRIC)
         if ours is None or theirs is None:
             return None
-        differences[name] = [ours[query] - theirs[query] for query in sorted(ours)]
+        for part, scores in ours.items():
+            key = f"{name}/{part}" if part else name
+            differences[key] = [scores[query] - theirs[part][query] for query in sorted(scores)]
+            weights[key] = 1 / len(ours)
     if not differences:
         return None
-    interval = paired_interval(differences, seed=BOOTSTRAP_SEED)
+    interval = paired_interval(differences, weights=weights, seed=BOOTSTRAP_SEED)
     return Difference(interval.difference, interval.low, interval.high)
 
 

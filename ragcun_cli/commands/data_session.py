@@ -1,0 +1,215 @@
+"""What the `data` commands do and show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli import console
+from ragcun_cli.commands.session import Session
+from ragcun_cli.pipeline import walk
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.runs import Run, runs_of
+from ragcun_cli.pipeline.stages import Action, Task
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import DataError, WorkspaceError
+
+
+class DataSession(Session):
+    """One `data` command at work in one workspace."""
+
+    # Bringing
+
+    def build(self, names: Sequence[str], *, force: bool) -> None:
+        """Make sets of docstrings."""
+        default = [name for name in sources.PYDOCS if not name.startswith("smoke")]
+        unknown = [name for name in names if name not in sources.PYDOCS]
+        if unknown:
+            raise DataError(
+                f"cannot build '{unknown[0]}'; these can be built: {', '.join(sources.PYDOCS)}",
+                hint="ragcun data build pydocs",
+            )
+        self._bring(list(names) or default, [], force=force, yes=True)
+
+    def get(self, names: Sequence[str], *, force: bool, yes: bool) -> None:
+        """Bring sets by name; of a group, those that cannot be had are said."""
+        wanted: dict[str, None] = {}
+        for name in names:
+            members = sources.group(name)
+            if not members and sources.find(name) is None:
+                known = ", ".join([*sources.BEIR, *sources.DERIVED, *sources.PYDOCS])
+                raise DataError(
+                    f"no data set '{name}' to get; these are: {known}", hint="ragcun data list"
+                )
+            wanted |= dict.fromkeys(self._available(members) if members else [name])
+        self._bring(list(wanted), [], force=force, yes=yes)
+
+    def get_plan(self, profile: str, sets: Sequence[str] | None, *, force: bool, yes: bool) -> None:
+        """Bring all that a profile needs, so that it runs without a network."""
+        runs = runs_of(self.plan(profile, sets=sets, seeds=None), self.workspace)
+        names: dict[str, None] = {}
+        for run in runs:
+            names |= dict.fromkeys(run.profile.named_datasets)
+        self._bring(self._available(list(names)), runs, force=force, yes=yes)
+        for encoder in {run.profile.encoder for run in runs if run.reference != "bm25"}:
+            found = self._road.fetch_encoder(encoder)
+            console.say(f"encoder {found.name}: here ({found.source})")
+
+    def _available(self, names: Sequence[str]) -> list[str]:
+        return walk.without_absent_gated(names, self._road, self._watcher)
+
+    def _bring(self, names: Sequence[str], runs: Sequence[Run], *, force: bool, yes: bool) -> None:
+        consent = walk.Consent(force=force, ask=lambda question: console.agree(question, yes=yes))
+        walk.bring_up_to_date(
+            lambda: [self._road.data(name) for name in names],
+            runs,
+            self._road,
+            self._runner,
+            consent,
+        )
+        self._show([self._road.data(name) for name in names])
+
+    def take_in(self, source: Path, name: str, *, held_out: dict[str, int], force: bool) -> None:
+        """Take in a folder in BEIR layout, or a table of queries and positives."""
+
+        def action(draft: Path, progress: Progress) -> dict[str, Any]:
+            from ragcun_cli.pipeline.data.imports import take_in
+
+            return take_in(source, name, draft, held_out=held_out)
+
+        again = f"ragcun data import {source} --name {name} --force"
+        self._add(name, action, force=force, again=again)
+
+    def sample(
+        self, name: str, new: str | None, *, queries: int, passages: int, seed: int, force: bool
+    ) -> None:
+        """Make a smaller set of one that is here or can be brought."""
+        new = new or f"{name}-q{queries}-p{passages}-s{seed}"
+        folder = self._here(name).folder
+
+        def action(draft: Path, progress: Progress) -> dict[str, Any]:
+            from ragcun_cli.pipeline.data.sample import draw_sample
+
+            return draw_sample(name, folder, draft, queries=queries, passages=passages, seed=seed)
+
+        again = f"ragcun data sample {name} --name {new} --force ..."
+        self._add(new, action, force=force, again=again)
+        console.say(f"'{new}' has fewer passages than '{name}': their scores are not comparable")
+
+    def _add(self, name: str, action: Action, *, force: bool, again: str) -> None:
+        task = self._road.import_data(name, action)
+        if self._runner.is_current(task) and not force:
+            raise DataError(f"there is a data set '{name}' already", hint=again)
+        self._runner.run(task, force=force)
+        self._show([task])
+
+    # Using
+
+    def _here(self, name: str) -> Task:
+        """The task of a set that is here."""
+        task = self._road.data(name)
+        if self._runner.record(task) is None:
+            known = sources.is_made_here(name)
+            raise DataError(
+                f"no data set '{name}' in this workspace",
+                hint=f"ragcun data get {name}" if known else "ragcun data list",
+            )
+        return task
+
+    def export(self, name: str, target: Path) -> None:
+        """Write a set in BEIR layout."""
+        from ragcun_cli.pipeline.data.beir import export, parts
+
+        folder = self._here(name).folder
+        for part in parts(folder):
+            export(part, target if part == folder else target / part.name)
+        console.say(f"written: {target}")
+
+    def verify(self, names: Sequence[str]) -> None:
+        """Read the files of sets that are here; the first fault is an error."""
+        from ragcun_cli.pipeline.data.verify import verify_data
+
+        here = sorted(self._names_here())
+        if not names and not here:
+            raise WorkspaceError("no data set in this workspace", hint="ragcun data build pydocs")
+        tasks = [self._road.data(name) for name in names or here]
+        for task in tasks:
+            verify_data(task, self._runner)
+            console.say(f"{task.folder.name}: intact")
+        self._show(tasks)
+
+    # Showing
+
+    def _names_here(self) -> set[str]:
+        folders = self.workspace.datasets.glob("*")
+        return {folder.name for folder in folders if (folder / paths.MANIFEST).exists()}
+
+    def show_all(self) -> None:
+        """All known sets and those that were imported."""
+        here = self._names_here()
+        known = [*sources.PYDOCS, *sources.BEIR, *sources.DERIVED]
+        names = [*known, *sorted(here - set(known))]
+        rows = [self._row(name, is_here=name in here) for name in names]
+        if self._json:
+            console.write_json(rows)
+            return
+        columns = ("name", "state", "split", "passages", "queries", "licence", "what it is")
+        shown = [tuple("" if row[c] is None else _shown(row[c]) for c in columns) for row in rows]
+        console.show_rows("Data sets", columns, shown)
+
+    def _row(self, name: str, *, is_here: bool) -> dict[str, Any]:
+        source = sources.find(name)
+        record = self._runner.record(self._road.data(name)) if is_here else None
+        details = {} if record is None else record.details
+        published = source if isinstance(source, sources.Published) else None
+        split = sources.reported_split(name)
+        counted = source if isinstance(source, sources.Published | sources.Derived) else None
+        return {
+            "name": name,
+            "state": _state(source, None if record is None else details),
+            "split": split,
+            "passages": details.get("passages", published and published.passages),
+            "queries": details.get("judged", {}).get(split, counted and counted.queries),
+            "licence": None if published is None else published.licence,
+            "download_bytes": None if published is None else published.zip_bytes,
+            "what it is": details.get("about", "imported")
+            if source is None
+            else source.description,
+        }
+
+    def _show(self, tasks: Sequence[Task]) -> None:
+        records = {task.folder.name: self._runner.record(task) for task in tasks}
+        details = {name: record.details for name, record in records.items() if record is not None}
+        if self._json:
+            console.write_json(details)
+            return
+        for name, found in details.items():
+            for note in found.get("notes", ()):
+                console.say(f"{name}: {note}")
+        rows = [
+            (
+                name,
+                f"{found['passages']:,}",
+                f"{found['queries']:,}",
+                ", ".join(f"{split} {count:,}" for split, count in found["judged"].items()),
+                found.get("verified", ""),
+            )
+            for name, found in details.items()
+        ]
+        columns = ("name", "passages", "queries", "judged queries", "as published")
+        console.show_rows("Data sets", columns, rows)
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _state(source: sources.Source | None, details: dict[str, Any] | None) -> str:
+    if details is not None:
+        verified = details.get("verified")
+        return f"here; verified: {verified}" if verified else "here"
+    if isinstance(source, sources.Published):
+        return "needs a licence" if source.gated else f"{source.zip_bytes / 1e6:,.0f} MB"
+    return "made here"

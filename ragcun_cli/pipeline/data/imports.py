@@ -1,0 +1,68 @@
+"""Take in data that a person has: a folder in BEIR's layout, or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.data import beir, sources
+from ragcun_cli.pipeline.data.lines import locate
+from ragcun_cli.pipeline.data.published import differences
+from ragcun_cli.pipeline.data.tables import store_table
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.paths import CORPUS
+
+
+def take_in(source: Path, name: str, draft: Path, *, held_out: Mapping[str, int]) -> dict[str, Any]:
+    """Check and store it, and return its counts.
+
+    Args:
+        source: a folder in BEIR's layout (CQADupStack's holds one for each forum), or a .jsonl,
+            .csv or .tsv file of query, positive and perhaps negatives.
+        name: of the set; one with a public set's name has to have its counts.
+        draft: where it goes.
+        held_out: of a table, split -> queries that leave the training split for it.
+
+    Raises:
+        DataError: there is neither, or what there is is malformed.
+    """
+    published = sources.BEIR.get(name)
+    if source.is_dir():
+        if any(held_out.values()):
+            raise DataError(
+                f"{source} says itself which queries are for what; only a table can be split",
+                hint=f"ragcun data import {source} --name {name}",
+            )
+        counts = _take_in_folder(source, published, draft)
+    elif source.is_file():
+        counts = store_table(
+            source, draft, dev_queries=held_out["dev"], test_queries=held_out["test"]
+        )
+    else:
+        raise DataError(
+            f"{source} is neither a folder in BEIR's layout nor a table",
+            hint="ragcun data import --help",
+        )
+    if published is None:
+        return counts.details()
+    wrong = differences(published, draft, counts)
+    if not wrong:
+        return {"verified": "counts", **counts.details()}
+    if not published.gated:
+        raise DataError(
+            f"this is not the published '{name}': {'; '.join(wrong)}",
+            hint=f"ragcun data import {source} --name {name}-mine",
+        )
+    # What a licence brings is prepared by hand, and no two come out alike.
+    said = f"not the counts that others publish: {'; '.join(wrong)}"
+    return replace(counts, notes=(*counts.notes, said)).details()
+
+
+def _take_in_folder(source: Path, published: sources.Published | None, draft: Path) -> beir.Counts:
+    if published is None or not published.forums or locate(source, CORPUS).is_file():
+        return beir.store(source, draft, published=published is not None)
+    return beir.added(
+        [beir.store(source / part, draft / part, published=True) for part in published.forums]
+    )

@@ -1,0 +1,67 @@
+"""Store once what two data sets share: FEVER and Climate-FEVER have nearly the same Wikipedia."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragcun_cli.pipeline.data.corpus import (
+    BATCH_ROWS,
+    Corpus,
+    Passage,
+    borrow,
+    write_passages,
+)
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.spec.paths import LENDER, PASSAGES
+
+LARGEST_OWN_SHARE = 0.5
+
+
+def can_lend(folder: Path) -> bool:
+    """Whether a data set is here and keeps all its passages itself."""
+    return (folder / PASSAGES).is_file() and not (folder / LENDER).is_file()
+
+
+def share_passages(folder: Path, lender: Path, *, progress: Progress) -> bool:
+    """Drop the passages of a stored set that another one has too, id, title and text alike.
+
+    What the set reads is the same as before; its own file keeps the passages that differ.
+
+    Returns:
+        Whether that was worth it: more than half of the passages are shared.
+    """
+    own, lent = Corpus.open(folder), Corpus.open(lender)
+    rows = np.empty(len(own), np.int32)
+    with progress.bar(f"compare with {lender.name}", total=len(own), unit="passages") as advance:
+        for start in range(0, len(own), BATCH_ROWS):
+            stop = min(start + BATCH_ROWS, len(own))
+            rows[start:stop] = _rows_of_equals(own.passages_of(range(start, stop)), lent)
+            advance(stop - start)
+    kept = np.flatnonzero(rows < 0)
+    if len(kept) > LARGEST_OWN_SHARE * len(own):
+        return False
+    rows[kept] = len(lent) + np.arange(len(kept))
+    rest = folder / f"{PASSAGES}.rest"
+    if len(kept):
+        write_passages(_some(own, kept), rest)
+        rest.replace(folder / PASSAGES)
+    else:
+        (folder / PASSAGES).unlink()
+    borrow(folder, lender, rows)
+    return True
+
+
+def _rows_of_equals(passages: list[Passage], lent: Corpus) -> NDArray[np.int64]:
+    rows = lent.rows_of([passage.id for passage in passages])
+    theirs = lent.passages_of(np.maximum(rows, 0))
+    same = [ours[:3] == other[:3] for ours, other in zip(passages, theirs, strict=True)]
+    return np.where(same, rows, -1)
+
+
+def _some(corpus: Corpus, rows: NDArray[np.int64]) -> Iterator[Passage]:
+    for start in range(0, len(rows), BATCH_ROWS):
+        yield from corpus.passages_of(rows[start : start + BATCH_ROWS])

@@ -1,0 +1,146 @@
+"""Read text files that others wrote: what is harmless is accepted and said, the rest is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.spec.errors import DataError
+
+_GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Notes:
+    """What was harmless in some files, and how often."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, file: Path, what: str, *, once: bool = False) -> None:
+        """Remember one thing about a file."""
+        key = (file.name, what)
+        self._counts[key] = 1 if once else self._counts[key] + 1
+
+    def lines(self) -> list[str]:
+        """One sentence a thing."""
+        return [
+            f"{name}: {what}" + (f" ({count:,} times)" if count > 1 else "")
+            for (name, what), count in self._counts.items()
+        ]
+
+
+def locate(folder: Path, name: str) -> Path:
+    """A file of a folder, packed by gzip or not; the plain one where there are both."""
+    plain, packed = folder / name, folder / f"{name}.gz"
+    return packed if packed.is_file() and not plain.is_file() else plain
+
+
+def read_lines(file: Path, notes: Notes) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that is not blank, without its end.
+
+    Accepted and noted: gzip, whatever the name; a byte order mark; Windows line ends; blank lines.
+
+    Raises:
+        DataError: the file is missing, damaged or not UTF-8.
+    """
+    try:
+        with file.open("rb") as opened:
+            packed = opened.read(2) == _GZIP
+            opened.seek(0)
+            if packed:
+                notes.add(file, "packed by gzip, read all the same", once=True)
+            stream = gzip.GzipFile(fileobj=opened) if packed else opened
+            yield from _decoded(file, stream, notes)
+    except FileNotFoundError:
+        raise DataError(f"{file} is missing") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{file} is a damaged gzip file: {error}", hint=f"gzip --test {file}"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _decoded(file: Path, stream: Iterable[bytes], notes: Notes) -> Iterator[tuple[int, str]]:
+    for number, raw in enumerate(stream, 1):
+        line = raw
+        if number == 1 and line.startswith(_UTF16):
+            raise _not_utf8(file, number, "it begins as UTF-16 does", "UTF-16")
+        if number == 1 and line.startswith(_BOM):
+            notes.add(file, "begins with a byte order mark, left out", once=True)
+            line = line[len(_BOM) :]
+        if line.endswith(b"\r\n"):
+            notes.add(file, "lines end as on Windows", once=True)
+        try:
+            text = line.rstrip(b"\r\n").decode()
+        except UnicodeDecodeError as error:
+            reason = f"{error.reason} at byte {error.start + 1} of the line"
+            raise _not_utf8(file, number, reason, "LATIN1") from error
+        if text.strip():
+            yield number, text
+        else:
+            notes.add(file, "blank lines left out")
+
+
+def _not_utf8(file: Path, number: int, reason: str, encoding: str) -> DataError:
+    return DataError(
+        f"{file}:{number}: not UTF-8: {reason}",
+        hint=f"iconv -f {encoding} -t UTF-8 {file} > {file}.utf8, if {encoding} is what it is",
+    )
+
+
+def read_objects(file: Path, notes: Notes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Number and object of each line of a JSONL file.
+
+    Raises:
+        DataError: as `read_lines`, or a line is no JSON object.
+    """
+    for number, line in read_lines(file, notes):
+        try:
+            value = json.loads(line, strict=False)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{file}:{number}: not JSON: {error.msg} at column {error.colno}",
+                hint=f"sed -n {number}p {file}",
+            ) from error
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a deep nest
+            raise DataError(f"{file}:{number}: not JSON that can be read: {error}") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{file}:{number}: expected a JSON object, got {line[:80]!r}")
+        yield number, value
+
+
+def text_of(value: str, file: Path, notes: Notes) -> str:
+    """A text that can be stored: halves of characters, which JSON can name, are replaced."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        notes.add(file, "a text holds half a character (a lone surrogate), replaced by U+FFFD")
+        return re.sub(r"[\ud800-\udfff]", "�", value)
+    return value
+
+
+def id_of(value: object, where: str, file: Path, notes: Notes) -> str:
+    """An id as text; one that TREC's files and BEIR's tables cannot hold is refused.
+
+    Raises:
+        DataError: it is neither text nor a whole number, is empty, or has white space.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        notes.add(file, "an id is a number, read as text")
+        return str(value)
+    if not isinstance(value, str) or not value:
+        raise DataError(f'{where}: expected an "_id" with a text, got {value!r:.80}')
+    if not re.fullmatch(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+", value):
+        raise DataError(
+            f"{where}: id {value!r:.80} has white space or a control character, which run files "
+            "and tables of judgements cannot hold"
+        )
+    return value

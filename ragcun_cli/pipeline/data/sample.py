@@ -1,0 +1,64 @@
+"""A smaller set for quick experiments: some queries, what is judged for them, some distractors."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.corpus import Corpus, write_corpus
+from ragcun_cli.pipeline.data.lines import Notes
+from ragcun_cli.spec.errors import DataError
+
+
+def draw_sample(
+    name: str, folder: Path, draft: Path, *, queries: int, passages: int, seed: int
+) -> dict[str, Any]:
+    """Store a sample of a set, and return its counts.
+
+    Of each split so many judged queries (all, where there are fewer) with all their judgements;
+    all passages judged for them; and, up to the number of passages, others. Which ones depends on
+    the seed and on ids alone. Scores on it are no scores on the set: with fewer passages to
+    confuse, every encoder finds more.
+
+    Raises:
+        DataError: the set is one of several parts, or has fewer passages than that.
+    """
+    if beir.parts(folder) != [folder]:
+        raise DataError(
+            f"'{name}' consists of {len(beir.parts(folder))} sets that are searched apart",
+            hint=f"ragcun data export {name} FOLDER, and import one of them",
+        )
+    corpus = Corpus.open(folder)
+    texts = beir.read_queries(folder)
+    splits = {
+        split: {query: qrels[query] for query in sorted(_smallest(qrels, queries, f"{seed}:query"))}
+        for split, qrels in beir.read_splits(folder).items()
+    }
+    judged = {passage for qrels in splits.values() for ids in qrels.values() for passage in ids}
+    others = (passage for passage in corpus.ids if passage not in judged)
+    drawn = _smallest(others, max(0, passages - len(judged)), f"{seed}:passage")
+    rows = corpus.rows_of(sorted(judged.union(drawn)))
+    kept = corpus.take(rows[rows >= 0])
+    if len(kept) < passages:
+        raise DataError(
+            f"'{name}' has {len(kept):,} passages, fewer than {passages:,}",
+            hint=f"--passages {len(kept)}, or less",
+        )
+    write_corpus(iter(kept), draft, source=folder, notes=Notes())
+    asked = {query: texts[query] for qrels in splits.values() for query in qrels}
+    beir.write_judged(draft, queries=asked, splits=splits)
+    values = {"of": name, "queries": queries, "passages": passages, "seed": seed}
+    about = f"sample of {name}: scores are not comparable with it"
+    counts = beir.check(draft, published=True)
+    return {"sample": values, "about": about, **counts.details()}
+
+
+def _smallest(names: Iterable[str], count: int, salt: str) -> list[str]:
+    """So many names, those with the smallest digests."""
+    return heapq.nsmallest(
+        count, names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest()
+    )

@@ -1,0 +1,38 @@
+"""Hold a data set that is here against its record, against itself and against the registry."""
+
+from __future__ import annotations
+
+from ragcun_cli.pipeline.data import beir, sources
+from ragcun_cli.pipeline.data.corpus import Corpus, content_digest, read_record
+from ragcun_cli.pipeline.data.published import check_published
+from ragcun_cli.pipeline.road import absent_error
+from ragcun_cli.pipeline.stages import Runner, Task
+from ragcun_cli.spec.errors import DataError
+
+
+def verify_data(task: Task, runner: Runner) -> beir.Counts:
+    """Read all files of a data set; the counts that were found.
+
+    Raises:
+        DataError: it is not here, a file changed since it was recorded or is malformed, or the set
+            has a published one's name and other counts.
+    """
+    name = task.folder.name
+    record = runner.record(task)
+    if record is None:
+        raise absent_error([name])
+    again = f"ragcun data get {name} --force" if sources.is_made_here(name) else "import it again"
+    changed = [file.path for file in record.outputs if not file.is_intact(task.folder, verify=True)]
+    if changed:
+        raise DataError(
+            f"{task.folder}: changed since it was recorded: {', '.join(changed)}", hint=again
+        )
+    published = name in sources.BEIR or name in sources.DERIVED
+    parts = beir.parts(task.folder)
+    counts = beir.added([beir.check(part, published=published) for part in parts])
+    for part in parts:
+        if content_digest(Corpus.open(part)) != read_record(part).sha256:
+            raise DataError(f"{part}: the passages are not those that were stored", hint=again)
+    if name in sources.BEIR and not sources.BEIR[name].gated:
+        check_published(name, sources.BEIR[name], task.folder, counts)
+    return counts
