@@ -1,4 +1,5 @@
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -51,13 +52,27 @@ def ragcun(monkeypatch, capsys):
 
 @pytest.fixture(scope="session")
 def smoke_workspace(tmp_path_factory):
-    """A workspace in which the smoke plan has been reproduced once; tests only read it."""
+    """A workspace in which the smoke plan has been reproduced once; tests only read it.
+
+    First `data get` brings what it needs; then every connection is an error.
+    """
     root = tmp_path_factory.mktemp("smoke")
-    arguments = ["ragcun", "reproduce", "--profile", "smoke", "--workspace", str(root)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setattr(sys, "argv", arguments)
-        with pytest.raises(SystemExit) as stop:
-            main()
-    assert not stop.value.code
+        _run(patch, "data", "get", "--profile", "smoke", "--workspace", root)
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, _no_connection)
+        patch.setattr(socket, "getaddrinfo", _no_connection)
+        _run(patch, "reproduce", "--profile", "smoke", "--workspace", root)
     return root
+
+
+def _run(patch, *words):
+    patch.setattr(sys, "argv", ["ragcun", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+
+
+def _no_connection(*args, **kwargs):
+    raise OSError("there is no network")

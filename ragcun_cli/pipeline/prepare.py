@@ -140,7 +140,7 @@ def _selection(job: Job) -> SelectionSet | None:
         return None
     found = read_selection_set(
         job.selection,
-        config.dataset or job.profile.data.train,
+        *job.profile.selection_set,
         config,
         seed=job.seed,
         batch_size=TEXTS_AT_ONCE,

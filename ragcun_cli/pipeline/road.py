@@ -359,8 +359,9 @@ class Road:
 
     def _selection(self, run: Run) -> Task | None:
         """The data set that the best encoder of a training is chosen on."""
-        selection = run.profile.training.selection
-        return self.data(selection.dataset or run.profile.data.train) if selection.queries else None
+        if not run.profile.training.selection.queries:
+            return None
+        return self.data(run.profile.selection_set[0])
 
     def _fix_reference(self, run: Run) -> Task:
         """Write down what a reference is, so that its scores rest on it."""

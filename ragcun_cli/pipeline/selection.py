@@ -48,14 +48,14 @@ class SelectionSet:
 
 
 def read_selection_set(
-    folder: Path, name: str, config: SelectionConfig, *, seed: int, batch_size: int
+    folder: Path, name: str, split: str, config: SelectionConfig, *, seed: int, batch_size: int
 ) -> SelectionSet:
     """A seeded sample of the judged queries of one split, with their passages and some others.
 
     Raises:
         DataError: the split is absent.
     """
-    whole = read_test_set(name, folder, split=config.split)
+    whole = read_test_set(name, folder, split=split)
     relevant = {query: judged for query, judged in whole.qrels.items() if max(judged.values()) > 0}
     chosen = sorted(_smallest(relevant, config.queries, salt=f"{seed}:query"))
     needed = {passage for query in chosen for passage in relevant[query]}

@@ -147,11 +147,12 @@ class SelectionConfig(Section):
     """Queries to score on, a seeded sample; 0 keeps the encoder of the last step."""
 
     dataset: str | None = Field(None, pattern=NAME)
-    """Data set they are of; none means the training set."""
+    """Data set they are of; none means the training set, and msmarco-select for msmarco."""
 
-    split: Literal["train", "dev", "test"] = "train"
-    """Of its judgements. Queries of the training set's own `train` leave the training rows. A query
-    that a test set of the plan has too is refused."""
+    split: Literal["train", "dev", "test"] | None = None
+    """Of its judgements; none means `train` of the training set, `dev` of another. Training rows
+    with a query of the selection are left out, and a query that a test set of the plan has too is
+    refused."""
 
     passages: int = Field(10_000, ge=10)
     """Passages to rank: those judged for the queries, and a seeded sample of the others."""
@@ -355,9 +356,15 @@ class RunProfile(Section):
     @property
     def named_datasets(self) -> tuple[str, ...]:
         """Every data set that the experiment needs, each once."""
-        selection = self.training.selection
-        chosen = [selection.dataset] if selection.queries and selection.dataset else []
+        chosen = [self.selection_set[0]] if self.training.selection.queries else []
         return tuple(dict.fromkeys([self.data.train, *chosen, *self.evaluation.datasets]))
+
+    @property
+    def selection_set(self) -> tuple[str, str]:
+        """Data set and split of the queries that the best encoder is chosen on."""
+        config, train = self.training.selection, self.data.train
+        name = config.dataset or ("msmarco-select" if train == "msmarco" else train)
+        return name, config.split or ("train" if name == train else "dev")
 
     @model_validator(mode="after")
     def _values_that_would_do_nothing(self) -> Self:
@@ -382,14 +389,11 @@ class RunProfile(Section):
 
     @model_validator(mode="after")
     def _selection_is_not_the_test(self) -> Self:
-        selection = self.training.selection
-        name = selection.dataset or self.data.train
-        tested = name in self.evaluation.datasets and selection.split == "test"
+        name, split = self.selection_set
+        tested = name in self.evaluation.datasets and split == "test"
         # NanoBEIR's queries are test queries of BEIR.
-        if selection.queries and (tested or name.lower().startswith("nano")):
-            raise ValueError(
-                f"training.selection would choose on test queries: '{name}', {selection.split}"
-            )
+        if self.training.selection.queries and (tested or name.lower().startswith("nano")):
+            raise ValueError(f"training.selection would choose on test queries: '{name}', {split}")
         return self
 
 

@@ -77,6 +77,18 @@ def test_a_moved_workspace_runs_nothing_again(ragcun, workspace, tmp_path):
     assert pending(ragcun, moved) == []
 
 
+def test_a_workspace_and_its_data_copied_apart_run_nothing_again(
+    ragcun, smoke_workspace, tmp_path, monkeypatch
+):
+    without = shutil.ignore_patterns("data")
+    shutil.copytree(smoke_workspace, tmp_path / "runs here", ignore=without)
+    shutil.copytree(smoke_workspace / "data", tmp_path / "data there")
+    monkeypatch.setenv("RAGCUN_DATA", str(tmp_path / "data there"))
+    assert pending(ragcun, tmp_path / "runs here") == []
+    outcome = ragcun("data", "get", "--profile", "smoke", "-w", tmp_path / "runs here")
+    assert outcome.code == 0, outcome.err
+
+
 def test_a_workspace_can_be_read_where_its_encoder_is_not(ragcun, workspace):
     shutil.rmtree(workspace / "data/encoders")
     assert pending(ragcun, workspace) == []

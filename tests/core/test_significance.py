@@ -149,3 +149,40 @@ def test_counts_and_levels_that_mean_nothing_are_refused():
         paired_interval({"a": [1.0]}, seed=0, resamples=0)
     with pytest.raises(ValueError, match="0 rounds"):
         randomisation_p_value({"a": [1.0]}, seed=0, rounds=0)
+
+
+PARTS = {"scifact": [0.1, -0.2, 0.3, 0.4], "forums/tex": [0.5, 0.1], "forums/gis": [-0.3, 0.2, 0.0]}
+NESTED = {"scifact": 1.0, "forums/tex": 0.5, "forums/gis": 0.5}
+
+
+def test_parts_of_a_set_share_its_weight():
+    interval = paired_interval(PARTS, weights=NESTED, seed=1)
+    assert interval.difference == pytest.approx((0.15 + (0.3 - 0.1 / 3) / 2) / 2)
+
+
+@pytest.mark.parametrize("measure", [paired_interval, randomisation_p_value])
+def test_weights_are_what_scaled_differences_are_without_them(measure):
+    total = sum(NESTED.values())
+    scaled = {
+        name: [value * NESTED[name] / total * len(PARTS) for value in values]
+        for name, values in PARTS.items()
+    }
+    weighed, plain = measure(PARTS, weights=NESTED, seed=1), measure(scaled, seed=1)
+    if measure is paired_interval:
+        assert (weighed.low, weighed.high) == pytest.approx((plain.low, plain.high))
+    else:
+        assert weighed == plain < 1
+
+
+def test_equal_weights_change_nothing():
+    same = paired_interval(PARTS, weights=dict.fromkeys(PARTS, 7.0), seed=1)
+    plain = paired_interval(PARTS, seed=1)
+    assert (same.difference, same.low, same.high) == pytest.approx(
+        (plain.difference, plain.low, plain.high)
+    )
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(ValueError, match="weights have to be above 0"):
+        paired_interval(PARTS, weights=NESTED | {"scifact": weight}, seed=1)

@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 def selected(folder, *, seed=1, **config):
     settings = SelectionConfig(**{"queries": 5, "passages": 20, **config})
-    return read_selection_set(folder, "mine", settings, seed=seed, batch_size=8)
+    return read_selection_set(folder, "mine", "train", settings, seed=seed, batch_size=8)
 
 
 def test_a_sample_has_its_relevant_passages_and_some_others(folder):

@@ -142,3 +142,22 @@ def test_a_name_that_could_not_be_a_folder_is_refused(name):
 def test_a_weight_is_a_finite_number_from_zero_up(value):
     with pytest.raises(ValidationError, match="lambda_isotropy"):
         profile(training={"lambda_isotropy": value})
+
+
+@pytest.mark.parametrize(
+    ("train", "selection", "expected"),
+    [
+        ("mine", {}, ("mine", "train")),
+        ("mine", {"split": "dev"}, ("mine", "dev")),
+        ("mine", {"dataset": "other"}, ("other", "dev")),
+        ("msmarco", {}, ("msmarco-select", "dev")),
+        ("msmarco", {"dataset": "msmarco"}, ("msmarco", "train")),
+    ],
+)
+def test_the_selection_queries_are_of_training_data_unless_another_set_is_named(
+    train, selection, expected
+):
+    values = {"queries": 5, **selection}
+    profile = RunProfile(name="x", data={"train": train}, training={"selection": values})
+    assert profile.selection_set == expected
+    assert profile.named_datasets == tuple(dict.fromkeys([train, expected[0]]))

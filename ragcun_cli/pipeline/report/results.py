@@ -33,6 +33,9 @@ class SeedResults:
 
     isotropy: Mapping[str, Any] | None
 
+    samples: Mapping[str, str]
+    """Data set that is a sample -> the one it is of."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -90,12 +93,16 @@ def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[Row]:
 
 def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     evaluations: dict[str, StageRecord] = {}
+    samples: dict[str, str] = {}
     per_query: dict[str, PerQuery] = {}
     for dataset in run.profile.evaluation.datasets:
         record = runner.current_record(road.evaluate(run, dataset))
         if record is not None:
             evaluations[dataset] = record
             per_query[dataset] = _read_per_query(run.folder / paths.EVALUATIONS / dataset)
+            data = runner.record(road.data(dataset))
+            if data is not None and "sample" in data.details:
+                samples[dataset] = data.details["sample"]["of"]
     task = road.isotropy(run)
     measured = task is not None and runner.is_current(task)
     return SeedResults(
@@ -104,6 +111,7 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
         evaluations=evaluations,
         per_query=per_query,
         isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,
+        samples=samples,
     )
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from ragcun_cli.core.significance import paired_interval
+from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
 from ragcun_cli.pipeline.report.results import Row
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Spread, Table
 
@@ -46,6 +47,7 @@ def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = ""
     """nDCG@10 of every model on every set, their average, and its difference to the first row."""
     shown = [name for name in datasets if any(row.means(name, MAIN_METRIC) for row in rows)]
     absent = [name for name in datasets if name not in shown]
+    averaged = [name for name in shown if name not in OUTSIDE_AVERAGES] or shown
     columns = (
         Column("model", "Model"),
         Column("trainable_parameters", "Trainable"),
@@ -53,16 +55,23 @@ def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = ""
             Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, best="max")
             for name in datasets
         ),
-        Column("average", f"Average of {len(shown)}", digits=1, scale=100, best="max"),
+        Column("average", f"Average of {len(averaged)}", digits=1, scale=100, best="max"),
         Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
         Column("isotropy", "Isotropy", digits=3),
     )
-    body = tuple(_results_row(row, rows[0], datasets, shown) for row in rows)
+    body = tuple(_results_row(row, rows[0], datasets, averaged) for row in rows)
     notes = [
         "nDCG@10 in points, exact search. The difference is of the averages, with its 95 % "
         "interval: a paired bootstrap over the queries within each set, 10,000 resamples.",
         _isotropy_note(rows),
     ]
+    if averaged != shown:
+        outside = ", ".join(name for name in shown if name not in averaged)
+        notes.append(f"Beside the averages, which are of zero-shot sets: {outside}.")
+    samples = {name: of for row in rows for seed in row.seeds for name, of in seed.samples.items()}
+    if samples:
+        listed = ", ".join(f"{name} (of {of})" for name, of in samples.items())
+        notes.append(f"Samples, whose scores are comparable with no others: {listed}.")
     if absent:
         notes.append(f"Not measured here, and in no average: {', '.join(absent)}.")
     return Table(
@@ -75,7 +84,7 @@ def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = ""
 
 
 def _results_row(
-    row: Row, first: Row, datasets: Sequence[str], shown: Sequence[str]
+    row: Row, first: Row, datasets: Sequence[str], averaged: Sequence[str]
 ) -> tuple[Cell, ...]:
     training = row.seeds[0].training
     scores = tuple(_over_seeds(row.means(name, MAIN_METRIC)) for name in datasets)
@@ -83,23 +92,23 @@ def _results_row(
         row.label,
         None if training is None else int(training.details["trainable_parameters"]),
         *scores,
-        _average(row, shown),
-        "reference" if row is first else _difference(row, first, shown),
+        _average(row, averaged),
+        "reference" if row is first else _difference(row, first, averaged),
         _isotropy_cell(row, "plan_score"),
     )
 
 
-def _average(row: Row, shown: Sequence[str]) -> Cell:
-    by_set = [row.means(name, MAIN_METRIC) for name in shown]
+def _average(row: Row, averaged: Sequence[str]) -> Cell:
+    by_set = [row.means(name, MAIN_METRIC) for name in averaged]
     if not by_set or any(means is None for means in by_set):
         return None
     return _over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
 
 
-def _difference(row: Row, first: Row, shown: Sequence[str]) -> Cell:
+def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
     differences: dict[str, list[float]] = {}
     weights: dict[str, float] = {}
-    for name in shown:
+    for name in averaged:
         ours, theirs = row.scores(name, MAIN_METRIC), first.scores(name, MAIN_METRIC)
         if ours is None or theirs is None:
             return None

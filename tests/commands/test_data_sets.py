@@ -1,0 +1,109 @@
+"""Sets of several parts, samples and tables, through the command line."""
+
+import json
+import shutil
+
+import pytest
+
+from ragcun_cli.pipeline.data import beir, sources
+from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data.sources import Published
+
+
+@pytest.fixture
+def workspace(smoke_workspace, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(smoke_workspace, copy)
+    return copy
+
+
+@pytest.fixture
+def forums(workspace, tmp_path, monkeypatch, ragcun):
+    """A set of two parts, made of the smoke test sets."""
+    for part in ("numpy", "sklearn"):
+        beir.export(workspace / f"data/datasets/smoke-{part}", tmp_path / "forums" / part)
+    known = Published("two", 160, 160, forums=("numpy", "sklearn"), zip_bytes=1)
+    monkeypatch.setitem(sources.BEIR, "forums", known)
+    outcome = ragcun("data", "import", tmp_path / "forums", "--name", "forums", "-w", workspace)
+    assert outcome.code == 0, outcome.err
+
+
+def test_parts_are_searched_apart_and_their_means_are_averaged(ragcun, workspace, forums):
+    options = ("-p", "smoke", "--seed", "1", "-w", workspace)
+    sets = ("--set", 'evaluation.datasets=["forums","smoke-numpy","smoke-sklearn"]')
+    outcome = ragcun("reproduce", *options, *sets, "--json")
+    assert outcome.code == 0, outcome.err
+    tables = {table["key"]: table["rows"] for table in json.loads(outcome.out)["tables"]}
+    differing = 0
+    for row in tables["results"]:
+        single = [row["smoke-numpy"], row["smoke-sklearn"]]
+        assert row["forums"] == pytest.approx(sum(single) / 2)
+        assert row["average"] == pytest.approx(row["forums"])
+        differing += single[0] != single[1]
+    assert differing
+    for folder in workspace.glob("runs/bm25/*/eval/"):
+        for part in ("numpy", "sklearn"):
+            alone = (folder / f"smoke-{part}/run.trec").read_text()
+            assert (folder / f"forums/{part}/run.trec").read_text() == alone
+        rows = (folder / "forums/per_query.jsonl").read_text().splitlines()
+        assert {json.loads(row)["part"] for row in rows} == {"numpy", "sklearn"}
+        assert len(rows) == 160
+
+
+def test_a_sample_keeps_what_is_judged_and_says_that_it_compares_with_nothing(
+    ragcun, workspace, tmp_path
+):
+    command = ("data", "sample", "smoke", "--queries", "10", "--passages", "60", "-w", workspace)
+    outcome = ragcun(*command, "--json")
+    assert outcome.code == 0, outcome.err
+    assert "scores are not comparable" in outcome.err
+    counts = json.loads(outcome.out)["smoke-q10-p60-s1"]
+    assert counts["sample"] == {"of": "smoke", "queries": 10, "passages": 60, "seed": 1}
+    assert (counts["passages"], counts["judged"]) == (60, {"train": 10, "dev": 10})
+    datasets = workspace / "data/datasets"
+    whole, sample = (Corpus.open(datasets / name) for name in ("smoke", "smoke-q10-p60-s1"))
+    texts = dict(zip(whole.ids, whole.texts, strict=True))
+    assert all(texts[name] == text for name, text in zip(sample.ids, sample.texts, strict=True))
+    for split in ("train", "dev"):
+        judged = beir.read_qrels(datasets / "smoke-q10-p60-s1", split)
+        assert judged.items() <= beir.read_qrels(datasets / "smoke", split).items()
+    assert ragcun(*command).code == 2
+    assert ragcun("data", "verify", "-w", workspace).code == 0
+    assert "sample of smoke" in ragcun("data", "list", "-w", workspace).out
+    other = ragcun(*command, "--seed", "2", "--json")
+    assert other.code == 0
+    again = Corpus.open(datasets / "smoke-q10-p60-s2")
+    assert set(again.ids) != set(sample.ids)
+
+
+def test_a_table_says_which_of_its_sets_are_samples(ragcun, workspace):
+    command = ("data", "sample", "smoke-numpy", "--queries", "9", "--passages", "30")
+    assert ragcun(*command, "--name", "few", "-w", workspace).code == 0
+    options = ("-p", "smoke", "--seed", "1", "--set", 'evaluation.datasets=["few"]')
+    assert ragcun("eval", *options, "-w", workspace).code == 0
+    report = ragcun("report", *options, "-w", workspace, "--format", "markdown").out
+    assert "Samples, whose scores are comparable with no others: few (of smoke-numpy)." in report
+
+
+@pytest.mark.parametrize(
+    ("name", "passages", "message"),
+    [
+        ("smoke", "100000", "'smoke' has 160 passages, fewer than 100,000"),
+        ("nothing", "5", "no data set 'nothing' in this workspace"),
+        ("scifact", "5", "no data set 'scifact' in this workspace"),
+    ],
+)
+def test_a_sample_that_cannot_be_drawn_is_refused(ragcun, workspace, name, passages, message):
+    outcome = ragcun(
+        *("data", "sample", name, "--queries", "5", "--passages", passages, "-w", workspace)
+    )
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_a_sample_of_parts_is_refused(ragcun, workspace, forums):
+    outcome = ragcun(
+        *("data", "sample", "forums", "--queries", "5", "--passages", "5", "-w", workspace)
+    )
+    assert outcome.code == 2
+    assert "'forums' consists of 2 sets that are searched apart" in outcome.err
