@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragcun_cli.pipeline.data import beir, corpus
+from ragcun_cli.pipeline.data import beir, corpus, corpus_writer
 
 PASSAGES, TRAIN, DEV, PAIRS = 8_841_823, 502_939, 6_980, 532_761
 VOCABULARY = 30_000
@@ -40,8 +40,8 @@ def synthesise(folder: Path, share: float) -> int:
             drawn = words[(VOCABULARY * rng.random(lengths.sum()) ** 3).astype(int)]
             parts = np.split(drawn, np.cumsum(lengths)[:-1])
             rows = [
-                f'{{"_id": "{number}", "title": "", "text": "{" ".join(text)}", "metadata": {{}}}}\n'
-                for number, text in enumerate(parts, start)
+                f'{{"_id": "{row}", "title": "", "text": "{" ".join(text)}", "metadata": {{}}}}\n'
+                for row, text in enumerate(parts, start)
             ]
             stream.write("".join(rows))
     train, dev = round(TRAIN * share), round(DEV * share)
@@ -97,7 +97,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.work:
         if given.run_characters:
-            corpus.RUN_CHARACTERS = given.run_characters
+            corpus_writer.RUN_CHARACTERS = given.run_characters
         found = WORK[given.work](given.folder, given.draft)
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(found))

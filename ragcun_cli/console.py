@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -21,6 +22,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -164,8 +166,11 @@ class Watcher:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            _Rate(),
+            *(
+                (DownloadColumn(), TransferSpeedColumn())
+                if unit == "B"
+                else (MofNCompleteColumn(), _Rate())
+            ),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
@@ -179,4 +184,5 @@ class Watcher:
         yield lambda count: None
         seconds = time.perf_counter() - started
         if seconds > 2 and not self._quiet:
-            say(f"{label}: {total:,} {unit} in {seconds:.1f} s ({total / seconds:,.1f}/s)")
+            done, shown = (total / 1e6, "MB") if unit == "B" else (total, unit)
+            say(f"{label}: {done:,.0f} {shown} in {seconds:.1f} s ({done / seconds:,.1f}/s)")

@@ -99,7 +99,7 @@ class DataSession(Session):
         console.say(f"'{new}' has fewer passages than '{name}': their scores are not comparable")
 
     def _add(self, name: str, action: Action, *, force: bool, again: str) -> None:
-        task = self._road.import_data(name, action)
+        task = self._road.sets.taking_in(name, action)
         if self._runner.is_current(task) and not force:
             raise DataError(f"there is a data set '{name}' already", hint=again)
         self._runner.run(task, force=force)
@@ -174,9 +174,7 @@ class DataSession(Session):
             "queries": details.get("judged", {}).get(split, counted and counted.queries),
             "licence": None if published is None else published.licence,
             "download_bytes": None if published is None else published.zip_bytes,
-            "what it is": details.get("about", "imported")
-            if source is None
-            else source.description,
+            "what it is": _about(source, details),
         }
 
     def _show(self, tasks: Sequence[Task]) -> None:
@@ -200,6 +198,13 @@ class DataSession(Session):
         ]
         columns = ("name", "passages", "queries", "judged queries", "as published")
         console.show_rows("Data sets", columns, rows)
+
+
+def _about(source: sources.Source | None, details: dict[str, Any]) -> str:
+    if source is None:
+        return str(details.get("about", "imported"))
+    needs = source.obtain if isinstance(source, sources.Published) else None
+    return f"{source.description}; needs {needs}" if needs and not details else source.description
 
 
 def _shown(value: object) -> str:

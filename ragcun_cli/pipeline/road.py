@@ -7,25 +7,22 @@ nothing has to be done costs no import of torch.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline import estimate
-from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.data.sources import Derived, Docstrings
+from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS, Action, Details, Task
+from ragcun_cli.pipeline.stages import Details, Task
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import NAME, EncoderConfig, stated
+from ragcun_cli.spec.profile import EncoderConfig, stated
 
 BASE_SIZED = 440_000_000
 """Bytes of a base-sized encoder's weights, for estimates made before it is here."""
@@ -38,10 +35,9 @@ class Road:
         self, workspace: Workspace, *, device: str = "auto", mirrors: Sequence[str] = ()
     ) -> None:
         self.workspace = workspace
-        self.mirrors = mirrors
+        self.sets = DataTasks(workspace, mirrors=mirrors)
         self._device_name = device
         self._encoders: dict[str, FoundEncoder | None] = {}
-        self._data_tasks: dict[str, Task] = {}
 
     @cached_property
     def device(self) -> str:
@@ -97,144 +93,7 @@ class Road:
         Raises:
             DataError: a library that it is made of is not installed.
         """
-        if name not in self._data_tasks:
-            self._data_tasks[name] = self._data(name)
-        return self._data_tasks[name]
-
-    def _data(self, name: str) -> Task:
-        if (docstrings := sources.PYDOCS.get(name)) is not None:
-            return self._build(name, docstrings)
-        if (derived := sources.DERIVED.get(name)) is not None:
-            return self._derive(name, derived)
-        published = sources.BEIR.get(name)
-        if published is None or published.gated:
-            return self._take_in(name, _absent(name), size="not here")
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.published import get_published
-
-            return get_published(
-                name,
-                published,
-                draft,
-                workspace=self.workspace,
-                mirrors=self.mirrors,
-                progress=progress,
-            )
-
-        size = f"{published.zip_bytes / 1e6:,.0f} MB to download"
-        return self._take_in(name, action, size=size, download_bytes=published.zip_bytes)
-
-    def _take_in(self, name: str, action: Action, *, size: str, download_bytes: int = 0) -> Task:
-        """A set that others made, downloaded or imported: the same task, however it comes."""
-        published = sources.BEIR.get(name)
-        parts = published.forums if published is not None else ()
-        return self._data_task(
-            name,
-            {"source": "import"},
-            action,
-            size=size,
-            parts=parts,
-            download_bytes=download_bytes,
-        )
-
-    def import_data(self, name: str, action: Action) -> Task:
-        """Take data that a person has into the workspace.
-
-        Raises:
-            DataError: the name belongs to a set that ragcun makes itself, or is no name.
-        """
-        if name in sources.PYDOCS or name in sources.DERIVED:
-            raise DataError(f"'{name}' is made by ragcun", hint=f"ragcun data get {name}")
-        if not re.fullmatch(NAME, name):
-            raise DataError(
-                f"'{name}' is no name for a data set: small letters, digits, - and _",
-                hint="--name my-corpus",
-            )
-        return self._take_in(name, action, size="")
-
-    def _build(self, name: str, source: Docstrings) -> Task:
-        from ragcun_cli.pipeline.data.build import library_versions
-
-        values = {
-            "source": "docstrings",
-            "libraries": library_versions(source),
-            "limit": source.limit,
-            "dev_queries": source.dev_queries,
-        }
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.build import build_docstrings
-
-            return build_docstrings(
-                source,
-                draft,
-                workspace=self.workspace,
-                numbers_version=NUMBERS_VERSIONS[Stage.DATA],
-                progress=progress,
-            )
-
-        size = f"docstrings of {', '.join(source.libraries)}"
-        return self._data_task(name, values, action, size=size)
-
-    def _derive(self, name: str, source: Derived) -> Task:
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.derived import derive
-
-            return derive(name, source, draft, workspace=self.workspace, progress=progress)
-
-        values = {"source": "derived", "queries": source.queries}
-        size = f"{source.queries:,} queries of {source.of}"
-        return self._data_task(name, values, action, size=size, needs=(self.data(source.of),))
-
-    def _data_task(
-        self,
-        name: str,
-        values: dict[str, Any],
-        action: Action,
-        *,
-        size: str,
-        parts: Sequence[str] = (),
-        needs: tuple[Task, ...] = (),
-        download_bytes: int = 0,
-    ) -> Task:
-        within = [f"{part}/" for part in parts] or [""]
-        kept = (paths.PASSAGES_FOLDER, paths.QUERIES, paths.QRELS)
-        fed = (paths.CORPUS_RECORD, paths.QUERIES, paths.QRELS)
-        return Task(
-            stage=Stage.DATA,
-            label=f"data {name}",
-            folder=self.workspace.dataset(name),
-            key="data",
-            values=values,
-            action=action,
-            outputs=tuple(parts) or kept,
-            feeds=tuple(f"{part}{file}" for part in within for file in fed),
-            needs=needs,
-            size=size,
-            download_bytes=download_bytes,
-        )
-
-    def is_absent(self, name: str) -> bool:
-        """Whether a set is not here, and ragcun can neither make nor download it."""
-        return not sources.is_made_here(name) and not self._is_here(name)
-
-    def _is_here(self, name: str) -> bool:
-        manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
-        return "data" in manifest.stages
-
-    def _counts(self, name: str) -> tuple[int, int]:
-        """Passages and queries of a set, as far as is known before it is here."""
-        manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
-        if (record := manifest.stages.get("data")) is not None:
-            return int(record.details["passages"]), int(record.details["queries"])
-        if (published := sources.BEIR.get(name)) is not None:
-            return published.passages, published.train_queries or published.queries
-        if (derived := sources.DERIVED.get(name)) is not None:
-            return sources.BEIR[derived.of].passages, derived.queries
-        source = sources.PYDOCS.get(name)
-        pairs = source.limit or 5_000 if source is not None else 0
-        return pairs, pairs
+        return self.sets.task(name)
 
     def _encoding_seconds(self, run: Run, *, passages: int, queries: int) -> float:
         if run.reference == "bm25":
@@ -251,7 +110,7 @@ class Road:
     def _training_work(self, run: Run) -> tuple[int, float]:
         """Steps and seconds of a training, from what is known before it."""
         profile, training = run.profile, run.profile.training
-        _, queries = self._counts(profile.data.train)
+        _, queries = self.sets.counts(profile.data.train)
         rows = min(queries, profile.data.max_train_queries or queries)
         batch = training.batch_size * training.gradient_accumulation_steps
         steps = min(rows // batch * training.epochs, training.max_steps or 10**9)
@@ -270,7 +129,7 @@ class Road:
         profile, seed = run.profile, run.seed
         assert seed is not None
         values = {"data": stated(profile.data), "mining": stated(profile.mining)}
-        passages, queries = self._counts(profile.data.train)
+        passages, queries = self.sets.counts(profile.data.train)
         data = self.data(profile.data.train)
 
         def action(draft: Path, progress: Progress) -> Details:
@@ -320,7 +179,7 @@ class Road:
             common: Any = {"encoder": encoder, "dataset": data.folder, "device": self.device}
             if mine is None:
                 return set_up_pca(run, draft, **common, progress=progress)
-            tested = [name for name in profile.evaluation.datasets if self._is_here(name)]
+            tested = [name for name in profile.evaluation.datasets if self.sets.is_here(name)]
             job = Job(
                 run,
                 draft,
@@ -405,7 +264,7 @@ class Road:
         if run.reference == "bm25":
             values = {"depth": config.depth}
         key = f"{paths.EVALUATIONS}/{dataset}"
-        passages, queries = self._counts(dataset)
+        passages, queries = self.sets.counts(dataset)
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline import evaluate
@@ -442,7 +301,7 @@ class Road:
     def isotropy(self, run: Run) -> Task | None:
         """Measure the isotropy of one run on the test sets that are here; none has BM25."""
         profile = run.profile
-        datasets = [name for name in profile.evaluation.datasets if not self.is_absent(name)]
+        datasets = [name for name in profile.evaluation.datasets if not self.sets.is_absent(name)]
         if run.reference == "bm25" or not datasets:
             return None
         evaluation = stated(profile.evaluation)
@@ -472,21 +331,3 @@ class Road:
             needs=(self.train(run), *(self.data(name) for name in datasets)),
             describes=(paths.RUN, run.description()),
         )
-
-
-def _absent(name: str) -> Action:
-    def action(draft: Path, progress: Progress) -> Details:
-        raise absent_error([name])
-
-    return action
-
-
-def absent_error(names: Sequence[str]) -> DataError:
-    """What to do about data sets that are not here and cannot be brought."""
-    listed = ", ".join(f"'{name}'" for name in names)
-    gated = sources.BEIR.get(names[0])
-    needs = f"; '{names[0]}' needs {gated.obtain}" if gated is not None else ""
-    return DataError(
-        f"no data set {listed} in this workspace{needs}",
-        hint=f"ragcun data import FOLDER_OR_FILE --name {names[0]}",
-    )

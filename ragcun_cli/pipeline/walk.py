@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.tasks import absent_error
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.report.formats import EXTENSIONS, render
 from ragcun_cli.pipeline.report.results import Row, gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables import build_tables
-from ragcun_cli.pipeline.road import Road, absent_error
+from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_on_disk
 from ragcun_cli.pipeline.stages import Details, Runner, Task, with_needs
 from ragcun_cli.spec.errors import RagcunError, StaleInputError, WorkspaceError
@@ -41,7 +42,7 @@ class Consent:
 
 def without_absent_gated(names: Sequence[str], road: Road, progress: Progress) -> list[str]:
     """The sets without the gated ones that are not here, which are said."""
-    gated = [name for name in names if name in sources.GATED and road.is_absent(name)]
+    gated = [name for name in names if name in sources.GATED and road.sets.is_absent(name)]
     if gated:
         progress.note(f"not available, left out: {', '.join(gated)} (they need a licence)")
     return [name for name in names if name not in gated]
@@ -82,7 +83,9 @@ def stage_tasks(
             tasks.append(road.train(run))
         if stage is Stage.EVAL:
             own = run.profile.evaluation.datasets
-            names = datasets or [n for n in own if n not in sources.GATED or not road.is_absent(n)]
+            names = datasets or [
+                n for n in own if n not in sources.GATED or not road.sets.is_absent(n)
+            ]
             tasks += [road.evaluate(run, name) for name in names]
         if stage is Stage.ISOTROPY:
             tasks.append(road.isotropy(run))
@@ -132,7 +135,7 @@ def bring_up_to_date(
 
 def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
-    if absent := [name for name in sets if road.is_absent(name)]:
+    if absent := [name for name in sets if road.sets.is_absent(name)]:
         raise absent_error(absent)
 
 

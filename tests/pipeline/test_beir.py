@@ -228,7 +228,7 @@ def test_a_data_set_without_a_split_is_refused(folder):
 )
 def test_a_judgement_of_an_unknown_id_is_refused(folder, line, message):
     put(folder / "qrels" / "train.tsv", "query-id\tcorpus-id\tscore", "q1\td2\t1", line)
-    assert refusal(folder).endswith(f"train.tsv: {message}")
+    assert refusal(folder).endswith(f"train.tsv:3: {message}")
 
 
 def test_a_published_set_may_judge_passages_that_it_lacks_and_says_so(folder, tmp_path):

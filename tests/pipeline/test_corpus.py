@@ -9,14 +9,9 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline.data import corpus as module
-from ragcun_cli.pipeline.data.corpus import (
-    Corpus,
-    Passage,
-    content_digest,
-    read_record,
-    write_corpus,
-)
+from ragcun_cli.pipeline.data import corpus_writer
+from ragcun_cli.pipeline.data.corpus import Corpus, Passage, content_digest, read_record
+from ragcun_cli.pipeline.data.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.lines import Notes
 from ragcun_cli.spec.errors import DataError
 
@@ -26,9 +21,9 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks/msmarco_conversion.py"
 @pytest.fixture
 def small_runs(monkeypatch):
     """So little memory that a few passages need several runs and batches."""
-    monkeypatch.setattr(module, "RUN_CHARACTERS", 1000)
-    monkeypatch.setattr(module, "BATCH_ROWS", 7)
-    monkeypatch.setattr(module, "_RUN_BATCH_CHARACTERS", 50)
+    monkeypatch.setattr(corpus_writer, "RUN_CHARACTERS", 1000)
+    monkeypatch.setattr(corpus_writer, "BATCH_ROWS", 7)
+    monkeypatch.setattr(corpus_writer, "_RUN_BATCH_CHARACTERS", 50)
 
 
 def passages(count, *, seed=1):
@@ -45,8 +40,8 @@ def test_what_is_stored_does_not_depend_on_memory_or_on_the_order_of_the_passage
     tmp_path, monkeypatch
 ):
     record = written(tmp_path / "a", passages(200))
-    monkeypatch.setattr(module, "RUN_CHARACTERS", 1000)
-    monkeypatch.setattr(module, "_RUN_BATCH_CHARACTERS", 50)
+    monkeypatch.setattr(corpus_writer, "RUN_CHARACTERS", 1000)
+    monkeypatch.setattr(corpus_writer, "_RUN_BATCH_CHARACTERS", 50)
     assert written(tmp_path / "b", passages(200, seed=2)) == record == read_record(tmp_path / "b")
     files = [tmp_path / name / "passages/passages.arrow" for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()

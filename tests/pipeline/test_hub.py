@@ -16,7 +16,8 @@ from hub_server import COMMIT, Hub
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 import ragcun_cli
-from ragcun_cli.pipeline.data.hub import _batches, _Bytes
+from ragcun_cli.pipeline.data.hub import _Bytes
+from ragcun_cli.pipeline.data.hub_tables import _batches
 
 REPO = "someone/tides"
 CORPUS = [

@@ -18,8 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from ragcun_cli.pipeline.data.corpus import Corpus, Passage, read_record, write_corpus
-from ragcun_cli.pipeline.data.lines import Notes, id_of, locate, read_lines, read_objects, text_of
+from ragcun_cli.pipeline.data.corpus import Corpus, Passage, read_record
+from ragcun_cli.pipeline.data.corpus_writer import write_corpus
+from ragcun_cli.pipeline.data.lines import (
+    Notes,
+    id_of,
+    locate,
+    read_lines,
+    read_objects,
+    show,
+    text_of,
+)
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import CORPUS, CORPUS_RECORD, QRELS, QUERIES
 
@@ -128,7 +137,7 @@ def read_qrels(folder: Path, split: str, notes: Notes | None = None) -> Qrels:
             raise DataError(
                 f"{file}:{number}: expected query-id, corpus-id and a whole score, parted by "
                 f"tabs, got {line[:80]!r}",
-                hint=f"sed -n {number}p {file} | cat -A",
+                hint=show(file, number, line),
             )
         if begins:
             notes.add(file, "has no header; its first line was read as a judgement", once=True)
@@ -150,7 +159,7 @@ def read_splits(folder: Path, notes: Notes | None = None) -> dict[str, Qrels]:
     Raises:
         DataError: there are none, or one is malformed.
     """
-    found = [split for split in SPLITS if locate(folder / QRELS, f"{split}.tsv").is_file()]
+    found = [split for split in SPLITS if locate(folder / QRELS, f"{split}.tsv").exists()]
     if not found:
         names = ", ".join(f"{split}.tsv" for split in SPLITS)
         raise DataError(f"{folder / QRELS} holds none of {names}")
@@ -173,14 +182,27 @@ def store(source: Path, draft: Path, *, published: bool = False) -> Counts:
     file = locate(source, CORPUS)
     for needed in (file, locate(source, QUERIES)):
         if not needed.is_file():
-            raise DataError(f"{needed} is missing")
+            raise DataError(f"{needed} is " + ("no file" if needed.exists() else "missing"))
+    _note_unread(source, notes)
     queries = read_queries(source, notes)
     splits = read_splits(source, notes)
     for split, qrels in splits.items():
-        check_queries(qrels, queries, source / QRELS / f"{split}.tsv")
+        check_queries(source, split, qrels, queries)
     write_corpus(read_passages(file, notes), draft, source=file, notes=notes)
     write_judged(draft, queries=queries, splits=splits)
-    return check(draft, published=published, notes=notes)
+    return check(draft, published=published, source=source, notes=notes)
+
+
+def _note_unread(source: Path, notes: Notes) -> None:
+    """Tell of files that look as if they belonged to the set, and are not read."""
+    read = {locate(source, name) for name in (CORPUS, QUERIES)}
+    read |= {locate(source / QRELS, f"{split}.tsv") for split in SPLITS}
+    found = {*source.glob(f"{CORPUS}*"), *source.glob(f"{QUERIES}*")}
+    found |= set((source / QRELS).glob("[!.]*"))
+    for file in sorted(found - read):
+        twice = file.suffix == ".gz" and file.with_suffix("") in read
+        why = "as it is there without .gz too" if twice else "as BEIR has no file of that name"
+        notes.add(file, f"not read, {why}", once=True)
 
 
 def check(
@@ -188,6 +210,7 @@ def check(
     *,
     published: bool = False,
     datasets: Path | None = None,
+    source: Path | None = None,
     notes: Notes | None = None,
 ) -> Counts:
     """Read a stored data set, and hold its files against each other.
@@ -196,6 +219,7 @@ def check(
         folder: of the set.
         published: as for `store`.
         datasets: folder of all data sets, where the set does not lie in it yet.
+        source: folder that the judgements come from, for messages; none means the set's own.
         notes: what was said of its files before.
 
     Raises:
@@ -207,13 +231,14 @@ def check(
     splits = read_splits(folder)
     unknown = 0
     for split, qrels in splits.items():
-        file = folder / QRELS / f"{split}.tsv"
-        check_queries(qrels, queries, file)
+        check_queries(folder, split, qrels, queries)
         missing = unknown_passages(qrels, corpus)
         if missing and not published:
-            raise DataError(f"{file}: corpus id '{missing[0]}' is not in {CORPUS}")
+            where = _first_judged(source or folder, split, 1, missing[0])
+            raise DataError(f"{where}: corpus id '{missing[0]}' is not in {CORPUS}")
         if missing:
             unknown += len(missing)
+            file = folder / QRELS / f"{split}.tsv"
             notes.add(file, f"{len(missing):,} judged passages are not in the corpus", once=True)
     empty = read_record(folder).empty
     if empty:
@@ -245,15 +270,24 @@ def added(counts: Sequence[Counts]) -> Counts:
     )
 
 
-def check_queries(qrels: Qrels, queries: Mapping[str, str], file: Path) -> None:
-    """Hold judgements against the queries.
+def check_queries(folder: Path, split: str, qrels: Qrels, queries: Mapping[str, str]) -> None:
+    """Hold the judgements of a folder's split against the queries.
 
     Raises:
         DataError: a judged query is not among them.
     """
     for query in qrels:
         if query not in queries:
-            raise DataError(f"{file}: query id '{query}' is not in {QUERIES}")
+            where = _first_judged(folder, split, 0, query)
+            raise DataError(f"{where}: query id '{query}' is not in {QUERIES}")
+
+
+def _first_judged(folder: Path, split: str, column: int, name: str) -> str:
+    """File and line of the first judgement of a query (column 0) or a passage (column 1)."""
+    file = locate(folder / QRELS, f"{split}.tsv")
+    rows = ((number, line.split("\t")) for number, line in read_lines(file, Notes()))
+    number = next(number for number, fields in rows if fields[column].strip() == name)
+    return f"{file}:{number}"
 
 
 def unknown_passages(qrels: Qrels, corpus: Corpus) -> list[str]:

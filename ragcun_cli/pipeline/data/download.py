@@ -187,11 +187,12 @@ class _Download:
 
     def _append(self, answer: Answer, total: int | None) -> None:
         held = answer.start
+        label = f"{self.label}, from byte {held:,} on" if held else self.label
+        rest = max(0, (total or 0) - held)
         with (
             self.part.open("ab") as stream,
-            self.progress.bar(self.label, total=total or 0, unit="B") as step,
+            self.progress.bar(label, total=rest, unit="B") as step,
         ):
-            step(held)
             for piece in answer.pieces:
                 held += len(piece)
                 if total is not None and held > total:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from ragcun_cli.pipeline.data.beir import HEADER, SPLITS
-from ragcun_cli.pipeline.data.lines import Notes, id_of, read_lines, read_objects
+from ragcun_cli.pipeline.data.beir import SPLITS
+from ragcun_cli.pipeline.data.hub_tables import first_line, write_qrels, write_texts
 from ragcun_cli.pipeline.progress import Advance, Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import file_digest
 from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES
-
-if TYPE_CHECKING:
-    from pyarrow import parquet
 
 _TEXTS = {"queries": QUERIES, "corpus": CORPUS}
 _SPLITS = {split: split for split in SPLITS} | dict.fromkeys(("validation", "valid", "val"), "dev")
@@ -48,8 +43,6 @@ judgements as the configuration ``qrels`` or the default one; ``test/0000.parque
 converts them, where ``partial-`` marks what it did not convert to the end.
 """
 
-_ROWS_AT_ONCE = 1_000
-_BUFFER_BYTES = 1 << 20
 _REFUSALS = (
     ("GatedRepoError", "it is given only to those who accept its terms on the Hub (set HF_TOKEN)"),
     ("RepositoryNotFoundError", "there is no such data set, or none without a token (HF_TOKEN)"),
@@ -96,9 +89,9 @@ def fetch_set(repo: str, revision: str, folder: Path, *, progress: Progress) -> 
     for part, names in parts.items():
         tables = [scratch / name for name in names]
         if part in _TEXTS:
-            _write_texts(tables, folder / _TEXTS[part], progress)
+            write_texts(tables, folder / _TEXTS[part], progress)
         else:
-            _write_qrels(tables, folder / QRELS / f"{part}.tsv", progress)
+            write_qrels(tables, folder / QRELS / f"{part}.tsv", progress)
     shutil.rmtree(scratch)
 
 
@@ -208,11 +201,7 @@ def _reason(error: BaseException) -> str:
             return reason
     while error.__cause__ is not None:
         error = error.__cause__
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return first_line(error)
 
 
 class _Bytes:
@@ -243,95 +232,3 @@ class _Bytes:
         """Show no speed."""
 
     set_transfer_postfix_str = set_postfix_str
-
-
-def _write_qrels(tables: Sequence[Path], target: Path, progress: Progress) -> None:
-    notes = Notes()
-    with target.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write("\t".join(HEADER) + "\n")
-        for table in tables:
-            for number, row in _judgements(table, notes):
-                where = f"{table}:{number}"
-                query, passage = (id_of(row.get(key), where, table, notes) for key in HEADER[:2])
-                stream.write(f"{query}\t{passage}\t{_whole(row.get(HEADER[2]), where)}\n")
-    _tell(notes, progress)
-
-
-def _tell(notes: Notes, progress: Progress) -> None:
-    for line in notes.lines():
-        progress.note(line)
-
-
-def _judgements(table: Path, notes: Notes) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if table.suffix == ".parquet":
-        return enumerate(chain.from_iterable(_batches(table, HEADER)), 1)
-    if ".jsonl" in table.suffixes:
-        return read_objects(table, notes)
-    return _tabbed(table, notes)
-
-
-def _tabbed(table: Path, notes: Notes) -> Iterator[tuple[int, Mapping[str, str]]]:
-    for count, (number, line) in enumerate(read_lines(table, notes)):
-        fields = [field.strip() for field in line.split("\t")]
-        if count == 0 and tuple(fields) == HEADER:
-            continue
-        if len(fields) != len(HEADER):
-            raise DataError(f"{table}:{number}: expected {', '.join(HEADER)}, got {line[:80]!r}")
-        yield number, dict(zip(HEADER, fields, strict=True))
-
-
-def _whole(score: object, where: str) -> int:
-    with suppress(ValueError):
-        if (number := float(str(score))).is_integer():
-            return int(number)
-    raise DataError(f"{where}: expected a whole score, got {score!r:.80}")
-
-
-def _write_texts(tables: Sequence[Path], target: Path, progress: Progress) -> None:
-    """Move a file that is BEIR's own, or write tables out as one."""
-    if tables[0].suffix != ".parquet":
-        tables[0].replace(target.with_name(tables[0].name))
-        return
-    columns = ("_id", "id", *(("title", "text") if target.name == CORPUS else ("text",)))
-    total = sum(_count(table) for table in tables)
-    notes = Notes()
-    with (
-        target.open("w", encoding="utf-8", newline="\n") as stream,
-        progress.bar(f"write {target.name}", total=total, unit="rows") as step,
-    ):
-        for table in tables:
-            for batch in _batches(table, columns):
-                for row in batch:
-                    name = id_of(row.get("_id", row.get("id")), str(table), table, notes)
-                    texts = {column: row.get(column) or "" for column in columns[2:]}
-                    stream.write(json.dumps({"_id": name, **texts}, ensure_ascii=False) + "\n")
-                step(len(batch))
-    _tell(notes, progress)
-
-
-def _batches(table: Path, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-    """The rows, few at a time, as memory may be small; any column but the last may be missing."""
-    with _opened(table) as opened:
-        there = opened.schema_arrow.names
-        if columns[-1] not in there:
-            raise DataError(f"{table} has no column '{columns[-1]}', only: {', '.join(there)}")
-        wanted = [column for column in columns if column in there]
-        for batch in opened.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
-            yield batch.to_pylist()
-
-
-def _count(table: Path) -> int:
-    with _opened(table) as opened:
-        return int(opened.metadata.num_rows)
-
-
-@contextmanager
-def _opened(table: Path) -> Iterator[parquet.ParquetFile]:
-    from pyarrow import ArrowException, parquet
-
-    try:
-        # Without these two, all of the file comes to lie in memory.
-        with parquet.ParquetFile(table, pre_buffer=False, buffer_size=_BUFFER_BYTES) as opened:
-            yield opened
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{table} cannot be read: {_first_line(error)}") from error

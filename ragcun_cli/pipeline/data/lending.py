@@ -13,8 +13,8 @@ from ragcun_cli.pipeline.data.corpus import (
     Corpus,
     Passage,
     borrow,
-    write_passages,
 )
+from ragcun_cli.pipeline.data.corpus_writer import write_passages
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.paths import LENDER, PASSAGES
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shlex
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,11 @@ def locate(folder: Path, name: str) -> Path:
     return packed if packed.is_file() and not plain.is_file() else plain
 
 
-def read_lines(file: Path, notes: Notes) -> Iterator[tuple[int, str]]:
+def read_lines(file: Path, notes: Notes, *, keep_blank: bool = False) -> Iterator[tuple[int, str]]:
     """Number and text of each line that is not blank, without its end.
 
-    Accepted and noted: gzip, whatever the name; a byte order mark; Windows line ends; blank lines.
+    Accepted and noted: gzip, or none, whatever the name; a byte order mark; Windows line ends;
+    blank lines, which come too where ``keep_blank``.
 
     Raises:
         DataError: the file is missing, damaged or not UTF-8.
@@ -56,13 +58,19 @@ def read_lines(file: Path, notes: Notes) -> Iterator[tuple[int, str]]:
             opened.seek(0)
             if packed:
                 notes.add(file, "packed by gzip, read all the same", once=True)
+            elif file.suffix == ".gz":
+                notes.add(file, "not packed, in spite of its name, read all the same", once=True)
             stream = gzip.GzipFile(fileobj=opened) if packed else opened
-            yield from _decoded(file, stream, notes)
+            for number, line in _decoded(file, stream, notes):
+                if keep_blank or line.strip():
+                    yield number, line
+                else:
+                    notes.add(file, "blank lines left out")
     except FileNotFoundError:
         raise DataError(f"{file} is missing") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
-            f"{file} is a damaged gzip file: {error}", hint=f"gzip --test {file}"
+            f"{file} is a damaged gzip file: {error}", hint=f"gzip --test < {_quoted(file)}"
         ) from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -79,21 +87,41 @@ def _decoded(file: Path, stream: Iterable[bytes], notes: Notes) -> Iterator[tupl
         if line.endswith(b"\r\n"):
             notes.add(file, "lines end as on Windows", once=True)
         try:
-            text = line.rstrip(b"\r\n").decode()
+            yield number, line.rstrip(b"\r\n").decode()
         except UnicodeDecodeError as error:
             reason = f"{error.reason} at byte {error.start + 1} of the line"
             raise _not_utf8(file, number, reason, "LATIN1") from error
-        if text.strip():
-            yield number, text
-        else:
-            notes.add(file, "blank lines left out")
 
 
 def _not_utf8(file: Path, number: int, reason: str, encoding: str) -> DataError:
+    command = _piped(file, f"iconv -f {encoding} -t UTF-8")
     return DataError(
         f"{file}:{number}: not UTF-8: {reason}",
-        hint=f"iconv -f {encoding} -t UTF-8 {file} > {file}.utf8, if {encoding} is what it is",
+        hint=f"{command} > {_quoted(file)}.utf8, if {encoding} is what it is",
     )
+
+
+def show(file: Path, number: int, line: str = "") -> str:
+    """The command that shows a line, or mends a file whose lines end as on an old Macintosh."""
+    if "\r" in line:
+        return _piped(file, r"tr '\r' '\n'") + f" > {_quoted(file)}.lines, if \\r ends its lines"
+    return _piped(file, f"sed -n {number}p")
+
+
+def unpacked(file: Path) -> str:
+    """The command that writes a file to the standard output, packed by gzip or not."""
+    with file.open("rb") as opened:
+        packed = opened.read(2) == _GZIP
+    return f"gzip -dc < {_quoted(file)}" if packed else f"cat {_quoted(file)}"
+
+
+def _piped(file: Path, command: str) -> str:
+    source = unpacked(file)
+    return f"{source} | {command}" if source.startswith("gzip") else f"{command} < {_quoted(file)}"
+
+
+def _quoted(file: Path) -> str:
+    return shlex.quote(str(file))
 
 
 def read_objects(file: Path, notes: Notes) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -103,18 +131,47 @@ def read_objects(file: Path, notes: Notes) -> Iterator[tuple[int, Mapping[str, A
         DataError: as `read_lines`, or a line is no JSON object.
     """
     for number, line in read_lines(file, notes):
-        try:
-            value = json.loads(line, strict=False)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{file}:{number}: not JSON: {error.msg} at column {error.colno}",
-                hint=f"sed -n {number}p {file}",
-            ) from error
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a deep nest
-            raise DataError(f"{file}:{number}: not JSON that can be read: {error}") from error
+        value = json_of(line, number, file, notes)
         if not isinstance(value, dict):
             raise DataError(f"{file}:{number}: expected a JSON object, got {line[:80]!r}")
         yield number, value
+
+
+def json_of(text: str, number: int, file: Path, notes: Notes) -> object:
+    """The value of a JSON text in some line of a file.
+
+    Accepted and noted: control characters, such as tabs, that are not escaped.
+
+    Raises:
+        DataError: it is not JSON, or an object has a key twice.
+    """
+    try:
+        try:
+            return _JSON.decode(text)
+        except json.JSONDecodeError:
+            value: object = _LOOSE_JSON.decode(text)
+            notes.add(file, "control characters that JSON wants escaped, kept as they are")
+            return value
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{file}:{number}: not JSON: {error.msg} at column {error.pos + 1}",
+            hint=show(file, number, text),
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a deep nest
+        raise DataError(
+            f"{file}:{number}: not JSON that can be read: {error}", hint=show(file, number, text)
+        ) from error
+
+
+def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return row
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_each_key_once)
+_LOOSE_JSON = json.JSONDecoder(object_pairs_hook=_each_key_once, strict=False)
 
 
 def text_of(value: str, file: Path, notes: Notes) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.corpus import Corpus, write_corpus
+from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.lines import Notes
 from ragcun_cli.spec.errors import DataError
 
