@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,35 @@ class DataSession(Session):
             verify_data(task, self._runner)
             console.say(f"{task.folder.name}: intact")
         self._show(tasks)
+
+    def stats(self, name: str, train: str | None) -> None:
+        """Describe a set, and what of its reported split stands in training data."""
+        from ragcun_cli.commands.data_tables import show_overlap, show_statistics
+        from ragcun_cli.pipeline.data.beir import parts, read_splits
+        from ragcun_cli.pipeline.data.overlap import overlap
+        from ragcun_cli.pipeline.data.stats import describe
+
+        folder = self._here(name).folder
+        training = self._here(train or name).folder
+        split = sources.reported_split(name)
+        found: dict[str, Any] = {}
+        for part in parts(folder):
+            label = name if part == folder else f"{name}/{part.name}"
+            splits = read_splits(part)
+            found[label] = {"statistics": asdict(describe(part, progress=self._watcher))}
+            if split in splits and (train or "train" in splits):
+                source = part if train is None else training
+                compared = overlap(part, split, source, progress=self._watcher)
+                found[label]["overlap"] = {"train": train or label, **asdict(compared)}
+            else:
+                console.say(f"{label}: no training data to compare with; name one by --train")
+        if self._json:
+            console.write_json(found)
+            return
+        for label, values in found.items():
+            show_statistics(label, values["statistics"])
+            if "overlap" in values:
+                show_overlap(label, values["overlap"])
 
     # Showing
 

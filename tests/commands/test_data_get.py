@@ -157,6 +157,7 @@ def test_a_set_with_other_counts_is_refused_and_named_in_full(get, datasets, mon
     assert "'small' is not the published set: 9 passages, not 10" in outcome.err
     assert "3 relevant pairs in test, not 7" in outcome.err
     assert not (datasets / "small").exists()
+    assert not list(datasets.parent.glob("downloads/*.zip"))
 
 
 def test_a_set_with_other_passages_is_refused_where_their_digest_is_known(get, monkeypatch):

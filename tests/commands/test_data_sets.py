@@ -107,3 +107,22 @@ def test_a_sample_of_parts_is_refused(ragcun, workspace, forums):
     )
     assert outcome.code == 2
     assert "'forums' consists of 2 sets that are searched apart" in outcome.err
+
+
+def test_statistics_say_what_of_the_test_is_in_the_training_data(ragcun, workspace):
+    command = ("data", "stats", "smoke-numpy", "-w", workspace)
+    alone = ragcun(*command)
+    assert alone.code == 0, alone.err
+    assert "no training data to compare with; name one by --train" in alone.err
+    found = json.loads(ragcun(*command, "--json").out)["smoke-numpy"]["statistics"]
+    assert found["passages"]["count"] == found["splits"]["test"]["queries"] == 80
+    against = ragcun(*command, "--train", "smoke", "--json")
+    overlap = json.loads(against.out)["smoke-numpy"]["overlap"]
+    assert (overlap["train"], overlap["queries"], overlap["train_queries"]) == ("smoke", 80, 128)
+    shown = ragcun(*command, "--train", "smoke").out
+    assert "its test in the training data of smoke" in shown
+
+
+def test_statistics_of_parts_are_given_part_by_part(ragcun, workspace, forums):
+    found = json.loads(ragcun("data", "stats", "forums", "-w", workspace, "--json").out)
+    assert list(found) == ["forums/numpy", "forums/sklearn"]

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data import corpus as corpus_module
+from ragcun_cli.pipeline.data import corpus_writer
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.tables import store_table
 from ragcun_cli.spec.errors import DataError
@@ -115,7 +115,7 @@ def test_what_is_stored_does_not_depend_on_the_order_of_the_rows_nor_on_memory(
     ]
     first, counts = stored(jsonl(tmp_path, *rows), test_queries=7, dev_queries=3)
     assert (counts.passages, counts.queries) == (90, 40)
-    monkeypatch.setattr(corpus_module, "RUN_CHARACTERS", 500)
+    monkeypatch.setattr(corpus_writer, "RUN_CHARACTERS", 500)
     random.Random(1).shuffle(rows)
     second, _ = stored(jsonl(tmp_path, *rows), test_queries=7, dev_queries=3)
     files = [file.relative_to(first) for file in first.rglob("*") if file.is_file()]

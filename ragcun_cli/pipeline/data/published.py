@@ -34,6 +34,9 @@ class _Origin:
     bring: Callable[[Path], dict[str, Path]]
     """Puts BEIR folders below a scratch folder: part of the set -> its folder."""
 
+    archive: Path | None = None
+    """What is downloaded, once it is whole."""
+
 
 def get_published(
     name: str,
@@ -76,11 +79,7 @@ def _origins(
     def from_zip(file: RemoteFile, target: Path) -> Callable[[Path], dict[str, Path]]:
         def bring(scratch: Path) -> dict[str, Path]:
             archive = fetch(file, target, progress=progress, label=f"download {name}")
-            try:
-                unpack(archive, scratch, max_bytes=_LARGEST_GROWTH * archive.stat().st_size)
-            except DataError:
-                archive.unlink()
-                raise
+            unpack(archive, scratch, max_bytes=_LARGEST_GROWTH * archive.stat().st_size)
             return _folders(scratch, source, archive.name)
 
         return bring
@@ -97,10 +96,11 @@ def _origins(
         url = f"{mirror.rstrip('/')}/{name}.zip"
         mark = hashlib.sha256(url.encode()).hexdigest()[:8]
         target = downloads / f"{name}.mirror-{mark}.zip"
-        yield _Origin(_host(url), "counts", from_zip(RemoteFile((url,)), target))
+        yield _Origin(_host(url), "counts", from_zip(RemoteFile((url,)), target), target)
     url = sources.HOST.format(name=name)
     file = RemoteFile((url,), size=source.zip_bytes, md5=source.zip_md5)
-    yield _Origin(_host(url), "md5, counts", from_zip(file, downloads / f"{name}.zip"))
+    target = downloads / f"{name}.zip"
+    yield _Origin(_host(url), "md5, counts", from_zip(file, target), target)
     if source.hub:
         revisions = {f"{repo}@{revision}" for repo, revision in source.hub.values()}
         yield _Origin(", ".join(sorted(revisions)), "revision, counts", from_hub)
@@ -139,6 +139,8 @@ def _store(name: str, source: Published, origin: _Origin, draft: Path) -> dict[s
     except DataError:
         for left in (path for path in draft.iterdir() if path.is_dir()):
             shutil.rmtree(left)
+        if origin.archive is not None:  # whole, and wrong: not to be taken for the right one
+            origin.archive.unlink(missing_ok=True)
         raise
     shutil.rmtree(scratch, ignore_errors=True)
     return counts.details()
