@@ -185,26 +185,42 @@ class DataSession(Session):
         if self._json:
             console.write_json(rows)
             return
-        columns = ("name", "state", "split", "passages", "queries", "licence", "what it is")
-        shown = [tuple("" if row[c] is None else _shown(row[c]) for c in columns) for row in rows]
+        shown = [
+            (
+                row["name"],
+                "verified" if row["verified"] else row["state"],
+                "" if row["passages"] is None else f"{row['passages']:,}",
+                "" if row["queries"] is None else f"{row['queries']:,} {row['split']}",
+                row["licence"] or "",
+                row["description"],
+            )
+            for row in rows
+        ]
+        columns = ("name", "state", "passages", "queries", "licence", "what it is")
         console.show_rows("Data sets", columns, shown)
+        gated = {name: sources.BEIR[name].obtain for name in sources.GATED}
+        for name in (name for name in names if name in gated and name not in here):
+            console.say(f"{name} needs {gated[name]}; then ragcun data import FOLDER --name {name}")
 
     def _row(self, name: str, *, is_here: bool) -> dict[str, Any]:
         source = sources.find(name)
         record = self._runner.record(self._road.data(name)) if is_here else None
         details = {} if record is None else record.details
         published = source if isinstance(source, sources.Published) else None
+        counted = None if isinstance(source, sources.Docstrings) else source
         split = sources.reported_split(name)
-        counted = source if isinstance(source, sources.Published | sources.Derived) else None
         return {
             "name": name,
-            "state": _state(source, None if record is None else details),
+            "state": "here" if is_here else _absent_state(source),
+            "verified": details.get("verified"),
             "split": split,
             "passages": details.get("passages", published and published.passages),
             "queries": details.get("judged", {}).get(split, counted and counted.queries),
-            "licence": None if published is None else published.licence,
-            "download_bytes": None if published is None else published.zip_bytes,
-            "what it is": _about(source, details),
+            "licence": published and published.licence,
+            "download_bytes": published and published.zip_bytes,
+            "description": details.get("about", "imported")
+            if source is None
+            else source.description,
         }
 
     def _show(self, tasks: Sequence[Task]) -> None:
@@ -230,21 +246,7 @@ class DataSession(Session):
         console.show_rows("Data sets", columns, rows)
 
 
-def _about(source: sources.Source | None, details: dict[str, Any]) -> str:
-    if source is None:
-        return str(details.get("about", "imported"))
-    needs = source.obtain if isinstance(source, sources.Published) else None
-    return f"{source.description}; needs {needs}" if needs and not details else source.description
-
-
-def _shown(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _state(source: sources.Source | None, details: dict[str, Any] | None) -> str:
-    if details is not None:
-        verified = details.get("verified")
-        return f"here; verified: {verified}" if verified else "here"
+def _absent_state(source: sources.Source | None) -> str:
     if isinstance(source, sources.Published):
-        return "needs a licence" if source.gated else f"{source.zip_bytes / 1e6:,.0f} MB"
+        return "licensed" if source.gated else f"{source.zip_bytes / 1e6:,.0f} MB"
     return "made here"

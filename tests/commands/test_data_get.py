@@ -203,8 +203,9 @@ def test_the_list_says_what_a_download_weighs_and_what_was_verified(ragcun, get,
     rows = json.loads(ragcun("data", "list", "-w", tmp_path / "ws", "--json").out)
     states = {row["name"]: row["state"] for row in rows}
     assert states["small"] == "0 MB"
-    assert states["locked"] == "needs a licence"
-    assert states["forums"] == "here; verified: counts"
+    assert states["locked"] == "licensed"
+    assert states["forums"] == "here"
+    assert {row["name"]: row["verified"] for row in rows}["forums"] == "counts"
     assert all(row["licence"] for row in rows if row["name"] in sources.BEIR)
 
 

@@ -218,9 +218,8 @@ def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, di
             header = _header(cells, number, file, suffix)
             continue
         if len(cells) != len(header):
-            raise _refused(
-                file, number, f"{len(cells)} cells in a row, and {len(header)} in the header"
-            )
+            told = f"expected {len(header)} cells, as in the header, got {len(cells)}"
+            raise _refused(file, number, told)
         row: dict[str, object] = dict(zip(header, cells, strict=True))
         several = str(row.get(_NEGATIVES, "")).strip()
         if several.startswith("["):
