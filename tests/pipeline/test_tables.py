@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data import corpus_writer
+from ragcun_cli.pipeline.data import beir, corpus_writer
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.tables import store_table
 from ragcun_cli.spec.errors import DataError
@@ -308,16 +307,16 @@ def test_a_malformed_line_of_jsonl_is_named(tmp_path, line, message):
     file = put(tmp_path / "pairs.jsonl", f'{{"query": "q", "positive": "a"}}\n\n{line}\n')
     said, hint = refusal(file)
     assert said.startswith(f":3: {message}")
-    if "no " not in message and "expected" not in message:
+    if "no " not in message and "expected a" not in message:
         assert hint == f"sed -n 3p < {file}"
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("q|a|b|c", "4 cells in a row, and 3 in the header"),
-        ("q|a", "2 cells in a row, and 3 in the header"),
-        ("q", "1 cells in a row, and 3 in the header"),
+        ("q|a|b|c", "expected 3 cells, as in the header, got 4"),
+        ("q|a", "expected 3 cells, as in the header, got 2"),
+        ("q", "expected 3 cells, as in the header, got 1"),
         ("|a|b", '"query" is empty'),
         ("||", '"query" is empty'),
         ("q| |b", '"positive" is empty'),
