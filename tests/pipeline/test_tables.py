@@ -318,7 +318,6 @@ def test_a_malformed_line_of_jsonl_is_named(tmp_path, line, message):
         ("q|a", "expected 3 cells, as in the header, got 2"),
         ("q", "expected 3 cells, as in the header, got 1"),
         ("|a|b", '"query" is empty'),
-        ("||", '"query" is empty'),
         ("q| |b", '"positive" is empty'),
         ('"q"x|a|b', "a cell that begins with a quote goes on after the quote that ends it"),
         ('q|"a|b', "a cell begins with a quote, and none ends it (read up to line 8)"),
@@ -429,3 +428,11 @@ def test_a_query_is_left_to_train_on(tmp_path, held_out):
     assert said == f" has 3 queries; {test} for test and {dev} for dev leave none to train on"
     assert hint == "--test-queries and --dev-queries of 2 together, or less"
     assert stored(file, test_queries=1, dev_queries=1)[1].judged == dict.fromkeys(beir.SPLITS, 1)
+
+
+def test_rows_of_empty_cells_are_left_out_and_said(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("query,positive\nwhat,this\n,\n , \n", encoding="utf-8")
+    counts = store_table(file, tmp_path / "draft")
+    assert (counts.passages, counts.queries) == (1, 1)
+    assert counts.notes == ("pairs.csv: rows of empty cells left out (2 times)",)

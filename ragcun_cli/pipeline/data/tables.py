@@ -217,6 +217,9 @@ def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, di
         if not header:
             header = _header(cells, number, file, suffix)
             continue
+        if not "".join(cells).strip():  # spreadsheets leave such rows at the end
+            notes.add(file, "rows of empty cells left out")
+            continue
         if len(cells) != len(header):
             told = f"expected {len(header)} cells, as in the header, got {len(cells)}"
             raise _refused(file, number, told)
