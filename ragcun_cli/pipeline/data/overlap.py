@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from ragcun_cli.pipeline.progress import Progress
 
 EXAMPLES = 5
 _ROUNDING = 1e-9
+"""Keeps 0.55 * 100, above 55 in floats, from 56: a prefix may be too long, never too short."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def alike(texts: Sequence[str], others: Sequence[str], *, near: float) -> Iterat
         others: likewise.
         near: above 0 and up to 1.
     """
-    rank = _by_rarity([texts, others])
+    rank = _by_rarity(chain(texts, others))
     mine, theirs = _word_sets(texts, rank), _word_sets(others, rank)
     postings = _prefixes(theirs, near).T.tocsr()
     probes, sizes = _prefixes(mine, near), np.diff(theirs.indptr)
@@ -165,12 +167,11 @@ def alike(texts: Sequence[str], others: Sequence[str], *, near: float) -> Iterat
         yield Alike(rows[found], similarities[found])
 
 
-def _by_rarity(texts: Iterable[Iterable[str]]) -> dict[str, int]:
+def _by_rarity(texts: Iterable[str]) -> dict[str, int]:
     """Word -> place in an order of all words, the rarest first."""
     times: Counter[str] = Counter()
-    for part in texts:
-        for text in part:
-            times.update(set(text.split()))
+    for text in texts:
+        times.update(set(text.split()))
     return {word: rank for rank, word in enumerate(sorted(times, key=lambda w: (times[w], w)))}
 
 
