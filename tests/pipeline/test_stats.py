@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from ragcun_cli.core.jaccard import alike
 from ragcun_cli.pipeline.data import beir, corpus, stats
-from ragcun_cli.pipeline.data.overlap import Pair, alike, overlap
+from ragcun_cli.pipeline.data.overlap import Pair, overlap
 from ragcun_cli.pipeline.data.stats import Lengths, SplitStatistics, Spread, describe
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
