@@ -93,8 +93,9 @@ def main() -> None:
 
         show_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        from ragcun_cli.console import say
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # what Typer makes of KeyboardInterrupt
+            from ragcun_cli.console import say
 
-        say("interrupted; the same command goes on from here")
-        sys.exit(INTERRUPTED)
+            say("interrupted; what was finished is kept, and the same command goes on")
+        raise

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+SHORT = 12
+"""Cells up to this long are never broken."""
+
 PLAIN_WIDTH = 240
 """Of a table that goes to a file or a pipe: wide enough that no cell is folded."""
 
@@ -71,7 +74,8 @@ def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
     """A small table of texts on stdout."""
     table = _rich_table(title)
     for number, name in enumerate(columns):
-        table.add_column(escape(name), overflow="fold", no_wrap=number == 0)
+        widest = max((len(row[number]) for row in rows), default=0)
+        table.add_column(escape(name), overflow="fold", no_wrap=number == 0 or widest <= SHORT)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     _print_table(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from ragcun_cli.pipeline.runs import Run, runs_of
 from ragcun_cli.pipeline.stages import Action, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError, WorkspaceError
+from ragcun_cli.spec.manifest import Manifest
 
 
 class DataSession(Session):
@@ -50,13 +52,15 @@ class DataSession(Session):
     def get_plan(self, profile: str, sets: Sequence[str] | None, *, force: bool, yes: bool) -> None:
         """Bring all that a profile needs, so that it runs without a network."""
         runs = runs_of(self.plan(profile, sets=sets, seeds=None), self.workspace)
-        names: dict[str, None] = {}
-        for run in runs:
-            names |= dict.fromkeys(run.profile.named_datasets)
-        self._bring(self._available(list(names)), runs, force=force, yes=yes)
-        for encoder in {run.profile.encoder for run in runs if run.reference != "bm25"}:
-            found = self._road.fetch_encoder(encoder)
-            console.say(f"encoder {found.name}: here ({found.source})")
+        tested = {name for run in runs for name in run.profile.evaluation.datasets}
+        names = list(dict.fromkeys(name for run in runs for name in run.profile.named_datasets))
+        available = self._available([name for name in names if name in tested])
+        wanted = [name for name in names if name not in tested or name in available]
+        self._bring(wanted, runs, force=force, yes=yes)
+        encoders = {run.profile.encoder for run in runs if run.reference != "bm25"}
+        found = {encoder.base: self._road.fetch_encoder(encoder) for encoder in encoders}
+        for name, encoder in found.items():
+            console.say(f"encoder {name}: here ({encoder.source})")
 
     def _available(self, names: Sequence[str]) -> list[str]:
         return walk.without_absent_gated(names, self._road, self._watcher)
@@ -78,16 +82,20 @@ class DataSession(Session):
         def action(draft: Path, progress: Progress) -> dict[str, Any]:
             from ragcun_cli.pipeline.data.imports import take_in
 
-            return take_in(source, name, draft, held_out=held_out)
+            target = self.workspace.dataset(name)
+            return take_in(source, target, draft, held_out=held_out, progress=progress)
 
-        again = f"ragcun data import {source} --name {name} --force"
-        self._add(name, action, force=force, again=again)
+        self._add(name, action, force=force, again=["import", source, "--name", name])
 
     def sample(
         self, name: str, new: str | None, *, queries: int, passages: int, seed: int, force: bool
     ) -> None:
         """Make a smaller set of one that is here or can be brought."""
         new = new or f"{name}-q{queries}-p{passages}-s{seed}"
+        if new == name or sources.find(new) is not None:
+            raise DataError(
+                f"a sample cannot be called '{new}': that is a whole set", hint="another --name"
+            )
         folder = self._here(name).folder
 
         def action(draft: Path, progress: Progress) -> dict[str, Any]:
@@ -95,15 +103,18 @@ class DataSession(Session):
 
             return draw_sample(name, folder, draft, queries=queries, passages=passages, seed=seed)
 
-        again = f"ragcun data sample {name} --name {new} --force ..."
-        self._add(new, action, force=force, again=again)
+        drawn = ["--queries", queries, "--passages", passages, "--seed", seed]
+        self._add(new, action, force=force, again=["sample", name, *drawn, "--name", new])
         console.say(f"'{new}' has fewer passages than '{name}': their scores are not comparable")
 
-    def _add(self, name: str, action: Action, *, force: bool, again: str) -> None:
+    def _add(self, name: str, action: Action, *, force: bool, again: Sequence[object]) -> None:
         task = self._road.sets.taking_in(name, action)
-        if self._runner.is_current(task) and not force:
-            raise DataError(f"there is a data set '{name}' already", hint=again)
-        self._runner.run(task, force=force)
+        free = force or self._runner.record(task) is None
+        if not free or not self._runner.run(task, force=force):
+            raise DataError(
+                f"there is a data set '{name}' already",
+                hint=shlex.join(["ragcun", "data", *map(str, again), "--force"]),
+            )
         self._show([task])
 
     # Using
@@ -121,11 +132,9 @@ class DataSession(Session):
 
     def export(self, name: str, target: Path) -> None:
         """Write a set in BEIR layout."""
-        from ragcun_cli.pipeline.data.beir import export, parts
+        from ragcun_cli.pipeline.data.beir import export
 
-        folder = self._here(name).folder
-        for part in parts(folder):
-            export(part, target if part == folder else target / part.name)
+        export(self._here(name).folder, target)
         console.say(f"written: {target}")
 
     def verify(self, names: Sequence[str]) -> None:
@@ -173,8 +182,8 @@ class DataSession(Session):
     # Showing
 
     def _names_here(self) -> set[str]:
-        folders = self.workspace.datasets.glob("*")
-        return {folder.name for folder in folders if (folder / paths.MANIFEST).exists()}
+        folders = self.workspace.datasets.glob(f"*/{paths.MANIFEST}")
+        return {file.parent.name for file in folders if "data" in Manifest.load(file).stages}
 
     def show_all(self) -> None:
         """All known sets and those that were imported."""
@@ -191,12 +200,11 @@ class DataSession(Session):
                 "verified" if row["verified"] else row["state"],
                 "" if row["passages"] is None else f"{row['passages']:,}",
                 "" if row["queries"] is None else f"{row['queries']:,} {row['split']}",
-                row["licence"] or "",
-                row["description"],
+                row["description"] + (f" ({row['licence']})" if row["licence"] else ""),
             )
             for row in rows
         ]
-        columns = ("name", "state", "passages", "queries", "licence", "what it is")
+        columns = ("name", "state", "passages", "queries", "what it is (licence)")
         console.show_rows("Data sets", columns, shown)
         gated = {name: sources.BEIR[name].obtain for name in sources.GATED}
         for name in (name for name in names if name in gated and name not in here):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
-from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.errors import EncoderError, WorkspaceError
 from ragcun_cli.spec.manifest import digest, file_digest
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
@@ -87,7 +87,13 @@ def fetch_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder:
     """
     if config.base == TINY_ENCODER and not (folder := workspace.encoder("tiny")).is_dir():
         quieten_libraries()
-        build_tiny_encoder(folder)
+        try:
+            build_tiny_encoder(folder)
+        except OSError as error:
+            raise WorkspaceError(
+                f"{folder} cannot be written: {error.strerror or error}",
+                hint="export RAGCUN_DATA=FOLDER, one you can write",
+            ) from error
     found = find_encoder(config, workspace)
     if found is not None:
         return found

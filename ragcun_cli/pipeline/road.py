@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline import estimate
+from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
 from ragcun_cli.pipeline.progress import Progress
@@ -156,6 +157,7 @@ class Road:
             outputs=(paths.NEGATIVES, paths.MINING_SUMMARY),
             feeds=(paths.NEGATIVES,),
             needs=(data,),
+            reads_splits=((data, "train"),),
             size=f"{profile.mining.negatives_per_query} negatives a query",
             seconds=estimate.mining_seconds(queries=queries, passages=passages),
         )
@@ -209,6 +211,7 @@ class Road:
             outputs=(paths.MODEL, *kept),
             feeds=(paths.MODEL,),
             needs=tuple(needs),
+            reads_splits=() if selection is None else ((selection, profile.selection_set[1]),),
             size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
             seconds=seconds,
             resumable=trained,
@@ -293,6 +296,7 @@ class Road:
             outputs=(key,),
             feeds=(f"{key}/{paths.PER_QUERY}",),
             needs=(train, data),
+            reads_splits=((data, reported_split(dataset)),),
             size=f"{passages:,} passages",
             seconds=self._encoding_seconds(run, passages=passages, queries=queries),
             describes=(paths.RUN, run.description()),

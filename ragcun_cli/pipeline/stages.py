@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -91,6 +92,12 @@ class Task:
     irreplaceable: bool = False
     """Outputs of another recipe are kept aside, never replaced."""
 
+    still_good: Callable[[], bool] | None = None
+    """What has to hold, beside its own files, for it to be up to date."""
+
+    reads_splits: tuple[tuple[Task, str], ...] = ()
+    """Data sets and the split of each that it needs judgements of."""
+
     describes: tuple[str, str] | None = None
     """Name and text of a file that says what the folder is, written whenever the task has run."""
 
@@ -154,6 +161,7 @@ class Runner:
             and all(self.is_current(need) for need in task.needs)
             and record.recipe == self.recipe(task)
             and all(file.is_intact(task.folder, verify=self._verify) for file in record.outputs)
+            and (task.still_good is None or task.still_good())
         )
 
     def recipe(self, task: Task) -> str:
@@ -203,9 +211,10 @@ class Runner:
                 _clear_failed(task)
                 raise
             except OSError as error:
+                _clear_failed(task)
                 raise StageFailedError(
                     f"'{task.label}' could not read or write its files: {error}",
-                    hint=f"df -h {task.folder}",
+                    hint=shlex.join(["df", "-h", str(task.folder)]),
                 ) from error
             finally:
                 self._current.clear()
@@ -263,9 +272,13 @@ def _make_folder(folder: Path) -> None:
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
+        shared = os.environ.get("RAGCUN_DATA")
+        data = shared is not None and folder.is_relative_to(Path(shared).expanduser())
         raise WorkspaceError(
             f"{folder} cannot be written: {error.strerror}",
-            hint="--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
+            hint="export RAGCUN_DATA=FOLDER, one you can write"
+            if data
+            else "--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
         ) from error
 
 

@@ -18,7 +18,7 @@ from ragcun_cli.pipeline.report.tables import build_tables
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_on_disk
 from ragcun_cli.pipeline.stages import Details, Runner, Task, with_needs
-from ragcun_cli.spec.errors import RagcunError, StaleInputError, WorkspaceError
+from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import Workspace
 
@@ -110,7 +110,7 @@ def bring_up_to_date(
         consent: what is allowed.
 
     Raises:
-        DataError: a data set is not here, and ragcun cannot make it.
+        DataError: a data set is not here, and ragcun cannot make it, or lacks a split.
         StaleInputError: an earlier stage would have to run, and may not.
         RagcunError: the work is long, and nobody agreed to it.
     """
@@ -123,6 +123,7 @@ def bring_up_to_date(
     if not pending:
         return 0
     _refuse_absent(pending, road)
+    _refuse_unjudged(pending, runner)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
     encoder_bytes = road.bytes_to_fetch(encoders)
     _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
@@ -137,6 +138,20 @@ def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
     if absent := [name for name in sets if road.sets.is_absent(name)]:
         raise absent_error(absent)
+
+
+def _refuse_unjudged(pending: Sequence[Task], runner: Runner) -> None:
+    """Find out before any work that a set which is here lacks a split that some of it needs."""
+    for task in pending:
+        for data, split in task.reads_splits:
+            record = runner.current_record(data)
+            if record is not None and split not in record.details["judged"]:
+                judged = ", ".join(record.details["judged"])
+                raise DataError(
+                    f"'{task.label}' needs judgements of {split}, and '{data.folder.name}' has "
+                    f"those of {judged} alone",
+                    hint=f"ragcun data stats {data.folder.name}",
+                )
 
 
 def _among(task: Task, tasks: Sequence[Task]) -> bool:

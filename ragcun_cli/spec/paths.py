@@ -42,6 +42,10 @@ class Workspace:
         """What a frozen base made of texts; the digest is of all that it depends on."""
         return self.root / "cache" / "base-outputs" / digest[:16]
 
+    def lexical_index(self, digest: str) -> Path:
+        """BM25 index of a corpus; the digest is of all that it depends on."""
+        return self.root / "cache" / "bm25" / digest[:16]
+
     def negatives(self, dataset: str, digest: str, seed: int) -> Path:
         """Folder of the negatives mined for one seed."""
         return self.root / "negatives" / dataset / digest[:8] / f"seed-{seed}"

@@ -237,6 +237,8 @@ def test_nearly_equal_corpora_are_stored_once_whichever_comes_first(
     outcome = ragcun("data", "verify", order[1], "-w", tmp_path / "ws")
     assert outcome.code == 2
     assert f"kept with '{order[0]}', which is not here" in outcome.err
+    assert get(order[1]).code == 0  # it is not current without its passages, and is got again
+    assert ragcun("data", "verify", order[1], "-w", tmp_path / "ws").code == 0
 
 
 def test_the_digest_of_passages_does_not_depend_on_who_keeps_them(get, datasets, tmp_path):

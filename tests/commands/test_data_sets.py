@@ -88,7 +88,7 @@ def test_a_table_says_which_of_its_sets_are_samples(ragcun, workspace):
 @pytest.mark.parametrize(
     ("name", "passages", "message"),
     [
-        ("smoke", "100000", "'smoke' has 160 passages, fewer than 100,000"),
+        ("smoke", "100000", "'smoke' has 160: 100,000 is not between them"),
         ("nothing", "5", "no data set 'nothing' in this workspace"),
         ("scifact", "5", "no data set 'scifact' in this workspace"),
     ],
@@ -126,3 +126,94 @@ def test_statistics_say_what_of_the_test_is_in_the_training_data(ragcun, workspa
 def test_statistics_of_parts_are_given_part_by_part(ragcun, workspace, forums):
     found = json.loads(ragcun("data", "stats", "forums", "-w", workspace, "--json").out)
     assert list(found) == ["forums/numpy", "forums/sklearn"]
+
+
+@pytest.mark.parametrize("new", ["smoke", "scifact", "robust04", "trec-dl-2019", "all", "x" * 101])
+def test_a_sample_takes_no_name_that_means_something_else(ragcun, workspace, new):
+    command = ("data", "sample", "smoke", "--queries", "5", "--passages", "50", "--force")
+    before = (workspace / "data/datasets/smoke/queries.jsonl").read_bytes()
+    assert ragcun(*command, "--name", new, "-w", workspace).code == 2
+    assert (workspace / "data/datasets/smoke/queries.jsonl").read_bytes() == before
+
+
+def test_a_sample_smaller_than_what_is_judged_is_refused(ragcun, workspace):
+    outcome = ragcun(
+        *("data", "sample", "smoke", "--queries", "10", "--passages", "3", "-w", workspace)
+    )
+    assert outcome.code == 2
+    assert "20 passages are judged for the queries" in outcome.err
+    assert "Hint: --passages 20" in outcome.err
+
+
+def test_a_set_that_was_changed_by_hand_is_not_overwritten_unasked(ragcun, workspace, tmp_path):
+    beir.export(workspace / "data/datasets/smoke", tmp_path / "mine")
+    command = ("data", "import", tmp_path / "mine", "--name", "mine", "-w", workspace)
+    assert ragcun(*command).code == 0
+    file = workspace / "data/datasets/mine/queries.jsonl"
+    file.write_text(file.read_text() + '{"_id": "more", "text": "by hand"}\n')
+    outcome = ragcun(*command)
+    assert outcome.code == 2
+    assert "there is a data set 'mine' already" in outcome.err
+    assert "by hand" in file.read_text()
+    outcome = ragcun("eval", "-p", "smoke", "--seed", "1", "--datasets", "mine", "-w", workspace)
+    assert outcome.code == 2
+    assert "files of 'mine' were changed since it was imported" in outcome.err
+    assert ragcun(*command, "--force").code == 0
+
+
+def test_a_folder_where_the_set_will_lie_is_not_taken_in(ragcun, workspace):
+    folder = workspace / "data/datasets/mine"
+    beir.export(workspace / "data/datasets/smoke", folder)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    outcome = ragcun("data", "import", folder, "--name", "mine", "-w", workspace)
+    assert outcome.code == 2
+    assert "is where ragcun keeps 'mine'" in outcome.err
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_missing_split_is_found_out_before_any_work(ragcun, workspace, tmp_path):
+    beir.export(workspace / "data/datasets/smoke-numpy", tmp_path / "test-only")
+    ragcun("data", "import", tmp_path / "test-only", "--name", "test-only", "-w", workspace)
+    options = ("-p", "smoke", "--seed", "7", "-w", workspace)
+    outcome = ragcun("train", *options, "--set", "data.train=test-only")
+    assert outcome.code == 2
+    assert "needs judgements of train, and 'test-only' has those of test alone" in outcome.err
+    outcome = ragcun("eval", *options, "--datasets", "smoke")
+    assert "needs judgements of test, and 'smoke' has those of train, dev alone" in outcome.err
+    assert not list(workspace.glob("runs/*/*/seed-7"))
+
+
+def test_damaged_passages_are_an_error_and_no_traceback(ragcun, workspace, tmp_path):
+    file = workspace / "data/datasets/smoke/passages/passages.arrow"
+    file.write_bytes(b"junk")
+    for command in (("export", "smoke", tmp_path / "out"), ("stats", "smoke")):
+        outcome = ragcun("data", *command, "-w", workspace)
+        assert outcome.code == 2
+        assert "cannot be read" in outcome.err
+    assert not (tmp_path / "out").exists()
+    file.unlink()
+    assert ragcun("data", "stats", "smoke", "-w", workspace).code == 2
+
+
+def test_an_export_that_cannot_be_written_is_an_error(ragcun, workspace, forums, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert ragcun("data", "export", "smoke", tmp_path / "file/sub", "-w", workspace).code == 2
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/precious").write_text("")
+    outcome = ragcun("data", "export", "forums", tmp_path / "full", "-w", workspace)
+    assert outcome.code == 2
+    assert [file.name for file in (tmp_path / "full").iterdir()] == ["precious"]
+
+
+def test_a_plan_lacks_no_training_set_unsaid(ragcun, tmp_path):
+    command = ("data", "get", "-p", "smoke", "--set", "data.train=robust04", "-w", tmp_path)
+    outcome = ragcun(*command)
+    assert outcome.code == 2
+    assert "'robust04' needs NIST's TREC disks" in outcome.err
+
+
+def test_a_set_that_is_not_here_is_to_be_got(ragcun, workspace):
+    outcome = ragcun("data", "verify", "fiqa", "-w", workspace)
+    assert outcome.code == 2
+    assert "needs" not in outcome.err
+    assert "Hint: ragcun data get fiqa" in outcome.err

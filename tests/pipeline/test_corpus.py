@@ -116,10 +116,9 @@ def test_the_file_is_one_that_the_datasets_library_reads(tmp_path):
     assert table[0]["id"] == "d0"
 
 
-def test_a_folder_that_ragcun_did_not_write_is_refused_with_the_command_to_import_it(tmp_path):
-    with pytest.raises(DataError, match="holds no passages that ragcun has stored") as caught:
+def test_a_folder_that_ragcun_did_not_write_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no passages that ragcun has stored"):
         Corpus.open(tmp_path)
-    assert caught.value.hint == f"ragcun data import {tmp_path} --name {tmp_path.name}"
 
 
 def test_a_hundredth_of_ms_marco_is_stored_in_little_memory(tmp_path):

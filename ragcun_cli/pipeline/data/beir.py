@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from ragcun_cli.pipeline.data.lines import (
     show,
     text_of,
 )
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.errors import DataError, WorkspaceError
 from ragcun_cli.spec.paths import CORPUS, CORPUS_RECORD, QRELS, QUERIES
 
 SPLITS = ("train", "dev", "test")
@@ -330,14 +332,31 @@ def write_judged(folder: Path, *, queries: Mapping[str, str], splits: Mapping[st
 
 
 def export(folder: Path, target: Path) -> None:
-    """Write a stored data set in BEIR's layout, for other tools.
+    """Write a stored data set in BEIR's layout, for other tools; one of parts as a folder each.
 
     Raises:
-        DataError: the folder exists and is not empty.
+        DataError: the target exists and is no empty folder.
+        WorkspaceError: it cannot be written.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target} exists and is not an empty folder")
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            draft = Path(scratch) / "draft"
+            for part in parts(folder):
+                _export(part, draft if part == folder else draft / part.name)
+            draft.replace(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise WorkspaceError(
+            f"{target} cannot be written: {reason}",
+            hint=shlex.join(["df", "-h", str(target.parent)]),
+        ) from error
+
+
+def _export(folder: Path, target: Path) -> None:
+    target.mkdir(parents=True)
     rows = ({"_id": p.id, "title": p.title, "text": p.text} for p in Corpus.open(folder))
     _write_jsonl(target / CORPUS, rows)
     write_judged(target, queries=read_queries(folder), splits=read_splits(folder))

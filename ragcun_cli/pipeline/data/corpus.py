@@ -106,14 +106,25 @@ class Corpus:
             DataError: there are none, or they are kept with another data set that is not here or
                 has changed.
         """
-        read_record(folder)
-        parts = [folder / PASSAGES]
-        if (folder / LENDER).is_file():
-            parts.insert(0, _lender(folder, datasets or folder.parent) / PASSAGES)
-        tables = [Dataset.from_file(str(part)) for part in parts if part.is_file()]
-        table = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
-        rows = np.load(folder / ROWS, mmap_mode="r") if (folder / ROWS).is_file() else None
-        return cls(table, rows)
+        record = read_record(folder)
+        try:
+            parts = [folder / PASSAGES]
+            if (folder / LENDER).is_file():
+                parts.insert(0, _lender(folder, datasets or folder.parent) / PASSAGES)
+            tables = [Dataset.from_file(str(part)) for part in parts if part.is_file()]
+            rows = np.load(folder / ROWS, mmap_mode="r") if (folder / ROWS).is_file() else None
+            corpus = cls(concatenate_datasets(tables), rows)
+        except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+            raise DataError(
+                f"the passages in {folder} cannot be read: {error}",
+                hint=f"ragcun data verify {folder.name}",
+            ) from error
+        if len(corpus) != record.passages:
+            raise DataError(
+                f"{folder} has {len(corpus):,} passages instead of {record.passages:,}",
+                hint=f"ragcun data verify {folder.name}",
+            )
+        return corpus
 
     def __len__(self) -> int:
         """Number of passages."""
@@ -218,7 +229,7 @@ def read_record(folder: Path) -> CorpusRecord:
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{folder} holds no passages that ragcun has stored",
-            hint=f"ragcun data import {folder} --name {folder.name}",
+            hint=f"ragcun data get {folder.name} --force, or import it again",
         ) from error
 
 
@@ -239,12 +250,12 @@ def borrow(folder: Path, lender: Path, rows: NDArray[np.integer] | None = None) 
 def _lender(folder: Path, datasets: Path) -> Path:
     lent = json.loads((folder / LENDER).read_text(encoding="utf-8"))
     home = datasets / str(lent["name"])
-    here = (home / CORPUS_RECORD).is_file()
+    here = (home / CORPUS_RECORD).is_file() and not (home / LENDER).exists()
     if not here or read_record(home).sha256 != lent["sha256"]:
         raise DataError(
             f"passages of {folder} are kept with '{home.name}', which "
-            + ("has other passages now" if here else "is not here"),
-            hint=f"ragcun data get {home.name}, then {folder.name} with --force",
+            + ("has other passages now" if here else "is not here with its own"),
+            hint=f"ragcun data get {folder.name} --force",
         )
     return home
 

@@ -15,15 +15,18 @@ from ragcun_cli.pipeline.data.corpus import (
     borrow,
 )
 from ragcun_cli.pipeline.data.corpus_writer import write_passages
+from ragcun_cli.pipeline.data.sources import Published
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.paths import LENDER, PASSAGES
 
 LARGEST_OWN_SHARE = 0.5
 
 
-def can_lend(folder: Path) -> bool:
-    """Whether a data set is here and keeps all its passages itself."""
-    return (folder / PASSAGES).is_file() and not (folder / LENDER).is_file()
+def share_with_like(source: Published, folder: Path, datasets: Path, *, progress: Progress) -> None:
+    """Share the passages of a published set with the one that is like it, where that is here."""
+    lender = datasets / source.like if source.like else None
+    if lender is not None and (lender / PASSAGES).is_file() and not (lender / LENDER).is_file():
+        share_passages(folder, lender, progress=progress)
 
 
 def share_passages(folder: Path, lender: Path, *, progress: Progress) -> bool:

@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.data import beir, sources
 from ragcun_cli.pipeline.data.archives import unpack
 from ragcun_cli.pipeline.data.corpus import read_record
 from ragcun_cli.pipeline.data.download import RemoteFile, fetch
-from ragcun_cli.pipeline.data.lending import can_lend, share_passages
+from ragcun_cli.pipeline.data.lending import share_with_like
 from ragcun_cli.pipeline.data.sources import Published
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
@@ -63,11 +63,11 @@ def get_published(
             counts = _store(name, source, origin, draft)
         except DataError as error:
             reasons.append(f"{origin.name}: {error}")
-            hint = hint or error.hint
+            hint = error.hint or hint
             progress.note(f"{name}: {reasons[-1]}")
             continue
         _clean(name, workspace.downloads)
-        _share(source, draft, workspace.datasets, progress)
+        share_with_like(source, draft, workspace.datasets, progress=progress)
         proof = f"{origin.proof}, passages" if source.passages_sha256 else origin.proof
         return {"origin": origin.name, "verified": proof, **counts}
     raise DataError("\n  ".join([f"'{name}' could not be had", *reasons]), hint=hint)
@@ -150,12 +150,6 @@ def _clean(name: str, downloads: Path) -> None:
     shutil.rmtree(downloads / f"{name}.hub", ignore_errors=True)
     for archive in [*downloads.glob(f"{name}.zip*"), *downloads.glob(f"{name}.mirror-*.zip*")]:
         archive.unlink()
-
-
-def _share(source: Published, draft: Path, datasets: Path, progress: Progress) -> None:
-    lender = None if source.like is None else datasets / source.like
-    if lender is not None and can_lend(lender):
-        share_passages(draft, lender, progress=progress)
 
 
 def why_not(source: Published) -> str:

@@ -21,12 +21,12 @@ def draw_sample(
     """Store a sample of a set, and return its counts.
 
     Of each split so many judged queries (all, where there are fewer) with all their judgements;
-    all passages judged for them; and, up to the number of passages, others. Which ones depends on
-    the seed and on ids alone. Scores on it are no scores on the set: with fewer passages to
+    all passages judged for them; and others, to make up the number of passages. Which ones depends
+    on the seed and on ids alone. Scores on it are no scores on the set: with fewer passages to
     confuse, every encoder finds more.
 
     Raises:
-        DataError: the set is one of several parts, or has fewer passages than that.
+        DataError: the set is one of several parts, has fewer passages, or more are judged.
     """
     if beir.parts(folder) != [folder]:
         raise DataError(
@@ -39,16 +39,18 @@ def draw_sample(
         split: {query: qrels[query] for query in sorted(_smallest(qrels, queries, f"{seed}:query"))}
         for split, qrels in beir.read_splits(folder).items()
     }
-    judged = {passage for qrels in splits.values() for ids in qrels.values() for passage in ids}
-    others = (passage for passage in corpus.ids if passage not in judged)
-    drawn = _smallest(others, max(0, passages - len(judged)), f"{seed}:passage")
-    rows = corpus.rows_of(sorted(judged.union(drawn)))
-    kept = corpus.take(rows[rows >= 0])
-    if len(kept) < passages:
+    named = {passage for qrels in splits.values() for ids in qrels.values() for passage in ids}
+    rows = corpus.rows_of(sorted(named))
+    judged = set(corpus.ids_of(rows[rows >= 0]))
+    if not len(judged) <= passages <= len(corpus):
         raise DataError(
-            f"'{name}' has {len(kept):,} passages, fewer than {passages:,}",
-            hint=f"--passages {len(kept)}, or less",
+            f"{len(judged):,} passages are judged for the queries, and '{name}' has "
+            f"{len(corpus):,}: {passages:,} is not between them",
+            hint=f"--passages {len(judged) if passages < len(judged) else len(corpus)}",
         )
+    others = (passage for passage in corpus.ids if passage not in judged)
+    drawn = _smallest(others, passages - len(judged), f"{seed}:passage")
+    kept = corpus.take(corpus.rows_of(sorted(judged.union(drawn))))
     write_corpus(iter(kept), draft, source=folder, notes=Notes())
     asked = {query: texts[query] for qrels in splits.values() for query in qrels}
     beir.write_judged(draft, queries=asked, splits=splits)

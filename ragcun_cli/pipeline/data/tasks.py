@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import NAME
+
+LONGEST_NAME = 100
 
 
 class DataTasks:
@@ -43,7 +46,7 @@ class DataTasks:
             return self._derive(name, derived)
         published = sources.BEIR.get(name)
         if published is None or published.gated:
-            return self._take_in(name, _absent(name), size="not here")
+            return self._take_in(name, self._absent(name), size="not here")
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.published import get_published
@@ -81,9 +84,10 @@ class DataTasks:
         """
         if name in sources.PYDOCS or name in sources.DERIVED:
             raise DataError(f"'{name}' is made by ragcun", hint=f"ragcun data get {name}")
-        if not re.fullmatch(NAME, name):
+        if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME or sources.group(name):
             raise DataError(
-                f"'{name}' is no name for a data set: small letters, digits, - and _",
+                f"'{name:.80}' is no name for a data set: up to {LONGEST_NAME} small letters, "
+                "digits, - and _, and no word for several sets",
                 hint="--name my-corpus",
             )
         return self._take_in(name, action, size="")
@@ -148,7 +152,33 @@ class DataTasks:
             needs=needs,
             size=size,
             download_bytes=download_bytes,
+            still_good=lambda: self._lenders_are_here(name),
         )
+
+    def _lenders_are_here(self, name: str) -> bool:
+        """Whether the passages that a set keeps with others can be read there."""
+        for file in self.workspace.dataset(name).glob(f"[!.]*/**/{Path(paths.LENDER).name}"):
+            lent = json.loads(file.read_text(encoding="utf-8"))
+            home = self.workspace.dataset(lent["name"])
+            try:
+                record = json.loads((home / paths.CORPUS_RECORD).read_text(encoding="utf-8"))
+            except OSError:
+                return False
+            if record["sha256"] != lent["sha256"] or (home / paths.LENDER).exists():
+                return False
+        return True
+
+    def _absent(self, name: str) -> Action:
+        def action(draft: Path, progress: Progress) -> Details:
+            if not self.is_here(name):
+                raise absent_error([name])
+            raise DataError(
+                f"files of '{name}' were changed since it was imported, or ragcun reads them "
+                "another way now",
+                hint=f"ragcun data import FOLDER_OR_FILE --name {name} --force",
+            )
+
+        return action
 
     def is_absent(self, name: str) -> bool:
         """Whether a set is not here, and ragcun can neither make nor download it."""
@@ -173,19 +203,12 @@ class DataTasks:
         return pairs, pairs
 
 
-def _absent(name: str) -> Action:
-    def action(draft: Path, progress: Progress) -> Details:
-        raise absent_error([name])
-
-    return action
-
-
 def absent_error(names: Sequence[str]) -> DataError:
     """What to do about data sets that are not here and cannot be brought."""
     listed = ", ".join(f"'{name}'" for name in names)
-    gated = sources.BEIR.get(names[0])
-    needs = f"; '{names[0]}' needs {gated.obtain}" if gated is not None else ""
-    return DataError(
-        f"no data set {listed} in this workspace{needs}",
-        hint=f"ragcun data import FOLDER_OR_FILE --name {names[0]}",
-    )
+    known = sources.BEIR.get(names[0])
+    needs = f"; '{names[0]}' needs {known.obtain}" if known is not None and known.gated else ""
+    bring = f"ragcun data import FOLDER_OR_FILE --name {names[0]}"
+    if sources.is_made_here(names[0]):
+        bring = f"ragcun data get {names[0]}"
+    return DataError(f"no data set {listed} in this workspace{needs}", hint=bring)
