@@ -1,5 +1,9 @@
 """`ragcun mine`."""
 
+from typing import Annotated
+
+import typer
+
 from ragcun_cli import options
 
 
@@ -9,6 +13,9 @@ def mine(
     seed: options.Seeds = None,
     workspace: options.WorkspaceFolder = None,
     force: options.Force = False,
+    show: Annotated[
+        str | None, typer.Option("--show", metavar="QUERY_ID", help="One query and its negatives.")
+    ] = None,
     prerequisites: options.Prerequisites = True,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
@@ -16,6 +23,8 @@ def mine(
     """Mine BM25 and random negatives for the training queries.
 
     Example: ragcun mine --profile with_isotropy --set mining.depth=200
+
+    Example: ragcun mine --profile with_isotropy --show 1185869
     """
     from ragcun_cli.commands.session import Session
     from ragcun_cli.spec.manifest import Stage
@@ -23,4 +32,7 @@ def mine(
     session = Session(workspace, as_json=as_json)
     runs = session.trained_runs(profile, sets=set_, seeds=seed)
     session.run_stage(Stage.MINE, runs, force=force, prerequisites=prerequisites, yes=yes)
-    session.show_mining(runs)
+    if show is None:
+        session.show_mining(runs)
+    else:
+        session.show_negatives(runs, show)

@@ -196,8 +196,26 @@ class Session:
             console.write_json(summaries)
             return
         for label, summary in summaries.items():
-            rows = [(key.replace("_", " "), f"{value}") for key, value in summary.items()]
+            rows = [
+                (name, text) for key, value in summary.items() for name, text in _lines(key, value)
+            ]
             console.show_rows(label, ("", ""), rows)
+
+    def show_negatives(self, runs: Sequence[Run], query: str) -> None:
+        """One query with its positive and its negatives, of each mining."""
+        from ragcun_cli.pipeline.mine import look_up
+
+        found = {}
+        for run in runs:
+            task = self._road.mine(run)
+            data = self._road.data(run.profile.data.train)
+            found[task.label] = look_up(task.folder, data.folder, query)
+        if self._json:
+            console.write_json(found)
+            return
+        for label, (text, *passages) in found.items():
+            rows = [(p["kind"], p["id"], f"{p['score']:.2f}", p["text"]) for p in passages]
+            console.show_rows(f"{label}: {text['text']}", ("", "id", "BM25", "text"), rows)
 
     def show_evaluations(self, runs: Sequence[Run], names: Sequence[str] | None) -> None:
         """Every metric of every run on every set."""
@@ -254,3 +272,19 @@ class Session:
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
         console.say(f"written: {output}")
+
+
+def _lines(key: str, value: object) -> list[tuple[str, str]]:
+    """One number a line; the quantiles of a score on one."""
+    name = key.replace("_", " ")
+    if key == "scores" and isinstance(value, dict):
+        return [(f"BM25 score of {kind}", _quantiles(found)) for kind, found in value.items()]
+    if isinstance(value, dict):
+        return [(f"{name}: {rule.replace('_', ' ')}", f"{n:,}") for rule, n in value.items()]
+    return [(name, f"{value:,}" if isinstance(value, int) else f"{value}")]
+
+
+def _quantiles(found: dict[str, float] | None) -> str:
+    if found is None:
+        return "none"
+    return ", ".join(f"{float(share):.0%} {score:.2f}" for share, score in found.items())

@@ -1,6 +1,6 @@
 """The choice of negatives for one query, from BM25 candidates and from the whole corpus."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice
@@ -23,6 +23,7 @@ def choose_negatives(
     *,
     excluded: Collection[str],
     first: Sequence[str] = (),
+    is_twin: Callable[[str], bool] = lambda passage: False,
     pool: Sequence[str],
     count: int,
     hard_share: float,
@@ -41,6 +42,8 @@ def choose_negatives(
     Args:
         candidates: passage ids, best first, each once.
         first: passages known to be negatives, which are hard ones before any candidate is.
+        is_twin: whether a passage has the text of an excluded one; asked of ``first`` and of the
+            pool as they are drawn.
         excluded: passages never to return, such as positives and passages of the same text.
         pool: ids of all passages, each once; candidates that were not drawn may come from it.
         count: how many negatives, at least 1.
@@ -58,12 +61,12 @@ def choose_negatives(
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     wanted = _whole(count * hard_share, rng=rng)
     taken = set(excluded)
-    known = [passage for passage in first if passage not in taken]
+    known = [passage for passage in first if passage not in taken and not is_twin(passage)]
     passed = taken.union(known)
     eligible = [passage for passage in candidates[skip_top:] if passage not in passed]
     hard = tuple(islice(chain(_shuffled(known, rng=rng), _shuffled(eligible, rng=rng)), wanted))
     taken.update(hard)
-    fresh = (passage for passage in _shuffled(pool, rng=rng) if passage not in taken)
+    fresh = (name for name in _shuffled(pool, rng=rng) if name not in taken and not is_twin(name))
     random = tuple(islice(fresh, count - len(hard)))
     if len(hard) + len(random) < count:
         raise ValueError(
@@ -100,3 +103,13 @@ def _shuffled(items: Sequence[str], *, rng: np.random.Generator) -> Iterator[str
         drawn = int(rng.integers(place, len(items)))
         yield items[moved.get(drawn, drawn)]
         moved[drawn] = moved.pop(place, place)
+
+
+def word_overlap(text: str, other: str) -> float:
+    """Jaccard similarity of two texts' sets of words, in [0, 1]: 1 for the same words.
+
+    0 where neither has a word. Blind to order and repetition.
+    """
+    first, second = set(text.split()), set(other.split())
+    together = first | second
+    return len(first & second) / len(together) if together else 0.0

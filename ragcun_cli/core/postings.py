@@ -14,8 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
+from ragcun_cli.core.bm25 import Floats, Ints
 
 _WINDOW = 2**16  # passages scored at once: 256 KiB of float32, which stays in a core's own cache
 _ROW_BITS = 0xFFFFFFFF

@@ -18,10 +18,11 @@ from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.encode import encode
 from ragcun_cli.pipeline.lexical import LexicalIndex
+from ragcun_cli.pipeline.mine import open_index
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import METRICS as METRICS_FILE
-from ragcun_cli.spec.paths import PER_QUERY, TREC_RUN
+from ragcun_cli.spec.paths import PER_QUERY, TREC_RUN, Workspace
 from ragcun_cli.spec.profile import EvaluationConfig, MiningConfig
 
 PASSAGES_AT_ONCE = 8192
@@ -38,6 +39,8 @@ class TestSet:
     corpus: Corpus
     queries: Mapping[str, str]
     qrels: beir.Qrels
+    folder: Path | None = None
+    """Where it is stored."""
 
     @property
     def part(self) -> str:
@@ -56,7 +59,8 @@ def read_test_set(name: str, folder: Path, *, split: str | None = None) -> TestS
     missing = [query for query in qrels if query not in texts]
     if missing:
         raise DataError(f"{folder}: judged queries without text: {', '.join(missing[:5])}")
-    return TestSet(name, Corpus.open(folder), {query: texts[query] for query in qrels}, qrels)
+    asked = {query: texts[query] for query in qrels}
+    return TestSet(name, Corpus.open(folder), asked, qrels, folder)
 
 
 def read_test_sets(name: str, folder: Path) -> list[TestSet]:
@@ -114,10 +118,19 @@ def _named(
 
 
 def rank_lexical(
-    test: TestSet, config: EvaluationConfig, mining: MiningConfig, *, progress: Progress
+    test: TestSet,
+    config: EvaluationConfig,
+    mining: MiningConfig,
+    *,
+    workspace: Workspace,
+    progress: Progress,
 ) -> Ranking:
     """BM25 ranking; passages that share no term with a query are not ranked."""
-    index = LexicalIndex(test.corpus, mining)
+    index = (
+        LexicalIndex(test.corpus, mining)
+        if test.folder is None
+        else open_index(test.folder, test.corpus, mining, workspace=workspace, progress=progress)
+    )
     found = index.search(test.queries, depth=config.depth + 1, progress=progress)
     return {
         query: [(passage, score) for passage, score in hits if passage != query][: config.depth]

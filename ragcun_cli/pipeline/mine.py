@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ragcun_cli.core.negatives import Negatives, choose_negatives
+from ragcun_cli.pipeline.candidates import Candidates, Relevant
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data.corpus import Corpus, read_record
+from ragcun_cli.pipeline.journal import Journal
 from ragcun_cli.pipeline.lexical import LexicalIndex
+from ragcun_cli.pipeline.lexical_index import recipe
+from ragcun_cli.pipeline.mining_summary import summarise
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.paths import MINING_SUMMARY, NEGATIVES
+from ragcun_cli.spec.manifest import digest
+from ragcun_cli.spec.paths import MINING_DETAILS, MINING_SUMMARY, NEGATIVES, Workspace
 from ragcun_cli.spec.profile import DataConfig, MiningConfig
 
 
@@ -36,43 +43,48 @@ def mine(
     data: DataConfig,
     mining: MiningConfig,
     seed: int,
+    workspace: Workspace,
     progress: Progress,
-) -> dict[str, int]:
-    """Write one row for each training query, and return the counts of the closing table.
+) -> dict[str, Any]:
+    """Write one row for each training query, and return the numbers of the closing table.
+
+    Rows are written as they are found: what an earlier attempt left in the draft is kept, and the
+    rest is the same as if it had never stopped.
 
     Raises:
         DataError: the data set has no train judgements, or its corpus is too small.
     """
     corpus = Corpus.open(dataset)
-    qrels = _training_qrels(dataset, corpus, data=data, seed=seed)
-    queries = beir.read_queries(dataset)
-    hits = LexicalIndex(corpus, mining).search(
-        {query: queries[query] for query in qrels},
-        # Positives and passages with their text are dropped from the hits, so look a little deeper.
-        depth=mining.depth + max(len(judged) for judged in qrels.values()),
-        progress=progress,
+    qrels, without = _training_qrels(dataset, corpus, data=data, seed=seed)
+    texts = beir.read_queries(dataset)
+    index = open_index(dataset, corpus, mining, workspace=workspace, progress=progress)
+    journal = Journal(draft, (NEGATIVES, MINING_DETAILS))
+    queries = {query: texts[query] for query in islice(qrels, journal.rows, None)}
+    most = max(sum(grade > 0 for grade in judged.values()) for judged in qrels.values())
+    searched = index.search_batches(queries, depth=mining.depth + most)
+    with journal, progress.bar("mine", total=len(qrels), unit="queries") as advance:
+        advance(journal.rows)
+        for hits in searched:
+            judged, text = qrels[hits.query], queries[hits.query]
+            relevant = Relevant.of(judged, corpus)
+            drawn = _draw(f"{seed}:{hits.query}:positive") % len(relevant.ids)
+            positive = relevant.ids[drawn]
+            found = Candidates(index, corpus, text, hits, relevant, positive, mining)
+            chosen = _choose(hits.query, found, judged, corpus.ids, mining=mining, seed=seed)
+            row = MinedRow(hits.query, positive, chosen.hard, chosen.random)
+            journal.add(asdict(row), found.facts(row.hard, row.random))
+            advance(1)
+    summary = summarise(
+        draft / MINING_DETAILS, mining, passages=len(corpus), without_positive=without
     )
-    same_text = _same_text(corpus)
-    rows = []
-    for query, judged in qrels.items():
-        positives = sorted(passage for passage, grade in judged.items() if grade > 0)
-        excluded = {twin for passage in positives for twin in same_text[passage]} | set(positives)
-        candidates = [name for name, _ in hits[query] if name not in excluded][: mining.depth]
-        given = sorted(passage for passage, grade in judged.items() if grade <= 0)
-        chosen = _choose(query, candidates, given, excluded, corpus.ids, mining=mining, seed=seed)
-        positive = positives[_draw(f"{seed}:{query}:positive") % len(positives)]
-        rows.append(MinedRow(query, positive, chosen.hard, chosen.random))
-    _write_rows(draft / NEGATIVES, rows)
-    summary = _summary(rows, mining, passages=len(corpus))
     (draft / MINING_SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
 
 def _choose(
     query: str,
-    candidates: Sequence[str],
-    given: Sequence[str],
-    excluded: set[str],
+    candidates: Candidates,
+    judged: Mapping[str, int],
     pool: Sequence[str],
     *,
     mining: MiningConfig,
@@ -80,9 +92,10 @@ def _choose(
 ) -> Negatives:
     try:
         return choose_negatives(
-            candidates,
-            first=given,
-            excluded=excluded,
+            candidates.ids,
+            first=sorted(passage for passage, grade in judged.items() if grade <= 0),
+            excluded=[passage for passage, grade in judged.items() if grade > 0],
+            is_twin=candidates.is_twin,
             pool=pool,
             count=mining.negatives_per_query,
             hard_share=mining.hard_share,
@@ -94,7 +107,26 @@ def _choose(
         raise DataError(str(error)) from error
 
 
-def _training_qrels(dataset: Path, corpus: Corpus, *, data: DataConfig, seed: int) -> beir.Qrels:
+def open_index(
+    dataset: Path,
+    corpus: Corpus,
+    mining: MiningConfig,
+    *,
+    workspace: Workspace,
+    progress: Progress,
+) -> LexicalIndex:
+    """The BM25 index of a data set, from the workspace's cache, where it is made if need be."""
+    sha256 = read_record(dataset).sha256
+    folder = workspace.lexical_index(digest(recipe(sha256, mining)))
+    return LexicalIndex.open_or_build(
+        corpus, mining, digest=sha256, folder=folder, progress=progress
+    )
+
+
+def _training_qrels(
+    dataset: Path, corpus: Corpus, *, data: DataConfig, seed: int
+) -> tuple[beir.Qrels, int]:
+    """The queries to mine for, and how many have no relevant passage and are left out."""
     read = beir.read_qrels(dataset, "train")
     unknown = set(beir.unknown_passages(read, corpus))
     known = {
@@ -108,43 +140,16 @@ def _training_qrels(dataset: Path, corpus: Corpus, *, data: DataConfig, seed: in
     }
     if not qrels:
         raise DataError(f"{dataset}: no training query has a relevant passage")
+    without = len(read) - len(qrels)
     if data.max_train_queries is None or data.max_train_queries >= len(qrels):
-        return qrels
+        return qrels, without
     chosen = sorted(qrels, key=lambda query: _draw(f"{seed}:{query}:sample"))
     kept = set(chosen[: data.max_train_queries])
-    return {query: judged for query, judged in qrels.items() if query in kept}
+    return {query: judged for query, judged in qrels.items() if query in kept}, without
 
 
 def _draw(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def _same_text(corpus: Corpus) -> dict[str, set[str]]:
-    """Passage id -> ids of the passages with the same words, itself among them."""
-    groups: defaultdict[str, set[str]] = defaultdict(set)
-    keys = [beir.words(text) for text in corpus.texts]
-    for identifier, key in zip(corpus.ids, keys, strict=True):
-        groups[key].add(identifier)
-    return {name: groups[key] for name, key in zip(corpus.ids, keys, strict=True)}
-
-
-def _summary(rows: Sequence[MinedRow], mining: MiningConfig, *, passages: int) -> dict[str, int]:
-    wanted = mining.negatives_per_query
-    hard = sum(len(row.hard) for row in rows)
-    fewest = int(wanted * mining.hard_share)
-    return {
-        "passages": passages,
-        "queries": len(rows),
-        "hard_negatives": hard,
-        "random_negatives": len(rows) * wanted - hard,
-        "queries_short_of_hard_negatives": sum(len(row.hard) < fewest for row in rows),
-    }
-
-
-def _write_rows(file: Path, rows: Sequence[MinedRow]) -> None:
-    with file.open("w", encoding="utf-8", newline="\n") as stream:
-        for row in rows:
-            stream.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
 
 
 def read_rows(file: Path) -> Iterator[MinedRow]:
@@ -153,3 +158,30 @@ def read_rows(file: Path) -> Iterator[MinedRow]:
         for line in stream:
             row = json.loads(line)
             yield MinedRow(row["query"], row["positive"], tuple(row["hard"]), tuple(row["random"]))
+
+
+def look_up(folder: Path, dataset: Path, query: str) -> list[dict[str, Any]]:
+    """A mined query, its positive and its negatives: kind, id, text, and each passage's BM25 score.
+
+    Raises:
+        DataError: the query was not mined.
+    """
+    corpus = Corpus.open(dataset)
+    with (folder / MINING_DETAILS).open(encoding="utf-8") as details:
+        for row, line in zip(read_rows(folder / NEGATIVES), details, strict=True):
+            if row.query != query:
+                continue
+            facts = json.loads(line)
+            kinds = [("positive", [row.positive], [facts["positive"]])]
+            kinds += [("hard", list(row.hard), facts["hard"])]
+            kinds += [("random", list(row.random), facts["random"])]
+            text = beir.read_queries(dataset)[query]
+            return [{"kind": "query", "id": query, "text": text}] + [
+                {"kind": kind, "id": name, "score": score, "text": corpus.texts_by_id([name])[0]}
+                for kind, names, scores in kinds
+                for name, score in zip(names, scores, strict=True)
+            ]
+    raise DataError(
+        f"no training query '{query}' was mined",
+        hint=shlex.join(["head", "-n", "3", str(folder / NEGATIVES)]),
+    )

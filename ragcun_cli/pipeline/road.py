@@ -143,6 +143,7 @@ class Road:
                     data=profile.data,
                     mining=profile.mining,
                     seed=seed,
+                    workspace=self.workspace,
                     progress=progress,
                 )
             )
@@ -154,10 +155,11 @@ class Road:
             key="mine",
             values={**values, "seed": seed},
             action=action,
-            outputs=(paths.NEGATIVES, paths.MINING_SUMMARY),
+            outputs=(paths.NEGATIVES, paths.MINING_SUMMARY, paths.MINING_DETAILS),
             feeds=(paths.NEGATIVES,),
             needs=(data,),
             reads_splits=((data, "train"),),
+            resumable=True,
             size=f"{profile.mining.negatives_per_query} negatives a query",
             seconds=estimate.mining_seconds(queries=queries, passages=passages),
         )
@@ -280,7 +282,11 @@ class Road:
             def rank(test: evaluate.TestSet) -> evaluate.Ranking:
                 if run.reference == "bm25":
                     return evaluate.rank_lexical(
-                        test, config, run.profile.mining, progress=progress
+                        test,
+                        config,
+                        run.profile.mining,
+                        workspace=self.workspace,
+                        progress=progress,
                     )
                 return evaluate.rank_dense(self.models.load(run), test, config, progress=progress)
 

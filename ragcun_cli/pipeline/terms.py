@@ -10,10 +10,10 @@ import numpy as np
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
-from ragcun_cli.core.postings import Ints
+from ragcun_cli.core.bm25 import Ints
 from ragcun_cli.spec.profile import MiningConfig
 
-_KNOWN_WORDS = 2**20
+_KNOWN_WORDS = 2**20  # forgotten when there are more; about 150 MB
 
 
 class Terms:

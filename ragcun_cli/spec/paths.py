@@ -78,6 +78,7 @@ CORPUS = "corpus.jsonl"
 # Files of a folder of negatives.
 NEGATIVES = "negatives.jsonl"
 MINING_SUMMARY = "summary.json"
+MINING_DETAILS = "details.jsonl"
 
 # Files of a run.
 RUN = "run.json"

@@ -103,6 +103,14 @@ class MiningConfig(Section):
     hard_share: float = Field(0.5, ge=0, le=1)
     """Share of the negatives drawn from the BM25 hits; the rest are random passages."""
 
+    max_score_ratio: float | None = Field(None, gt=0)
+    """Leave out hits whose BM25 score is this share of the positive's or more, as they may answer
+    the query too; 0.95 is TopK-PercPos of NV-Retriever (arXiv:2407.15831). None leaves none out."""
+
+    near_duplicate: float | None = Field(None, gt=0, le=1)
+    """Leave out hits that share this much of their words with a relevant passage (Jaccard); those
+    with all words in the same order are always left out. None leaves no others out."""
+
     @model_validator(mode="after")
     def _hits_remain(self) -> Self:
         if self.depth - self.skip_top < self.negatives_per_query:

@@ -1,12 +1,15 @@
 import json
 import random
+import shutil
 
 import pytest
 
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.mine import MinedRow, mine, read_rows
+from ragcun_cli.pipeline.lexical import LexicalIndex
+from ragcun_cli.pipeline.mine import MinedRow, look_up, mine, read_rows
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import DataConfig, MiningConfig
 
 WORDS = [
@@ -44,13 +47,15 @@ def dataset(tmp_path_factory):
 
 def mined(dataset, tmp_path, *, seed=1, max_train_queries=None, **mining):
     draft = tmp_path / "draft"
-    draft.mkdir(exist_ok=True)
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
     summary = mine(
         dataset,
         draft,
         data=DataConfig(train="sea", max_train_queries=max_train_queries),
         mining=MiningConfig(**mining),
         seed=seed,
+        workspace=Workspace(tmp_path, tmp_path),
         progress=Silent(),
     )
     assert json.loads((draft / "summary.json").read_text(encoding="utf-8")) == summary
@@ -86,13 +91,18 @@ def test_there_is_one_row_for_each_query_in_the_order_of_the_judgements(dataset,
     for row in rows:
         assert (len(row.hard), len(row.random)) == (2, 2)
         assert len({row.positive, *row.hard, *row.random}) == 5
-    assert summary == {
+    expected = {
         "passages": 80,
         "queries": 20,
         "hard_negatives": 40,
         "random_negatives": 40,
         "queries_short_of_hard_negatives": 0,
+        "queries_without_hits": 0,
+        "queries_without_positive": 0,
     }
+    assert expected.items() <= summary.items()
+    assert sum(summary["rank_of_positive"].values()) == 20
+    assert summary["dropped"]["same_text"] == 20
 
 
 def test_an_odd_share_gives_the_odd_negative_to_either_kind(dataset, tmp_path):
@@ -197,3 +207,100 @@ def test_a_data_set_without_train_judgements_is_refused(dataset, tmp_path):
     beir.write(tmp_path / "sea", corpus={"a": "x"}, queries={"q": "x"}, qrels={"test": {}})
     with pytest.raises(DataError, match=r"train\.tsv is missing"):
         mined(tmp_path / "sea", tmp_path)
+
+
+def test_a_mining_that_was_stopped_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):
+    mined(dataset, tmp_path)
+    whole = {file.name: file.read_bytes() for file in (tmp_path / "draft").iterdir()}
+    for rows in (0, 1, 7, 19, 20):
+        draft = tmp_path / f"stopped-{rows}"
+        draft.mkdir()
+        for name in ("negatives.jsonl", "details.jsonl"):
+            lines = whole[name].splitlines(keepends=True)
+            torn = lines[rows][:9] if name.startswith("neg") and rows < 20 else b""
+            (draft / name).write_bytes(b"".join(lines[:rows]) + torn)
+        searched = []
+        search = LexicalIndex.search_batches
+
+        def watched(self, queries, *, searched=searched, search=search, **options):
+            searched += queries
+            return search(self, queries, **options)
+
+        monkeypatch.setattr(LexicalIndex, "search_batches", watched)
+        mine(
+            dataset,
+            draft,
+            data=DataConfig(train="sea"),
+            mining=MiningConfig(),
+            seed=1,
+            workspace=Workspace(tmp_path, tmp_path),
+            progress=Silent(),
+        )
+        monkeypatch.setattr(LexicalIndex, "search_batches", search)
+        assert len(searched) == 20 - rows
+        assert {file.name: file.read_bytes() for file in draft.iterdir()} == whole
+
+
+def test_hits_that_score_nearly_as_the_positive_are_left_out_where_that_is_asked(dataset, tmp_path):
+    rows, summary = mined(
+        dataset, tmp_path, max_score_ratio=0.5, negatives_per_query=1, hard_share=1
+    )
+    details = (tmp_path / "draft/details.jsonl").read_text().splitlines()
+    hard = 0
+    for row, line in zip(rows, details, strict=True):
+        facts = json.loads(line)
+        given = f"p{int(row.query[1:]) + 40:02}"  # judged not relevant, whatever it scores
+        scores = [s for name, s in zip(row.hard, facts["hard"], strict=True) if name != given]
+        hard += len(scores)
+        assert all(score < 0.5 * facts["positive"] for score in scores)
+    assert summary["dropped"]["score_ratio"] > 0
+    assert "score_ratio" not in mined(dataset, tmp_path)[1]["dropped"]
+
+
+def test_hits_that_share_words_with_a_relevant_passage_are_left_out_where_that_is_asked(tmp_path):
+    corpus = {
+        "good": "the tide turns at noon today",
+        "near": "the tide turns at noon again",
+        "far": "a tide of letters",
+        "none": "nothing of that kind",
+        "more": "something else",
+    }
+    beir.write(
+        tmp_path / "sea",
+        corpus=corpus,
+        queries={"q": "tide turns"},
+        qrels={"train": {"q": {"good": 1}}},
+    )
+    alone = {"negatives_per_query": 1, "hard_share": 1.0, "depth": 2}
+    first, _ = mined(tmp_path / "sea", tmp_path, **{**alone, "depth": 1})
+    assert first[0].hard == ("near",)
+    rows, summary = mined(tmp_path / "sea", tmp_path, near_duplicate=0.7, **alone)
+    assert rows[0].hard == ("far",)
+    assert summary["dropped"] == {"relevant": 1, "same_text": 0, "near_duplicate": 1}
+
+
+def test_queries_of_unknown_words_get_random_negatives_and_are_counted(tmp_path):
+    corpus = {f"p{n}": f"tide {n}" for n in range(9)}
+    beir.write(
+        tmp_path / "sea",
+        corpus=corpus,
+        queries={"q": "xylophone?", "p": "..."},
+        qrels={"train": {"q": {"p1": 1}, "p": {"p2": 1}}},
+    )
+    rows, summary = mined(tmp_path / "sea", tmp_path, negatives_per_query=2)
+    assert [(len(row.hard), len(row.random)) for row in rows] == [(0, 2), (0, 2)]
+    assert summary["queries_without_hits"] == 2
+    assert summary["queries_short_of_hard_negatives"] == 2
+    assert summary["rank_of_positive"]["no hit"] == 2
+
+
+def test_one_query_can_be_looked_at(dataset, tmp_path):
+    rows, _ = mined(dataset, tmp_path)
+    query, positive, *negatives = look_up(tmp_path / "draft", dataset, "q07")
+    assert query["text"] == beir.read_queries(dataset)["q07"]
+    assert positive["id"] in ("p07", "p27")
+    assert [p["id"] for p in negatives] == [*rows[7].hard, *rows[7].random]
+    assert {p["kind"] for p in negatives} == {"hard", "random"}
+    assert all(passage["text"].startswith("N") for passage in (positive, *negatives))
+    with pytest.raises(DataError, match="no training query 'q99' was mined"):
+        look_up(tmp_path / "draft", dataset, "q99")

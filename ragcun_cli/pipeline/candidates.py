@@ -1,0 +1,132 @@
+"""Which BM25 hits of one query may be its hard negatives, and how many each rule leaves out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ragcun_cli.core.negatives import word_overlap
+from ragcun_cli.pipeline.data.beir import words
+from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.lexical import LexicalHits, LexicalIndex
+from ragcun_cli.spec.profile import MiningConfig
+
+SAME_SCORE = 1e-5
+"""Relative: passages of the same words have the same BM25 score, so that only texts of hits with
+the score of a relevant passage have to be compared."""
+
+
+@dataclass(frozen=True)
+class Relevant:
+    """The relevant passages of one query."""
+
+    ids: tuple[str, ...]
+    """In order."""
+    rows: np.ndarray
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, judged: Mapping[str, int], corpus: Corpus) -> Relevant:
+        """Those with a grade above 0."""
+        ids = tuple(sorted(passage for passage, grade in judged.items() if grade > 0))
+        rows = corpus.rows_of(ids)
+        return cls(ids, rows, tuple(corpus.texts_of(rows)))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """What their texts are without case, punctuation and spacing."""
+        return frozenset(map(words, self.texts))
+
+
+class Candidates:
+    """The hits of one query that no rule leaves out, best first."""
+
+    def __init__(
+        self,
+        index: LexicalIndex,
+        corpus: Corpus,
+        query: str,
+        hits: LexicalHits,
+        relevant: Relevant,
+        positive: str,
+        config: MiningConfig,
+    ) -> None:
+        self._index = index
+        self._corpus = corpus
+        self._query = query
+        self._hits = hits
+        self._relevant = relevant
+        self._config = config
+        self._scores = index.scores_of(query, relevant.rows)
+        self._place = relevant.ids.index(positive)
+        self.dropped: Counter[str] = Counter()
+        self._kept = self._keep()[: config.depth]
+        self.ids = corpus.ids_of(hits.rows[self._kept])
+
+    def _keep(self) -> list[int]:
+        """Places among the hits of those that stay."""
+        relevant = np.flatnonzero(np.isin(self._hits.rows, self._relevant.rows))
+        left = self._drop("relevant", range(len(self._hits.rows)), set(relevant.tolist()))
+        left = self._drop("same_text", left, self._twins(left))
+        if self._config.max_score_ratio is not None:
+            left = self._drop("score_ratio", left, self._too_good(left))
+        if self._config.near_duplicate is not None:
+            left = self._drop("near_duplicate", left, self._near(left))
+        return left
+
+    def _drop(self, rule: str, left: Sequence[int], out: set[int]) -> list[int]:
+        self.dropped[rule] = len(out)
+        return [at for at in left if at not in out]
+
+    def _twins(self, left: Sequence[int]) -> set[int]:
+        """Those with the words of a relevant passage."""
+        scores = self._hits.scores[left]
+        alike = np.isclose(scores[:, None], self._scores, rtol=SAME_SCORE, atol=0).any(axis=1)
+        if not alike.any():
+            return set()
+        like = np.asarray(left)[alike].tolist()
+        texts = self._corpus.texts_of(self._hits.rows[like])
+        return {
+            at for at, text in zip(like, texts, strict=True) if words(text) in self._relevant.words
+        }
+
+    def _too_good(self, left: Sequence[int]) -> set[int]:
+        """Those that score nearly as the positive does, or better; none where it scores 0."""
+        positive = self._scores[self._place]
+        bound = (self._config.max_score_ratio or 1.0) * positive
+        return {at for at in left if self._hits.scores[at] >= bound} if positive > 0 else set()
+
+    def _near(self, left: Sequence[int]) -> set[int]:
+        """Those that share most of their words with a relevant passage."""
+        texts = self._corpus.texts_of(self._hits.rows[list(left)])
+        near = self._config.near_duplicate or 1.0
+        return {
+            at
+            for at, text in zip(left, texts, strict=True)
+            if any(word_overlap(words(text), other) >= near for other in self._relevant.words)
+        }
+
+    def is_twin(self, passage: str) -> bool:
+        """Whether any passage has the words of a relevant one."""
+        return words(self._corpus.texts_by_id([passage])[0]) in self._relevant.words
+
+    def facts(self, hard: Sequence[str], random: Sequence[str]) -> dict[str, Any]:
+        """What the closing table is made of."""
+        rank = np.flatnonzero(self._hits.rows == self._relevant.rows[self._place])
+        rows = self._corpus.rows_of([*hard, *random])
+        scores = [round(float(score), 4) for score in self._index.scores_of(self._query, rows)]
+        return {
+            "query": self._hits.query,
+            "hits": len(self._hits.rows),
+            "candidates": len(self._kept),
+            "dropped": dict(self.dropped),
+            "rank": int(rank[0]) + 1 if len(rank) else None,
+            "positive": round(float(self._scores[self._place]), 4),
+            "hard": scores[: len(hard)],
+            "random": scores[len(hard) :],
+        }
