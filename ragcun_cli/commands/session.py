@@ -102,7 +102,7 @@ class Session:
         )
         ran = walk.bring_up_to_date(
             lambda: walk.stage_tasks(stage, runs, self._road, datasets),
-            runs,
+            [] if stage is Stage.MINE else runs,  # BM25 needs no encoder
             self._road,
             self._runner,
             consent,
