@@ -299,3 +299,30 @@ def test_sets_made_of_another_share_its_passages(
 def test_a_profile_or_names_but_not_both(ragcun, tmp_path):
     assert ragcun("data", "get", "-w", tmp_path).code == 2
     assert ragcun("data", "get", "scifact", "--profile", "smoke", "-w", tmp_path).code == 2
+
+
+def test_the_hub_is_asked_last_and_its_revision_is_recorded(
+    ragcun, mirror, tmp_path, monkeypatch, datasets
+):
+    asked = []
+
+    def fetch_set(repo, revision, folder, *, progress):
+        asked.append(repo)
+        shutil.copytree(mirror / repo, folder)
+
+    monkeypatch.setattr("ragcun_cli.pipeline.data.hub.fetch_set", fetch_set)
+    on_hub = {"": ("small", "a" * 40)}
+    parts = {forum: (f"forums/{forum}", "b" * 40) for forum in ("gis", "tex")}
+    known = {
+        "small": replace(sources.BEIR["small"], hub=on_hub),
+        "forums": replace(sources.BEIR["forums"], hub=parts),
+    }
+    monkeypatch.setattr(sources, "BEIR", known)
+    outcome = ragcun("data", "get", "small", "forums", "-w", tmp_path / "ws", "--json")
+    assert outcome.code == 0, outcome.err
+    assert asked == ["small", "forums/gis", "forums/tex"]
+    found = json.loads(outcome.out)
+    assert found["small"]["origin"] == f"small@{'a' * 40}"
+    assert found["small"]["verified"] == "revision, counts"
+    assert found["forums"]["passages"] == 11
+    assert not list((datasets.parent / "downloads").glob("*.hub"))
