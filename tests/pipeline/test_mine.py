@@ -3,8 +3,11 @@ import random
 import shutil
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.beir import words as beir_words
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.mine import MinedRow, look_up, mine, read_rows
 from ragcun_cli.pipeline.progress import Silent
@@ -304,3 +307,39 @@ def test_one_query_can_be_looked_at(dataset, tmp_path):
     assert all(passage["text"].startswith("N") for passage in (positive, *negatives))
     with pytest.raises(DataError, match="no training query 'q99' was mined"):
         look_up(tmp_path / "draft", dataset, "q99")
+
+
+@settings(max_examples=40)
+@given(
+    grades=st.lists(
+        st.dictionaries(st.integers(0, 29), st.integers(-1, 3), min_size=1, max_size=12),
+        min_size=1,
+        max_size=8,
+    ),
+    seed=st.integers(0, 99),
+    hard_share=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_no_relevant_passage_is_ever_a_negative(tmp_path_factory, grades, seed, hard_share):
+    root = tmp_path_factory.mktemp("any")
+    corpus = {
+        f"p{n:02}": " ".join(WORDS[(n * k) % len(WORDS)] for k in (1, 2, 3)) for n in range(30)
+    }
+    texts = {name: beir_words(text) for name, text in corpus.items()}
+    judged = {f"q{n}": {f"p{p:02}": g for p, g in row.items()} for n, row in enumerate(grades)}
+    judged["q"] = {"p00": 1}
+    beir.write(
+        root / "sea",
+        corpus=corpus,
+        queries={query: WORDS[3] for query in judged},
+        qrels={"train": judged},
+    )
+    rows, _ = mined(root / "sea", root, seed=seed, negatives_per_query=4, hard_share=hard_share)
+    relevant = {q: {p for p, grade in row.items() if grade > 0} for q, row in judged.items()}
+    assert [row.query for row in rows] == sorted(q for q in judged if relevant[q])
+    for row in rows:
+        negatives = [*row.hard, *row.random]
+        assert len(set(negatives)) == 4
+        assert len(row.hard) <= 4 * hard_share
+        assert row.positive in relevant[row.query]
+        twins = {texts[passage] for passage in relevant[row.query]}
+        assert not {texts[passage] for passage in negatives} & twins
