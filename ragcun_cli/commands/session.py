@@ -205,17 +205,18 @@ class Session:
         """One query with its positive and its negatives, of each mining."""
         from ragcun_cli.pipeline.mine import look_up
 
-        found = {}
+        found, scores = {}, {}
         for run in runs:
             task = self._road.mine(run)
             data = self._road.data(run.profile.data.train)
             found[task.label] = look_up(task.folder, data.folder, query)
+            scores[task.label] = "BM25" if run.profile.mining.candidates == "bm25" else "score"
         if self._json:
             console.write_json(found)
             return
         for label, (text, *passages) in found.items():
             rows = [(p["kind"], p["id"], f"{p['score']:.2f}", p["text"]) for p in passages]
-            console.show_rows(f"{label}: {text['text']}", ("", "id", "BM25", "text"), rows)
+            console.show_rows(f"{label}: {text['text']}", ("", "id", scores[label], "text"), rows)
 
     def show_evaluations(self, runs: Sequence[Run], names: Sequence[str] | None) -> None:
         """Every metric of every run on every set."""
@@ -278,7 +279,7 @@ def _lines(key: str, value: object) -> list[tuple[str, str]]:
     """One number a line; the quantiles of a score on one."""
     name = key.replace("_", " ")
     if key == "scores" and isinstance(value, dict):
-        return [(f"BM25 score of {kind}", _quantiles(found)) for kind, found in value.items()]
+        return [(f"score of {kind}", _quantiles(found)) for kind, found in value.items()]
     if isinstance(value, dict):
         return [(f"{name}: {rule.replace('_', ' ')}", f"{n:,}") for rule, n in value.items()]
     return [(name, f"{value:,}" if isinstance(value, int) else f"{value}")]

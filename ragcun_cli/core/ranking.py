@@ -172,7 +172,7 @@ class ExactTopK:
         for start in range(0, len(columns), at_once):
             query, column = queries[start : start + at_once], columns[start : start + at_once]
             left, right = self._queries[query].double(), passages[column].double()
-            scores = _exact_scores(left, right, similarity=self._similarity)
+            scores = exact_scores(left, right, similarity=self._similarity)
             self._merge(query, scores, rows=rows[column])
 
     def _merge(self, queries: Tensor, scores: Tensor, *, rows: Tensor) -> None:
@@ -208,7 +208,7 @@ def _without_spare_copies(points: Tensor, *, copies: int) -> Tensor:
     return keep.nonzero().flatten()
 
 
-def _exact_scores(queries: Tensor, passages: Tensor, *, similarity: Similarity) -> Tensor:
+def exact_scores(queries: Tensor, passages: Tensor, *, similarity: Similarity) -> Tensor:
     """``(c,)`` scores of ``(c, d)`` pairs of float64 rows, 0.0 where a sum comes out as -0.0."""
     if similarity == "euclidean":
         return 0.0 - _lengths(queries - passages)

@@ -1,4 +1,4 @@
-"""Which BM25 hits of one query may be its hard negatives, and how many each rule leaves out."""
+"""Which hits of one query may be its hard negatives, and how many each rule leaves out."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ragcun_cli.core.negatives import word_overlap
 from ragcun_cli.pipeline.data.beir import words
 from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.lexical import LexicalHits, LexicalIndex
+from ragcun_cli.pipeline.hits import QueryHits, Scores
 from ragcun_cli.spec.profile import MiningConfig
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.rescoring import Scorer
 
 SAME_SCORE = 1e-5
 """Relative: passages of the same words have the same BM25 score, so that only texts of hits with
@@ -48,25 +51,32 @@ class Candidates:
 
     def __init__(
         self,
-        index: LexicalIndex,
+        source: Scores,
         corpus: Corpus,
         query: str,
-        hits: LexicalHits,
+        hits: QueryHits,
         relevant: Relevant,
         positive: str,
         config: MiningConfig,
+        scorer: Scorer | None = None,
     ) -> None:
-        self._index = index
+        self._source = source
         self._corpus = corpus
         self._query = query
         self._hits = hits
         self._relevant = relevant
         self._config = config
-        self._scores = index.scores_of(query, relevant.rows)
         self._place = relevant.ids.index(positive)
         self.dropped: Counter[str] = Counter()
         self._kept = self._keep()[: config.depth]
+        if scorer is not None:
+            self._kept = self._drop("rescore", self._kept, self._too_close(self._kept, scorer))
         self.ids = corpus.ids_of(hits.rows[self._kept])
+
+    @cached_property
+    def _scores(self) -> np.ndarray:
+        """Of the relevant passages, as hits are scored."""
+        return self._source.scores_of(self._query, self._relevant.rows)
 
     def _keep(self) -> list[int]:
         """Places among the hits of those that stay."""
@@ -85,12 +95,16 @@ class Candidates:
 
     def _twins(self, left: Sequence[int]) -> set[int]:
         """Those with the words of a relevant passage."""
+        if self._config.candidates == "dense":  # reading texts is cheaper than encoding them
+            return self._with_words_of_relevant(left)
         scores = self._hits.scores[left]
         alike = np.isclose(scores[:, None], self._scores, rtol=SAME_SCORE, atol=0).any(axis=1)
         if not alike.any():
             return set()
-        like = np.asarray(left)[alike].tolist()
-        texts = self._corpus.texts_of(self._hits.rows[like])
+        return self._with_words_of_relevant(np.asarray(left)[alike].tolist())
+
+    def _with_words_of_relevant(self, like: Sequence[int]) -> set[int]:
+        texts = self._corpus.texts_of(self._hits.rows[list(like)])
         return {
             at for at, text in zip(like, texts, strict=True) if words(text) in self._relevant.words
         }
@@ -111,22 +125,36 @@ class Candidates:
             if any(word_overlap(words(text), other) >= near for other in self._relevant.words)
         }
 
+    def _too_close(self, left: Sequence[int], scorer: Scorer) -> set[int]:
+        """Those that another model scores above the positive's score less the margin."""
+        if not left:
+            return set()
+        texts = self._corpus.texts_of(self._hits.rows[list(left)])
+        positive, *scores = scorer.scores(
+            self._query, [self._relevant.texts[self._place], *texts]
+        ).tolist()
+        bound = positive - self._config.rescore_margin
+        return {at for at, score in zip(left, scores, strict=True) if score > bound}
+
     def is_twin(self, passage: str) -> bool:
         """Whether any passage has the words of a relevant one."""
         return words(self._corpus.texts_by_id([passage])[0]) in self._relevant.words
 
     def facts(self, hard: Sequence[str], random: Sequence[str]) -> dict[str, Any]:
         """What the closing table is made of."""
-        rank = np.flatnonzero(self._hits.rows == self._relevant.rows[self._place])
-        rows = self._corpus.rows_of([*hard, *random])
-        scores = [round(float(score), 4) for score in self._index.scores_of(self._query, rows)]
+        row = self._relevant.rows[self._place]
+        rank = np.flatnonzero(self._hits.rows == row)
+        rows = [row, *self._corpus.rows_of([*hard, *random])]
+        positive, *scores = (
+            round(float(score), 4) for score in self._source.scores_of(self._query, rows)
+        )
         return {
             "query": self._hits.query,
             "hits": len(self._hits.rows),
             "candidates": len(self._kept),
             "dropped": dict(self.dropped),
             "rank": int(rank[0]) + 1 if len(rank) else None,
-            "positive": round(float(self._scores[self._place]), 4),
+            "positive": positive,
             "hard": scores[: len(hard)],
             "random": scores[len(hard) :],
         }

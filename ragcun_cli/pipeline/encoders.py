@@ -73,10 +73,8 @@ def find_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder | 
         EncoderError: its weights are not the ones the profile or the publisher names, or it has
             none in safetensors format.
     """
-    for source, folder in _places(config, workspace):
-        if folder is not None:
-            return _checked(config, folder, source)
-    return None
+    found = find_folder(config, workspace, marker="modules.json")
+    return None if found is None else _checked(config, *found)
 
 
 def fetch_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder:
@@ -97,26 +95,42 @@ def fetch_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder:
     found = find_encoder(config, workspace)
     if found is not None:
         return found
-    return _checked(config, _download(config), "hub")
+    return _checked(config, download(config), "hub")
 
 
-def _places(config: EncoderConfig, workspace: Workspace) -> Iterator[tuple[str, Path | None]]:
+def find_folder(
+    config: EncoderConfig, workspace: Workspace, *, marker: str
+) -> tuple[Path, str] | None:
+    """Where on this machine a model lies, by its name, and what kind of place that is.
+
+    Args:
+        config: names it.
+        workspace: that may hold it.
+        marker: a file that the Hub cache has of every such model.
+    """
+    places = _places(config, workspace, marker)
+    return next(((folder, source) for source, folder in places if folder is not None), None)
+
+
+def _places(
+    config: EncoderConfig, workspace: Workspace, marker: str
+) -> Iterator[tuple[str, Path | None]]:
     local = Path(config.base).expanduser()
     yield "local path", local if local.is_dir() else None
     if config.base == TINY_ENCODER:
         tiny = workspace.encoder("tiny")
         yield "made by ragcun", tiny if tiny.is_dir() else None
         return
-    yield "hub cache", _hub_cache(config)
+    yield "hub cache", _hub_cache(config, marker)
     yield "offline package", _offline_package(config)
 
 
-def _hub_cache(config: EncoderConfig) -> Path | None:
+def _hub_cache(config: EncoderConfig, marker: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = try_to_load_from_cache(config.base, "modules.json", revision=config.revision)
+        cached = try_to_load_from_cache(config.base, marker, revision=config.revision)
     except HFValidationError:
         return None
     if not isinstance(cached, str):
@@ -145,7 +159,12 @@ def _offline_package(config: EncoderConfig) -> Path | None:
     return folder
 
 
-def _download(config: EncoderConfig) -> Path:
+def download(config: EncoderConfig) -> Path:
+    """Folder of a model that the Hub gives.
+
+    Raises:
+        EncoderError: it cannot be reached, or does not have it.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,21 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from ragcun_cli.core.bm25 import Floats, Ints
 from ragcun_cli.core.postings import best, read_keys
 from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.hits import QueryHits
 from ragcun_cli.pipeline.lexical_index import Postings, build, open_or_build
 from ragcun_cli.pipeline.progress import Progress, Silent
 from ragcun_cli.spec.profile import MiningConfig
 
 QUERIES_AT_ONCE = 64
-
-
-class LexicalHits(NamedTuple):
-    """The best passages of one query, best first; equal scores stand in order of passage id."""
-
-    query: str
-    rows: NDArray[np.int64]
-    """``(hits,)`` rows of the corpus."""
-    scores: Floats
-    """``(hits,)``, all above 0."""
 
 
 class LexicalIndex:
@@ -80,7 +70,7 @@ class LexicalIndex:
 
     def search_batches(
         self, queries: Mapping[str, str], *, depth: int, threads: int | None = None
-    ) -> Iterator[LexicalHits]:
+    ) -> Iterator[QueryHits]:
         """The best passages of each query, in the order of the queries, as they are found.
 
         Memory does not grow with the number of queries. The arithmetic holds no lock of Python's,
@@ -143,6 +133,6 @@ def _made_now(corpus: Corpus, config: MiningConfig) -> Postings:
         return Postings.open(folder, config)
 
 
-def _read(names: Sequence[str], found: Future[NDArray[np.int64]]) -> Iterator[LexicalHits]:
+def _read(names: Sequence[str], found: Future[NDArray[np.int64]]) -> Iterator[QueryHits]:
     for name, keys in zip(names, found.result(), strict=True):
-        yield LexicalHits(name, *read_keys(keys[keys > 0]))
+        yield QueryHits(name, *read_keys(keys[keys > 0]))

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.core.negatives import Negatives, choose_negatives
 from ragcun_cli.pipeline.candidates import Candidates, Relevant
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.corpus import Corpus, read_record
+from ragcun_cli.pipeline.encoders import FoundEncoder
+from ragcun_cli.pipeline.hits import Scores
 from ragcun_cli.pipeline.journal import Journal
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.lexical_index import recipe
@@ -22,8 +24,12 @@ from ragcun_cli.pipeline.mining_summary import summarise
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import digest
-from ragcun_cli.spec.paths import MINING_DETAILS, MINING_SUMMARY, NEGATIVES, Workspace
+from ragcun_cli.spec.paths import DENSE_HITS, MINING_DETAILS, MINING_SUMMARY, NEGATIVES, Workspace
 from ragcun_cli.spec.profile import DataConfig, MiningConfig
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.dense_search import DenseSearch
+    from ragcun_cli.pipeline.rescoring import Scorer
 
 
 @dataclass(frozen=True)
@@ -45,23 +51,52 @@ def mine(
     seed: int,
     workspace: Workspace,
     progress: Progress,
+    models: Mapping[str, FoundEncoder] | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Write one row for each training query, and return the numbers of the closing table.
 
     Rows are written as they are found: what an earlier attempt left in the draft is kept, and the
     rest is the same as if it had never stopped.
 
+    Args:
+        dataset: folder of the training set.
+        draft: folder to write into.
+        data: which training queries.
+        mining: how.
+        seed: of the draws.
+        workspace: keeps the BM25 index.
+        progress: is told.
+        models: those that the mining names, by key.
+        device: where they compute.
+
     Raises:
+        EncoderError: a model cannot be loaded, or its scores are of no use.
         DataError: the data set has no train judgements, or its corpus is too small.
     """
     corpus = Corpus.open(dataset)
     qrels, without = _training_qrels(dataset, corpus, data=data, seed=seed)
     texts = beir.read_queries(dataset)
-    index = open_index(dataset, corpus, mining, workspace=workspace, progress=progress)
     journal = Journal(draft, (NEGATIVES, MINING_DETAILS))
-    queries = {query: texts[query] for query in islice(qrels, journal.rows, None)}
+    queries = {query: texts[query] for query in qrels}
     most = max(sum(grade > 0 for grade in judged.values()) for judged in qrels.values())
-    searched = index.search_batches(queries, depth=mining.depth + most)
+    scorer = _scorer(mining, models or {}, device=device)
+    source: Scores
+    if mining.candidates == "dense":
+        source = search = _dense_search(
+            corpus,
+            queries,
+            draft,
+            depth=mining.depth + most,
+            model=(models or {})["dense_model"],
+            device=device,
+            progress=progress,
+        )
+        searched = search.hits_of(islice(queries, journal.rows, None))
+    else:
+        source = index = open_index(dataset, corpus, mining, workspace=workspace, progress=progress)
+        left = dict(islice(queries.items(), journal.rows, None))
+        searched = index.search_batches(left, depth=mining.depth + most)
     with journal, progress.bar("mine", total=len(qrels), unit="queries") as advance:
         advance(journal.rows)
         for hits in searched:
@@ -69,7 +104,7 @@ def mine(
             relevant = Relevant.of(judged, corpus)
             drawn = _draw(f"{seed}:{hits.query}:positive") % len(relevant.ids)
             positive = relevant.ids[drawn]
-            found = Candidates(index, corpus, text, hits, relevant, positive, mining)
+            found = Candidates(source, corpus, text, hits, relevant, positive, mining, scorer)
             chosen = _choose(hits.query, found, judged, corpus.ids, mining=mining, seed=seed)
             row = MinedRow(hits.query, positive, chosen.hard, chosen.random)
             journal.add(asdict(row), found.facts(row.hard, row.random))
@@ -79,6 +114,34 @@ def mine(
     )
     (draft / MINING_SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+def _scorer(
+    mining: MiningConfig, models: Mapping[str, FoundEncoder], *, device: str
+) -> Scorer | None:
+    if mining.rescore == "none":
+        return None
+    from ragcun_cli.pipeline.rescoring import load_scorer
+
+    return load_scorer(models["rescore_model"].folder, mining, device=device)
+
+
+def _dense_search(
+    corpus: Corpus,
+    queries: Mapping[str, str],
+    draft: Path,
+    *,
+    depth: int,
+    model: FoundEncoder,
+    device: str,
+    progress: Progress,
+) -> DenseSearch:
+    from ragcun_cli.pipeline.dense_search import DenseSearch
+    from ragcun_cli.pipeline.rescoring import DenseScores
+
+    scorer = DenseScores(model.folder, device=device)
+    file = draft / DENSE_HITS
+    return DenseSearch(scorer, corpus, queries, depth=depth, file=file, progress=progress)
 
 
 def _choose(

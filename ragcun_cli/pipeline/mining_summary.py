@@ -73,7 +73,7 @@ def _rank_group(rank: int | None) -> str:
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float] | None:
-    """Quantile -> BM25 score; None where there are no such passages."""
+    """Quantile -> score as a hit; None where there are no such passages."""
     if not len(values):
         return None
     found = np.quantile(np.asarray(values), QUANTILES).tolist()

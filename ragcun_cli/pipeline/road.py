@@ -16,6 +16,7 @@ from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
+from ragcun_cli.pipeline.mining_models import MiningModels
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.stages import Details, Task
@@ -23,7 +24,7 @@ from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import EncoderConfig, stated
+from ragcun_cli.spec.profile import EncoderConfig, MiningConfig, stated
 
 BASE_SIZED = 440_000_000
 """Bytes of a base-sized encoder's weights, for estimates made before it is here."""
@@ -38,6 +39,7 @@ class Road:
         self.workspace = workspace
         self.sets = DataTasks(workspace, mirrors=mirrors)
         self._device_name = device
+        self._mining_models = MiningModels(workspace)
         self._encoders: dict[str, FoundEncoder | None] = {}
 
     @cached_property
@@ -130,28 +132,35 @@ class Road:
         profile, seed = run.profile, run.seed
         assert seed is not None
         values = {"data": stated(profile.data), "mining": stated(profile.mining)}
+        mining, models = profile.mining, self._mining_models
+        folder = self.workspace.negatives(profile.data.train, digest(values), seed)
+        if named := self._mining_weights(mining, folder):
+            values["models"] = named
         passages, queries = self.sets.counts(profile.data.train)
         data = self.data(profile.data.train)
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.mine import mine
 
-            return dict(
-                mine(
-                    data.folder,
-                    draft,
-                    data=profile.data,
-                    mining=profile.mining,
-                    seed=seed,
-                    workspace=self.workspace,
-                    progress=progress,
-                )
+            found = models.fetch(mining)
+            summary = mine(
+                data.folder,
+                draft,
+                data=profile.data,
+                mining=mining,
+                seed=seed,
+                workspace=self.workspace,
+                progress=progress,
+                models=found,
+                device=self.device if found else "cpu",
             )
+            sources = {key: model.provenance() for key, model in found.items()}
+            return {**summary, "models": sources} if sources else summary
 
         return Task(
             stage=Stage.MINE,
             label=f"mine {profile.data.train}, seed {seed}",
-            folder=self.workspace.negatives(profile.data.train, digest(values), seed),
+            folder=folder,
             key="mine",
             values={**values, "seed": seed},
             action=action,
@@ -160,9 +169,23 @@ class Road:
             needs=(data,),
             reads_splits=((data, "train"),),
             resumable=True,
-            size=f"{profile.mining.negatives_per_query} negatives a query",
-            seconds=estimate.mining_seconds(queries=queries, passages=passages),
+            fetch=(lambda: models.fetch(mining)) if named else None,
+            download_bytes=models.bytes_to_fetch(mining),
+            size=f"{mining.negatives_per_query} negatives a query",
+            seconds=self._mining_seconds(mining, queries=queries, passages=passages),
         )
+
+    def _mining_weights(self, mining: MiningConfig, folder: Path) -> dict[str, Any]:
+        """Digests of the models that a mining names, as of a run's base encoder."""
+        record = Manifest.load(folder / paths.MANIFEST).stages.get("mine")
+        recorded = {} if record is None else record.details.get("models", {})
+        return self._mining_models.digests(mining, recorded)
+
+    def _mining_seconds(self, mining: MiningConfig, *, queries: int, passages: int) -> float:
+        gpu = self._device_name.startswith("cuda") or estimate.sees_gpu()
+        counts = {"queries": queries, "passages": passages}
+        lexical = 0.0 if mining.candidates == "dense" else estimate.mining_seconds(**counts)
+        return lexical + self._mining_models.seconds(mining, **counts, max_tokens=512, gpu=gpu)
 
     def train(self, run: Run) -> Task:
         """Make the model of a run; a reference's is made without a step of training."""

@@ -92,6 +92,9 @@ class Task:
     irreplaceable: bool = False
     """Outputs of another recipe are kept aside, never replaced."""
 
+    fetch: Callable[[], object] | None = None
+    """Brings here what its values have digests of; called before it runs, and it is made anew."""
+
     still_good: Callable[[], bool] | None = None
     """What has to hold, beside its own files, for it to be up to date."""
 

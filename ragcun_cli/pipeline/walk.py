@@ -129,6 +129,9 @@ def bring_up_to_date(
     _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
     for encoder in encoders:
         road.fetch_encoder(encoder)
+    for task in pending:
+        if task.fetch is not None:
+            task.fetch()
     targets = build()
     ran = sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
     return ran + sum(runner.run(task, force=consent.force) for task in targets)

@@ -79,6 +79,8 @@ CORPUS = "corpus.jsonl"
 NEGATIVES = "negatives.jsonl"
 MINING_SUMMARY = "summary.json"
 MINING_DETAILS = "details.jsonl"
+DENSE_HITS = "hits.npz"
+"""In the draft alone."""
 
 # Files of a run.
 RUN = "run.json"

@@ -74,7 +74,18 @@ class DataConfig(Section):
 
 
 class MiningConfig(Section):
-    """How negatives are found: BM25 hits that are not judged relevant, and random passages."""
+    """How negatives are found: hits that are not judged relevant, and random passages."""
+
+    MARGIN: ClassVar = 3.0
+    """Of sentence-transformers' MS MARCO recipe, on the logits of a cross-encoder."""
+
+    candidates: Literal["bm25", "dense"] = "bm25"
+    """Where hits are from: BM25, or exact search with a model by its own similarity, as for a
+    second round with a model of the first."""
+
+    dense_model: str | None = Field(None, min_length=1)
+    """Model of dense candidates: a folder, such as `model` of a finished run, or a name that is
+    looked up as `encoder.base` is. It reads texts as it was saved to."""
 
     method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
     """BM25 variant, by the name bm25s gives it."""
@@ -92,7 +103,7 @@ class MiningConfig(Section):
     """Stop words left out of passages and queries."""
 
     depth: int = Field(100, ge=1)
-    """BM25 hits considered for each query."""
+    """Hits considered for each query."""
 
     skip_top: int = Field(0, ge=0)
     """Best hits left out, where unjudged positives hide."""
@@ -101,7 +112,7 @@ class MiningConfig(Section):
     """Negatives in a training row."""
 
     hard_share: float = Field(0.5, ge=0, le=1)
-    """Share of the negatives drawn from the BM25 hits; the rest are random passages."""
+    """Share of the negatives drawn from the hits; the rest are random passages."""
 
     max_score_ratio: float | None = Field(None, gt=0)
     """Leave out hits whose BM25 score is this share of the positive's or more, as they may answer
@@ -110,6 +121,44 @@ class MiningConfig(Section):
     near_duplicate: float | None = Field(None, gt=0, le=1)
     """Leave out hits that share this much of their words with a relevant passage (Jaccard); those
     with all words in the same order are always left out. None leaves no others out."""
+
+    rescore: Literal["none", "cross-encoder", "dense"] = "none"
+    """Leave out hits that another model scores above the positive's score less a margin: by the
+    logit of a cross-encoder, or by a dense model's own similarity."""
+
+    rescore_model: str | None = Field(None, min_length=1)
+    """Model of that score: a folder, or a name in the Hub cache or on the Hub."""
+
+    rescore_margin: float = Field(MARGIN, ge=0)
+    """What a hit's score has to lie below the positive's, on the model's scale: logits, minus
+    distances, cosines (which need far less than the default) or dot products; 0 keeps hits that
+    score as the positive does."""
+
+    @model_validator(mode="after")
+    def _models_are_named(self) -> Self:
+        for key, without, name in (
+            ("candidates", "bm25", "dense_model"),
+            ("rescore", "none", "rescore_model"),
+        ):
+            chosen, model = getattr(self, key), getattr(self, name)
+            if chosen != without and model is None:
+                raise ValueError(f"{key} '{chosen}' needs {name}")
+            if chosen == without and model is not None:
+                raise ValueError(f"{name} does nothing while {key} is '{without}'")
+        return self
+
+    @model_validator(mode="after")
+    def _models_do_something(self) -> Self:
+        if self.rescore == "none" and self.rescore_margin != self.MARGIN:
+            raise ValueError("rescore_margin does nothing while rescore is 'none'")
+        if self.hard_share == 0 and (self.rescore != "none" or self.candidates == "dense"):
+            raise ValueError("hard_share 0 draws no hits: candidates and rescore do nothing")
+        if self.candidates == "dense" and self.max_score_ratio is not None:
+            raise ValueError(
+                "max_score_ratio is a share of a BM25 score, and a share of a distance means "
+                "nothing: with candidates 'dense', use rescore 'dense' and rescore_margin"
+            )
+        return self
 
     @model_validator(mode="after")
     def _hits_remain(self) -> Self:

@@ -135,13 +135,13 @@ def test_euclidean_keeps_true_distances_under_a_large_common_offset():
 
 
 def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k(monkeypatch):
-    scored, exact_scores = [], ranking._exact_scores
+    scored, exact_scores = [], ranking.exact_scores
 
     def spy(queries, passages, *, similarity):
         scored.append(len(queries))
         return exact_scores(queries, passages, similarity=similarity)
 
-    monkeypatch.setattr(ranking, "_exact_scores", spy)
+    monkeypatch.setattr(ranking, "exact_scores", spy)
     passages = gaussian(1, 16).expand(30_000, 16)
     hits = rank(gaussian(50, 16, seed=1), passages, k=4, similarity="euclidean")
     np.testing.assert_array_equal(hits.rows, np.tile([0, 1, 2, 3], (50, 1)))

@@ -96,6 +96,32 @@ def test_what_changes_the_model_changes_its_identity(sections):
             "depth 3 less skip_top 2 leaves too few hits for negatives_per_query 2",
         ),
         ({"training": {"sigreg": {"knots": 16}}}, "knots must be odd, got 16"),
+        ({"mining": {"candidates": "dense"}}, "candidates 'dense' needs dense_model"),
+        (
+            {"mining": {"dense_model": "x"}},
+            "dense_model does nothing while candidates is 'bm25'",
+        ),
+        ({"mining": {"rescore": "dense"}}, "rescore 'dense' needs rescore_model"),
+        (
+            {"mining": {"rescore_model": "x"}},
+            "rescore_model does nothing while rescore is 'none'",
+        ),
+        (
+            {"mining": {"rescore_margin": 1.0}},
+            "rescore_margin does nothing while rescore is 'none'",
+        ),
+        (
+            {"mining": {"rescore": "dense", "rescore_model": "x", "rescore_margin": -1.0}},
+            "greater than or equal to 0",
+        ),
+        (
+            {"mining": {"rescore": "cross-encoder", "rescore_model": "x", "hard_share": 0}},
+            "hard_share 0 draws no hits",
+        ),
+        (
+            {"mining": {"candidates": "dense", "dense_model": "x", "max_score_ratio": 0.9}},
+            "a share of a distance means nothing",
+        ),
         (
             {"encoder": {"head": {"kind": "none"}}},
             "training.contrastive 'euclidean' needs the head",

@@ -1,0 +1,163 @@
+"""The models that mining asks for beside BM25: found, fetched, and named by their digests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline import estimate
+from ragcun_cli.pipeline.encoders import (
+    TEXT_FILES,
+    WEIGHTS,
+    FoundEncoder,
+    download,
+    fetch_encoder,
+    find_encoder,
+    find_folder,
+)
+from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.manifest import digest, file_digest
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig, MiningConfig
+
+UNKNOWN_WEIGHTS = 440_000_000
+"""Bytes of a base-sized model's weights, for estimates made before it is here."""
+
+CHECKPOINT_FILES = ("config.json", "modules.json", "tokenizer_config.json", "vocab.txt")
+"""Files of a cross-encoder that change its scores, beside weights and ``TEXT_FILES``."""
+
+
+class MiningModels:
+    """Looks up, once each, the models that minings name."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._found: dict[tuple[str, bool], FoundEncoder | None] = {}
+
+    def find(self, config: MiningConfig) -> dict[str, FoundEncoder | None]:
+        """Key of the profile -> the model it names, None where this machine has yet to fetch it.
+
+        Raises:
+            EncoderError: what lies there is not such a model, or has no weights in safetensors.
+        """
+        return {key: self._find(key, config) for key in _named(config)}
+
+    def fetch(self, config: MiningConfig) -> dict[str, FoundEncoder]:
+        """The same, brought here if need be.
+
+        Raises:
+            EncoderError: as `find`, or the Hub cannot be reached or does not have it.
+        """
+        return {key: self._fetch(key, config) for key in _named(config)}
+
+    def digests(self, config: MiningConfig, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the models changes numbers; of one that is not here, what a mining recorded."""
+        return {
+            key: recorded.get(key, {}).get("digests") if found is None else found.digests()
+            for key, found in self.find(config).items()
+        }
+
+    def seconds(
+        self, config: MiningConfig, *, queries: int, passages: int, max_tokens: int, gpu: bool
+    ) -> float:
+        """A guess of what the models add to a mining."""
+        texts = {"dense_model": passages, "rescore_model": queries * config.depth}
+        return sum(
+            estimate.encoding_seconds(
+                passages=texts[key],
+                queries=queries,
+                weight_bytes=UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
+                max_tokens=max_tokens,
+                gpu=gpu,
+            )
+            for key, found in self.find(config).items()
+        )
+
+    def bytes_to_fetch(self, config: MiningConfig) -> int:
+        """A guess of what has to be downloaded."""
+        return sum(UNKNOWN_WEIGHTS for found in self.find(config).values() if found is None)
+
+    def _find(self, key: str, config: MiningConfig) -> FoundEncoder | None:
+        name, crossed = _named(config)[key], _is_crossed(key, config)
+        if (name, crossed) not in self._found:
+            encoder = EncoderConfig(base=name)
+            if crossed:
+                place = find_folder(encoder, self._workspace, marker="config.json")
+                found = None if place is None else _cross_encoder(name, *place)
+            else:
+                found = find_encoder(encoder, self._workspace)
+                if found is not None:
+                    _check_dense(found.folder)
+            self._found[name, crossed] = found
+        return self._found[name, crossed]
+
+    def _fetch(self, key: str, config: MiningConfig) -> FoundEncoder:
+        if (found := self._find(key, config)) is not None:
+            return found
+        name, crossed = _named(config)[key], _is_crossed(key, config)
+        try:
+            if crossed:
+                found = _cross_encoder(name, download(EncoderConfig(base=name)), "hub")
+            else:
+                found = fetch_encoder(EncoderConfig(base=name), self._workspace)
+                _check_dense(found.folder)
+        except EncoderError as error:
+            a_path = name.startswith((".", "~")) or name.count("/") != 1
+            hint = f"--set mining.{key}=FOLDER, one that holds a saved model"
+            raise EncoderError(
+                f"mining.{key}: {error}", hint=hint if a_path else error.hint
+            ) from error
+        self._found[name, crossed] = found
+        return found
+
+
+def _named(config: MiningConfig) -> dict[str, str]:
+    names = {"dense_model": config.dense_model, "rescore_model": config.rescore_model}
+    return {key: name for key, name in names.items() if name is not None}
+
+
+def _is_crossed(key: str, config: MiningConfig) -> bool:
+    return key == "rescore_model" and config.rescore == "cross-encoder"
+
+
+def _cross_encoder(name: str, folder: Path, source: str) -> FoundEncoder:
+    """A saved cross-encoder; the Hub's are often plain checkpoints without a list of modules."""
+    architectures = _json(folder / "config.json").get("architectures") or [""]
+    classifies = str(architectures[0]).endswith("ForSequenceClassification")
+    if not classifies and _saved_as(folder) != "CrossEncoder":
+        raise EncoderError(
+            f"{folder} is no cross-encoder: a head to score pairs would be random",
+            hint="--set mining.rescore=dense, if it is a SentenceTransformer",
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise EncoderError(
+            f"{folder} has no weights in safetensors format; pickled weights are never loaded",
+            hint="save it with CrossEncoder(...).save(FOLDER)",
+        )
+    files = [folder / file for file in (WEIGHTS, *TEXT_FILES, *CHECKPOINT_FILES)]
+    digests = {file.name: file_digest(file) for file in files if file.is_file()}
+    size = (folder / WEIGHTS).stat().st_size
+    return FoundEncoder(name, folder, source, digests[WEIGHTS], digest(digests), size)
+
+
+def _check_dense(folder: Path) -> None:
+    if _saved_as(folder) in ("CrossEncoder", "SparseEncoder"):
+        raise EncoderError(
+            f"{folder} is a {_saved_as(folder)}, which gives texts no dense embeddings",
+            hint="--set mining.rescore=cross-encoder, if it scores pairs",
+        )
+
+
+def _saved_as(folder: Path) -> str | None:
+    kind: str | None = _json(folder / "config_sentence_transformers.json").get("model_type")
+    return kind
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
