@@ -1,6 +1,9 @@
 import json
 import random
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -343,3 +346,44 @@ def test_no_relevant_passage_is_ever_a_negative(tmp_path_factory, grades, seed, 
         assert row.positive in relevant[row.query]
         twins = {texts[passage] for passage in relevant[row.query]}
         assert not {texts[passage] for passage in negatives} & twins
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ragcun_cli.pipeline import journal
+from ragcun_cli.pipeline.mine import mine
+from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import DataConfig, MiningConfig
+
+dataset, root, writes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+journal.ROWS_AT_ONCE = 3
+write = journal.Journal._write
+
+def killing(self):
+    global writes
+    write(self)
+    writes -= 1
+    if writes == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+journal.Journal._write = killing
+mine(dataset, root / "draft", data=DataConfig(train="sea"), mining=MiningConfig(), seed=1,
+     workspace=Workspace(root, root), progress=Silent())
+"""
+
+
+def test_a_mining_that_was_killed_three_times_goes_on_to_the_same_bytes(dataset, tmp_path):
+    mined(dataset, tmp_path)
+    whole = {file.name: file.read_bytes() for file in (tmp_path / "draft").iterdir()}
+    root = tmp_path / "killed"
+    (root / "draft").mkdir(parents=True)
+    found = []
+    for writes in (1, 3, 2, 0):
+        command = [sys.executable, "-c", KILLED, str(dataset), str(root), str(writes)]
+        done = subprocess.run(command, capture_output=True)
+        assert done.returncode == (-signal.SIGKILL if writes else 0), done.stderr
+        found.append((root / "draft/negatives.jsonl").read_bytes().count(b"\n"))
+    assert found == [3, 12, 18, 20]
+    assert {file.name: file.read_bytes() for file in (root / "draft").iterdir()} == whole
