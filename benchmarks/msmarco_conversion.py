@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragcun_cli.pipeline.data import beir, corpus, corpus_writer
+from ragcun_cli.pipeline.data import beir, corpus, corpus_writer, storing
 
 PASSAGES, TRAIN, DEV, PAIRS = 8_841_823, 502_939, 6_980, 532_761
 VOCABULARY = 30_000
@@ -63,7 +63,7 @@ def _judge(file: Path, queries: range, pairs: int, passages: int, rng: np.random
 
 def store(source: Path, draft: Path) -> dict[str, float]:
     started = time.perf_counter()
-    counts = beir.store(source, draft)
+    counts = storing.store(source, draft)
     return {"passages": counts.passages, "seconds": time.perf_counter() - started}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.core.negatives import Negatives, choose_negatives
 from ragcun_cli.pipeline.candidates import Candidates, Relevant
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import Corpus, read_record
 from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.hits import Scores
@@ -191,7 +191,7 @@ def _training_qrels(
 ) -> tuple[beir.Qrels, int]:
     """The queries to mine for, and how many have no relevant passage and are left out."""
     read = beir.read_qrels(dataset, "train")
-    unknown = set(beir.unknown_passages(read, corpus))
+    unknown = set(storing.unknown_passages(read, corpus))
     known = {
         query: {passage: grade for passage, grade in judged.items() if passage not in unknown}
         for query, judged in read.items()

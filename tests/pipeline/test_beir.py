@@ -5,7 +5,7 @@ from beir.datasets.data_loader import GenericDataLoader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.spec.errors import DataError
 
@@ -39,7 +39,7 @@ def store(folder):
     """Store a BEIR folder anew; what came of it."""
     draft = folder.parent / f"draft-{len(list(folder.parent.iterdir()))}"
     draft.mkdir()
-    return draft, beir.store(folder, draft)
+    return draft, storing.store(folder, draft)
 
 
 def refusal(folder, read=store, *arguments):
@@ -233,7 +233,7 @@ def test_a_judgement_of_an_unknown_id_is_refused(folder, line, message):
 
 def test_a_published_set_may_judge_passages_that_it_lacks_and_says_so(folder, tmp_path):
     put(folder / "qrels" / "train.tsv", "query-id\tcorpus-id\tscore", "q1\td2\t1", "q1\td99\t1")
-    counts = beir.store(folder, tmp_path / "draft", published=True)
+    counts = storing.store(folder, tmp_path / "draft", published=True)
     assert counts.unknown_judged == 1
     assert counts.notes == ("train.tsv: 1 judged passages are not in the corpus",)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.tables import store_table
 from ragcun_cli.spec.errors import DataError
@@ -177,7 +177,7 @@ def test_what_would_be_guessed_at_is_refused_by_file_and_line(tmp_path, name, ch
     else:
         (source / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        beir.store(source, tmp_path / "draft")
+        storing.store(source, tmp_path / "draft")
     assert str(caught.value).startswith(f"{source / name}{message}")
     assert len(str(caught.value)) < 400
 
@@ -331,18 +331,18 @@ def test_what_is_harmless_is_accepted_and_said(tmp_path, case):
     changed = change(SET[name])
     put(source, {key: value for key, value in SET.items() if key != name})
     put(source, changed if isinstance(changed, dict) else {name: changed})
-    counts = beir.store(source, tmp_path / "draft")
+    counts = storing.store(source, tmp_path / "draft")
     assert counts.details() == {
         **AS_IT_IS,
         **counted,
         **({"notes": tuple(notes)} if notes else {}),
     }
-    assert beir.check(tmp_path / "draft").judged == counts.judged
+    assert storing.check(tmp_path / "draft").judged == counts.judged
 
 
 def test_the_set_as_it_is_has_nothing_to_note(tmp_path):
     put(tmp_path / "mine", SET)
-    assert beir.store(tmp_path / "mine", tmp_path / "draft").details() == AS_IT_IS
+    assert storing.store(tmp_path / "mine", tmp_path / "draft").details() == AS_IT_IS
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_a_hint_can_be_pasted_whatever_the_name_of_the_folder(tmp_path, change, 
     source = tmp_path / "my set's"
     put(source, {**SET, CORPUS: change(SET[CORPUS])})
     with pytest.raises(DataError) as caught:
-        beir.store(source, tmp_path / "draft")
+        storing.store(source, tmp_path / "draft")
     name = str(source / CORPUS).replace("'", "'\"'\"'")
     assert caught.value.hint == hint.replace("{}", f"'{name}'")
 
@@ -539,8 +539,8 @@ def check_files(counts, files):
 
 def store_set(folder, files):
     """Store a folder, and hold what is stored against the files."""
-    counts = beir.store(folder / "mine", folder / "draft")
-    checked = beir.check(folder / "draft")
+    counts = storing.store(folder / "mine", folder / "draft")
+    checked = storing.check(folder / "draft")
     assert (checked.passages, checked.queries) == (counts.passages, counts.queries)
     check_texts(folder / "draft", counts, files)
     check_judgements(folder / "draft", counts, files)
@@ -583,7 +583,7 @@ def store_rows(folder, files):
     """Store a table, and hold what is stored against the file."""
     [name] = files
     counts = store_table(folder / "mine" / name, folder / "draft")
-    assert beir.check(folder / "draft").passages == counts.passages
+    assert storing.check(folder / "draft").passages == counts.passages
     table = cells_of(name, files[name])
     grades, texts = graded(table)
     corpus = Corpus.open(folder / "draft")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ragcun_cli.core.jaccard import alike
-from ragcun_cli.pipeline.data import beir, corpus, stats
+from ragcun_cli.pipeline.data import beir, corpus, stats, storing
 from ragcun_cli.pipeline.data.overlap import Pair, overlap
 from ragcun_cli.pipeline.data.stats import Lengths, SplitStatistics, Spread, describe
 from ragcun_cli.pipeline.progress import Silent
@@ -120,7 +120,7 @@ def test_a_title_counts_as_the_text_does(tmp_path):
     (source / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (source / "queries.jsonl").write_text('{"_id": "q", "text": "salt"}\n')
     (source / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tc\t1\n")
-    beir.store(source, draft)
+    storing.store(source, draft)
     found = describe(draft, progress=Silent()).passages
     assert (found.empty, found.duplicates) == (0, 1)
     assert (found.words.max, found.characters.max) == (3, len("The tide turns"))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.pydocs import Pair, choose_pairs, library_version, read_pairs
 from ragcun_cli.pipeline.data.sources import Docstrings
 from ragcun_cli.pipeline.progress import Progress
@@ -43,7 +43,7 @@ def build_docstrings(
             judged = {pair.query_id: {pair.id: 1} for pair in members}
             qrels.setdefault(split, {}).update(judged)
     beir.write(draft, corpus=corpus, queries=queries, qrels=qrels)
-    return {"libraries": versions, **beir.check(draft).details()}
+    return {"libraries": versions, **storing.check(draft).details()}
 
 
 def _splits(pairs: list[Pair], source: Docstrings) -> dict[str, list[Pair]]:

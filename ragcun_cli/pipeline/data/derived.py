@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.beir import Qrels
 from ragcun_cli.pipeline.data.corpus import borrow, read_record
 from ragcun_cli.pipeline.data.download import RemoteFile, fetch
@@ -47,14 +47,14 @@ def derive(
     read_record(msmarco).write(draft)
     borrow(draft, msmarco)
     beir.write_judged(draft, queries=kept, splits={source.split: qrels})
-    counts = beir.check(draft, published=True, datasets=workspace.datasets)
+    counts = storing.check(draft, published=True, datasets=workspace.datasets)
     _check(name, source, counts, qrels)
     for file in files.values():
         file.unlink()
     return {"origin": source.of, "verified": "counts", **counts.details()}
 
 
-def _check(name: str, source: Derived, counts: beir.Counts, qrels: Qrels) -> None:
+def _check(name: str, source: Derived, counts: storing.Counts, qrels: Qrels) -> None:
     judgements = sum(map(len, qrels.values()))
     if counts.queries != source.queries or source.judgements not in (None, judgements):
         expected = "any" if source.judgements is None else f"{source.judgements:,}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.data import beir, sources
+from ragcun_cli.pipeline.data import sources, storing
 from ragcun_cli.pipeline.data.lending import share_with_like
 from ragcun_cli.pipeline.data.lines import locate
 from ragcun_cli.pipeline.data.published import differences
@@ -81,9 +81,11 @@ def take_in(
     return replace(counts, notes=(*counts.notes, said)).details()
 
 
-def _take_in_folder(source: Path, published: sources.Published | None, draft: Path) -> beir.Counts:
+def _take_in_folder(
+    source: Path, published: sources.Published | None, draft: Path
+) -> storing.Counts:
     if published is None or not published.forums or locate(source, CORPUS).is_file():
-        return beir.store(source, draft, published=published is not None)
-    return beir.added(
-        [beir.store(source / part, draft / part, published=True) for part in published.forums]
+        return storing.store(source, draft, published=published is not None)
+    return storing.added(
+        [storing.store(source / part, draft / part, published=True) for part in published.forums]
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ragcun_cli.pipeline.data import beir, sources
+from ragcun_cli.pipeline.data import beir, sources, storing
 from ragcun_cli.pipeline.data.archives import unpack
 from ragcun_cli.pipeline.data.corpus import read_record
 from ragcun_cli.pipeline.data.download import RemoteFile, fetch
@@ -132,8 +132,11 @@ def _store(name: str, source: Published, origin: _Origin, draft: Path) -> dict[s
     scratch = draft / "scratch"
     try:
         folders = origin.bring(scratch)
-        counts = beir.added(
-            [beir.store(folder, draft / part, published=True) for part, folder in folders.items()]
+        counts = storing.added(
+            [
+                storing.store(folder, draft / part, published=True)
+                for part, folder in folders.items()
+            ]
         )
         check_published(name, source, draft, counts)
     except DataError:
@@ -157,7 +160,7 @@ def why_not(source: Published) -> str:
     return f"it needs {source.obtain}; then ragcun data import FOLDER --name NAME"
 
 
-def check_published(name: str, source: Published, folder: Path, counts: beir.Counts) -> None:
+def check_published(name: str, source: Published, folder: Path, counts: storing.Counts) -> None:
     """Hold what is stored in a folder against the registry.
 
     Raises:
@@ -170,7 +173,7 @@ def check_published(name: str, source: Published, folder: Path, counts: beir.Cou
         )
 
 
-def differences(source: Published, folder: Path, counts: beir.Counts) -> list[str]:
+def differences(source: Published, folder: Path, counts: storing.Counts) -> list[str]:
     """In what a stored set differs from the published one."""
     judged = [beir.read_qrels(part, source.split) for part in beir.parts(folder)]
     queries = sum(map(len, judged))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.lines import Notes
@@ -56,7 +56,7 @@ def draw_sample(
     beir.write_judged(draft, queries=asked, splits=splits)
     values = {"of": name, "queries": queries, "passages": passages, "seed": seed}
     about = f"sample of {name}: scores are not comparable with it"
-    counts = beir.check(draft, published=True)
+    counts = storing.check(draft, published=True)
     return {"sample": values, "about": about, **counts.details()}
 
 

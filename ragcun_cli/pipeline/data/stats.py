@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import BATCH_ROWS, Corpus
 from ragcun_cli.pipeline.progress import Advance, Progress
 
@@ -173,7 +173,7 @@ def _of_split(qrels: beir.Qrels, corpus: Corpus) -> SplitStatistics:
         relevant_per_query=_spread(relevant),
         queries_without_relevant=relevant.count(0),
         grades={str(grade): grades[grade] for grade in sorted(grades)},
-        unknown_judged=len(beir.unknown_passages(qrels, corpus)),
+        unknown_judged=len(storing.unknown_passages(qrels, corpus)),
     )
 
 

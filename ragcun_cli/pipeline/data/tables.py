@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.beir import Qrels
 from ragcun_cli.pipeline.data.corpus import Passage
 from ragcun_cli.pipeline.data.corpus_writer import write_corpus
@@ -53,7 +53,7 @@ class _Row(NamedTuple):
 
 def store_table(
     file: Path, draft: Path, *, dev_queries: int = 0, test_queries: int = 0, seed: int = 1
-) -> beir.Counts:
+) -> storing.Counts:
     """Store a table as a data set, and return its size.
 
     Equal queries are one query, and equal passages one passage. Ids are made of the texts, so that
@@ -78,7 +78,7 @@ def store_table(
     passages = _passages(_rows(file, Notes()))  # what there is to note was noted
     write_corpus(passages, draft, source=file, notes=notes)
     beir.write_judged(draft, queries=queries, splits=splits)
-    return beir.check(draft, notes=notes)
+    return storing.check(draft, notes=notes)
 
 
 def _id(kind: str, text: str) -> str:

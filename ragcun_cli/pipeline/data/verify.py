@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragcun_cli.pipeline.data import beir, sources
+from ragcun_cli.pipeline.data import beir, sources, storing
 from ragcun_cli.pipeline.data.corpus import Corpus, content_digest, read_record
 from ragcun_cli.pipeline.data.published import check_published
 from ragcun_cli.pipeline.data.tasks import absent_error
@@ -10,7 +10,7 @@ from ragcun_cli.pipeline.stages import Runner, Task
 from ragcun_cli.spec.errors import DataError
 
 
-def verify_data(task: Task, runner: Runner) -> beir.Counts:
+def verify_data(task: Task, runner: Runner) -> storing.Counts:
     """Read all files of a data set; the counts that were found.
 
     Raises:
@@ -29,7 +29,7 @@ def verify_data(task: Task, runner: Runner) -> beir.Counts:
         )
     published = name in {*sources.BEIR, *sources.DERIVED} or "sample" in record.details
     parts = beir.parts(task.folder)
-    counts = beir.added([beir.check(part, published=published) for part in parts])
+    counts = storing.added([storing.check(part, published=published) for part in parts])
     for part in parts:
         if content_digest(Corpus.open(part)) != read_record(part).sha256:
             raise DataError(f"{part}: the passages are not those that were stored", hint=again)
