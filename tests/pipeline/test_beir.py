@@ -304,3 +304,16 @@ def test_any_ids_and_texts_are_read_back(tmp_path_factory, corpus, queries, grad
     assert counts.passages == len(corpus)
     lines = (root / "beir/corpus.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     assert [json.loads(line)["_id"] for line in lines] == sorted(corpus)
+
+
+def test_an_id_may_hold_a_space_that_is_not_ascii(tmp_path):
+    beir.write(
+        tmp_path / "a",
+        corpus={"Kodai\u3000ji": "a temple", "x\xa0": "y"},
+        queries={"q": "temple"},
+        qrels={"test": {"q": {"Kodai\u3000ji": 1, "x\xa0": 0}}},
+    )
+    beir.export(tmp_path / "a", tmp_path / "beir")
+    draft, counts = store(tmp_path / "beir")
+    assert counts.passages == 2
+    assert beir.read_qrels(draft, "test") == {"q": {"Kodai\u3000ji": 1, "x\xa0": 0}}

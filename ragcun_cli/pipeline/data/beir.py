@@ -101,7 +101,7 @@ def read_qrels(folder: Path, split: str, notes: Notes | None = None) -> Qrels:
     qrels: Qrels = {}
     first = True
     for number, line in read_lines(file, notes):
-        fields = [field.strip() for field in line.split("\t")]
+        fields = [field.strip(" ") for field in line.split("\t")]
         begins, first = first, False
         if begins and tuple(fields) == HEADER:
             continue

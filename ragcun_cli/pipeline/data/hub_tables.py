@@ -59,7 +59,7 @@ def _judgements(table: Path, notes: Notes) -> Iterator[tuple[int, Mapping[str, A
 
 def _tabbed(table: Path, notes: Notes) -> Iterator[tuple[int, Mapping[str, str]]]:
     for count, (number, line) in enumerate(read_lines(table, notes)):
-        fields = [field.strip() for field in line.split("\t")]
+        fields = [field.strip(" ") for field in line.split("\t")]
         if count == 0 and tuple(fields) == HEADER:
             continue
         if len(fields) != len(HEADER):

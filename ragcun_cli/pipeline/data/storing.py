@@ -172,7 +172,7 @@ def _first_judged(folder: Path, split: str, column: int, name: str) -> str:
     """File and line of the first judgement of a query (column 0) or a passage (column 1)."""
     file = locate(folder / QRELS, f"{split}.tsv")
     rows = ((number, line.split("\t")) for number, line in read_lines(file, Notes()))
-    number = next(number for number, fields in rows if fields[column].strip() == name)
+    number = next(number for number, fields in rows if fields[column].strip(" ") == name)
     return f"{file}:{number}"
 
 
