@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,9 +249,21 @@ def load_model(folder: Path, *, device: str) -> SentenceTransformer:
     """Any saved sentence-transformers folder, safetensors only and without remote code."""
     from sentence_transformers import SentenceTransformer
 
+    model: SentenceTransformer = load_saved(SentenceTransformer, folder, device=device)
+    return model
+
+
+def load_saved(
+    kind: Callable[..., Any], folder: Path, *, device: str, what: str = "an encoder"
+) -> Any:  # noqa: ANN401
+    """A saved model of one of sentence-transformers' kinds, safetensors only and no remote code.
+
+    Raises:
+        EncoderError: the files make none; ``what`` it was to be.
+    """
     quieten_libraries()
     try:
-        return SentenceTransformer(
+        return kind(
             str(folder),
             device=device,
             trust_remote_code=False,
@@ -259,7 +271,7 @@ def load_model(folder: Path, *, device: str) -> SentenceTransformer:
             model_kwargs={"use_safetensors": True, "dtype": "float32"},
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise EncoderError(f"{folder} cannot be loaded as an encoder: {error}") from error
+        raise EncoderError(f"{folder} cannot be loaded as {what}: {error}") from error
 
 
 def quieten_libraries() -> None:

@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from ragcun_cli.core.ranking import Similarity, exact_scores
 from ragcun_cli.pipeline.encode import encode
-from ragcun_cli.pipeline.encoders import load_model, quieten_libraries
+from ragcun_cli.pipeline.encoders import load_model, load_saved
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.profile import MiningConfig
@@ -54,17 +54,7 @@ class CrossScores:
     """Logits of a cross-encoder, without the activation that its model card asks for."""
 
     def __init__(self, folder: Path, *, device: str) -> None:
-        quieten_libraries()
-        try:
-            self._model: Any = CrossEncoder(
-                str(folder),
-                device=device,
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True, "dtype": "float32"},
-            )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise EncoderError(f"{folder} cannot be loaded as a cross-encoder: {error}") from error
+        self._model = load_saved(CrossEncoder, folder, device=device, what="a cross-encoder")
         if self._model.num_labels != 1:
             raise EncoderError(
                 f"{folder} gives {self._model.num_labels} scores a pair; one is needed",
