@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.evaluate import TestSet, mean_ndcg, rank_dense, read_test_set
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
@@ -57,11 +57,11 @@ def read_selection_set(
     """
     whole = read_test_set(name, folder, split=split)
     relevant = {query: judged for query, judged in whole.qrels.items() if max(judged.values()) > 0}
-    chosen = sorted(_smallest(relevant, config.queries, salt=f"{seed}:query"))
+    chosen = sorted(smallest(relevant, config.queries, salt=f"{seed}:query"))
     needed = {passage for query in chosen for passage in relevant[query]}
     others = (passage for passage in whole.corpus.ids if passage not in needed)
     more = max(0, config.passages - len(needed))
-    kept = needed.union(_smallest(others, more, salt=f"{seed}:passage"))
+    kept = needed.union(smallest(others, more, salt=f"{seed}:passage"))
     rows = whole.corpus.rows_of(sorted(kept))
     corpus = whole.corpus.take(rows[rows >= 0])
     queries = {query: whole.queries[query] for query in chosen}
@@ -95,13 +95,6 @@ def recorded_digests(run: Path) -> list[str]:
 def digests_of(queries: Mapping[str, str]) -> list[str]:
     """Digests of the words of some queries."""
     return [_digest(text) for text in queries.values()]
-
-
-def _smallest(names: Iterable[str], count: int, *, salt: str) -> list[str]:
-    """So many names, those with the smallest digests: a sample that depends on names alone."""
-    return heapq.nsmallest(
-        count, names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest()
-    )
 
 
 def _digest(text: str) -> str:

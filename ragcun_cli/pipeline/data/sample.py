@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.corpus_writer import write_corpus
+from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.data.lines import Notes
 from ragcun_cli.spec.errors import DataError
 
@@ -36,7 +34,9 @@ def draw_sample(
     corpus = Corpus.open(folder)
     texts = beir.read_queries(folder)
     splits = {
-        split: {query: qrels[query] for query in sorted(_smallest(qrels, queries, f"{seed}:query"))}
+        split: {
+            query: qrels[query] for query in sorted(smallest(qrels, queries, salt=f"{seed}:query"))
+        }
         for split, qrels in beir.read_splits(folder).items()
     }
     named = {passage for qrels in splits.values() for ids in qrels.values() for passage in ids}
@@ -49,7 +49,7 @@ def draw_sample(
             hint=f"--passages {len(judged) if passages < len(judged) else len(corpus)}",
         )
     others = (passage for passage in corpus.ids if passage not in judged)
-    drawn = _smallest(others, passages - len(judged), f"{seed}:passage")
+    drawn = smallest(others, passages - len(judged), salt=f"{seed}:passage")
     kept = corpus.take(corpus.rows_of(sorted(judged.union(drawn))))
     write_corpus(iter(kept), draft, source=folder, notes=Notes())
     asked = {query: texts[query] for qrels in splits.values() for query in qrels}
@@ -58,10 +58,3 @@ def draw_sample(
     about = f"sample of {name}: scores are not comparable with it"
     counts = storing.check(draft, published=True)
     return {"sample": values, "about": about, **counts.details()}
-
-
-def _smallest(names: Iterable[str], count: int, salt: str) -> list[str]:
-    """So many names, those with the smallest digests."""
-    return heapq.nsmallest(
-        count, names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest()
-    )
