@@ -25,9 +25,10 @@ import numpy as np
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
-from ragcun_cli.pipeline.data.corpus import Corpus, Passage, read_record
+from ragcun_cli.pipeline.data.corpus import Corpus, Passage
 from ragcun_cli.pipeline.data.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.lines import Notes
+from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.profile import MiningConfig

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ragcun_cli.core.negatives import Negatives, choose_negatives
 from ragcun_cli.pipeline.candidates import Candidates, Relevant
 from ragcun_cli.pipeline.data import beir, storing
-from ragcun_cli.pipeline.data.corpus import Corpus, read_record
+from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.hits import Scores
 from ragcun_cli.pipeline.journal import Journal
@@ -81,24 +82,19 @@ def mine(
     queries = {query: texts[query] for query in qrels}
     most = max(sum(grade > 0 for grade in judged.values()) for judged in qrels.values())
     scorer = _scorer(mining, models or {}, device=device)
+    depth, done = mining.depth + most, journal.rows
     source: Scores
     if mining.candidates == "dense":
+        model = (models or {})["dense_model"]
         source = search = _dense_search(
-            corpus,
-            queries,
-            draft,
-            depth=mining.depth + most,
-            model=(models or {})["dense_model"],
-            device=device,
-            progress=progress,
+            corpus, queries, draft, depth=depth, model=model, device=device, progress=progress
         )
-        searched = search.hits_of(islice(queries, journal.rows, None))
+        searched = search.hits_of(islice(queries, done, None))
     else:
         source = index = open_index(dataset, corpus, mining, workspace=workspace, progress=progress)
-        left = dict(islice(queries.items(), journal.rows, None))
-        searched = index.search_batches(left, depth=mining.depth + most)
+        searched = index.search_batches(dict(islice(queries.items(), done, None)), depth=depth)
     with journal, progress.bar("mine", total=len(qrels), unit="queries") as advance:
-        advance(journal.rows)
+        advance(done)
         for hits in searched:
             judged, text = qrels[hits.query], queries[hits.query]
             relevant = Relevant.of(judged, corpus)

@@ -10,7 +10,8 @@ import pytest
 from beir.datasets.data_loader import GenericDataLoader
 
 from ragcun_cli.pipeline.data import beir, sources
-from ragcun_cli.pipeline.data.corpus import Corpus, read_record
+from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.data.sources import Derived, Published
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -16,9 +15,9 @@ import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import ArrayLike, NDArray
 
+from ragcun_cli.pipeline.data.records import find_lender, read_record
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.manifest import write_atomically
-from ragcun_cli.spec.paths import CORPUS_RECORD, LENDER, PASSAGES, ROWS
+from ragcun_cli.spec.paths import LENDER, PASSAGES, ROWS
 
 SCHEMA = pa.schema([("id", pa.string()), ("title", pa.string()), ("text", pa.string())])
 BATCH_ROWS = 10_000
@@ -110,7 +109,7 @@ class Corpus:
         try:
             parts = [folder / PASSAGES]
             if (folder / LENDER).is_file():
-                parts.insert(0, _lender(folder, datasets or folder.parent) / PASSAGES)
+                parts.insert(0, find_lender(folder, datasets or folder.parent) / PASSAGES)
             tables = [Dataset.from_file(str(part)) for part in parts if part.is_file()]
             rows = np.load(folder / ROWS, mmap_mode="r") if (folder / ROWS).is_file() else None
             corpus = cls(concatenate_datasets(tables), rows)
@@ -173,9 +172,13 @@ class Corpus:
         found = self._table[rows if isinstance(rows, range) else list(map(int, rows))]
         return list(map(Passage, found["id"], found["title"], found["text"]))
 
-    def __iter__(self) -> Iterator[Passage]:
+    def blocks(self) -> Iterator[list[Passage]]:
+        """All passages, some thousands at a time."""
         for start in range(0, len(self), BATCH_ROWS):
-            yield from self.passages_of(range(start, min(start + BATCH_ROWS, len(self))))
+            yield self.passages_of(range(start, min(start + BATCH_ROWS, len(self))))
+
+    def __iter__(self) -> Iterator[Passage]:
+        return chain.from_iterable(self.blocks())
 
     def rows_of(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """Row of each id, -1 where there is no such passage: a binary search for all at once."""
@@ -202,70 +205,11 @@ def _compared(
     return np.asarray(how(ids.take(pa.array(rows)), wanted))
 
 
-@dataclass(frozen=True)
-class CorpusRecord:
-    """What the passages of a data set are, whoever keeps them."""
-
-    passages: int
-    sha256: str
-    """Of ids, titles and texts in the order of ids."""
-
-    empty: int
-    """Passages without title and text."""
-
-    def write(self, folder: Path) -> None:
-        """Put it into a data set's folder."""
-        write_atomically(folder / CORPUS_RECORD, json.dumps(asdict(self), indent=1) + "\n")
-
-
-def read_record(folder: Path) -> CorpusRecord:
-    """What a folder says of its passages.
-
-    Raises:
-        DataError: it is no data set that ragcun has stored.
-    """
-    try:
-        return CorpusRecord(**json.loads((folder / CORPUS_RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{folder} holds no passages that ragcun has stored",
-            hint=f"ragcun data get {folder.name} --force, or import it again",
-        ) from error
-
-
-def borrow(folder: Path, lender: Path, rows: NDArray[np.integer] | None = None) -> None:
-    """Leave passages of a data set with another one that has them too.
-
-    Args:
-        folder: of the data set; its own record is in it.
-        lender: folder of the other one, which keeps all its passages itself.
-        rows: of the lender's passages followed by those in the folder; none means all of them.
-    """
-    content = {"name": lender.name, "sha256": read_record(lender).sha256}
-    write_atomically(folder / LENDER, json.dumps(content) + "\n")
-    if rows is not None:
-        np.save(folder / ROWS, rows)
-
-
-def _lender(folder: Path, datasets: Path) -> Path:
-    lent = json.loads((folder / LENDER).read_text(encoding="utf-8"))
-    home = datasets / str(lent["name"])
-    here = (home / CORPUS_RECORD).is_file() and not (home / LENDER).exists()
-    if not here or read_record(home).sha256 != lent["sha256"]:
-        raise DataError(
-            f"passages of {folder} are kept with '{home.name}', which "
-            + ("has other passages now" if here else "is not here with its own"),
-            hint=f"ragcun data get {folder.name} --force",
-        )
-    return home
-
-
 def content_digest(corpus: Corpus) -> str:
     """The digest that the record of a corpus holds, of what is read now."""
     digest = hashlib.sha256()
-    for start in range(0, len(corpus), BATCH_ROWS):
-        rows = range(start, min(start + BATCH_ROWS, len(corpus)))
-        digest.update(content_bytes(corpus.passages_of(rows)))
+    for passages in corpus.blocks():
+        digest.update(content_bytes(passages))
     return digest.hexdigest()
 
 

@@ -11,14 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ragcun_cli.pipeline.data.corpus import (
-    BATCH_ROWS,
-    SCHEMA,
-    CorpusRecord,
-    Passage,
-    content_bytes,
-)
+from ragcun_cli.pipeline.data.corpus import BATCH_ROWS, SCHEMA, Passage, content_bytes
 from ragcun_cli.pipeline.data.lines import Notes
+from ragcun_cli.pipeline.data.records import CorpusRecord
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import PASSAGES, PASSAGES_FOLDER
 

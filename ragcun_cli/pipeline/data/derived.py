@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.beir import Qrels
-from ragcun_cli.pipeline.data.corpus import borrow, read_record
 from ragcun_cli.pipeline.data.download import RemoteFile, fetch
+from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.data.lines import Notes, read_lines
+from ragcun_cli.pipeline.data.records import borrow, read_record
 from ragcun_cli.pipeline.data.sources import Derived
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
@@ -93,9 +92,7 @@ def _select(msmarco: Path, files: Files, source: Derived) -> Judged:
         for query, judged in splits["train"].items()
         if max(judged.values()) > 0 and beir.words(texts[query]) not in reported
     )
-    chosen = heapq.nsmallest(
-        source.queries, free, key=lambda query: hashlib.sha256(f"{SALT}:{query}".encode()).digest()
-    )
+    chosen = smallest(free, source.queries, salt=SALT)
     return texts, {query: splits["train"][query] for query in sorted(chosen)}
 
 

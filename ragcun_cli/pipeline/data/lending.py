@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragcun_cli.pipeline.data.corpus import (
-    BATCH_ROWS,
-    Corpus,
-    Passage,
-    borrow,
-)
+from ragcun_cli.pipeline.data.corpus import Corpus, Passage
 from ragcun_cli.pipeline.data.corpus_writer import write_passages
+from ragcun_cli.pipeline.data.records import borrow
 from ragcun_cli.pipeline.data.sources import Published
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.spec.paths import LENDER, PASSAGES
+from ragcun_cli.spec.paths import LENDER, PASSAGES, ROWS
 
 LARGEST_OWN_SHARE = 0.5
 
@@ -40,21 +35,23 @@ def share_passages(folder: Path, lender: Path, *, progress: Progress) -> bool:
     own, lent = Corpus.open(folder), Corpus.open(lender)
     rows = np.empty(len(own), np.int32)
     with progress.bar(f"compare with {lender.name}", total=len(own), unit="passages") as advance:
-        for start in range(0, len(own), BATCH_ROWS):
-            stop = min(start + BATCH_ROWS, len(own))
-            rows[start:stop] = _rows_of_equals(own.passages_of(range(start, stop)), lent)
-            advance(stop - start)
+        start = 0
+        for passages in own.blocks():
+            rows[start : start + len(passages)] = _rows_of_equals(passages, lent)
+            start += len(passages)
+            advance(len(passages))
     kept = np.flatnonzero(rows < 0)
     if len(kept) > LARGEST_OWN_SHARE * len(own):
         return False
     rows[kept] = len(lent) + np.arange(len(kept))
     rest = folder / f"{PASSAGES}.rest"
     if len(kept):
-        write_passages(_some(own, kept), rest)
+        write_passages(own.take(kept), rest)
         rest.replace(folder / PASSAGES)
     else:
         (folder / PASSAGES).unlink()
-    borrow(folder, lender, rows)
+    np.save(folder / ROWS, rows)
+    borrow(folder, lender)
     return True
 
 
@@ -63,8 +60,3 @@ def _rows_of_equals(passages: list[Passage], lent: Corpus) -> NDArray[np.int64]:
     theirs = lent.passages_of(np.maximum(rows, 0))
     same = [ours[:3] == other[:3] for ours, other in zip(passages, theirs, strict=True)]
     return np.where(same, rows, -1)
-
-
-def _some(corpus: Corpus, rows: NDArray[np.int64]) -> Iterator[Passage]:
-    for start in range(0, len(rows), BATCH_ROWS):
-        yield from corpus.passages_of(rows[start : start + BATCH_ROWS])

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from ragcun_cli.pipeline.data import beir, sources, storing
 from ragcun_cli.pipeline.data.archives import unpack
-from ragcun_cli.pipeline.data.corpus import read_record
 from ragcun_cli.pipeline.data.download import RemoteFile, fetch
 from ragcun_cli.pipeline.data.lending import share_with_like
+from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.data.sources import Published
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
@@ -153,11 +153,6 @@ def _clean(name: str, downloads: Path) -> None:
     shutil.rmtree(downloads / f"{name}.hub", ignore_errors=True)
     for archive in [*downloads.glob(f"{name}.zip*"), *downloads.glob(f"{name}.mirror-*.zip*")]:
         archive.unlink()
-
-
-def why_not(source: Published) -> str:
-    """Why ragcun cannot bring a set, and what to do."""
-    return f"it needs {source.obtain}; then ragcun data import FOLDER --name NAME"
 
 
 def check_published(name: str, source: Published, folder: Path, counts: storing.Counts) -> None:

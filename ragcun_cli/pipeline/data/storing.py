@@ -19,9 +19,10 @@ from ragcun_cli.pipeline.data.beir import (
     read_splits,
     write_judged,
 )
-from ragcun_cli.pipeline.data.corpus import Corpus, read_record
+from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.lines import Notes, locate, read_lines
+from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES
 

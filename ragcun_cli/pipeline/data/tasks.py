@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.records import find_lender
 from ragcun_cli.pipeline.data.sources import Derived, Docstrings
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS, Action, Details, Task
@@ -158,13 +158,9 @@ class DataTasks:
     def _lenders_are_here(self, name: str) -> bool:
         """Whether the passages that a set keeps with others can be read there."""
         for file in self.workspace.dataset(name).glob(f"[!.]*/**/{Path(paths.LENDER).name}"):
-            lent = json.loads(file.read_text(encoding="utf-8"))
-            home = self.workspace.dataset(lent["name"])
             try:
-                record = json.loads((home / paths.CORPUS_RECORD).read_text(encoding="utf-8"))
-            except OSError:
-                return False
-            if record["sha256"] != lent["sha256"] or (home / paths.LENDER).exists():
+                find_lender(file.parents[1], self.workspace.datasets)
+            except DataError:
                 return False
         return True
 

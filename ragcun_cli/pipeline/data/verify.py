@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ragcun_cli.pipeline.data import beir, sources, storing
-from ragcun_cli.pipeline.data.corpus import Corpus, content_digest, read_record
+from ragcun_cli.pipeline.data.corpus import Corpus, content_digest
 from ragcun_cli.pipeline.data.published import check_published
+from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.data.tasks import absent_error
 from ragcun_cli.pipeline.stages import Runner, Task
 from ragcun_cli.spec.errors import DataError
