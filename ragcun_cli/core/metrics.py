@@ -5,27 +5,42 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pytrec_eval
 
-METRICS = ("ndcg@10", "recall@100", "mrr@10", "map@100")
+METRICS = (
+    *("ndcg@1", "ndcg@3", "ndcg@5", "ndcg@10", "ndcg@100"),
+    *("recall@10", "recall@100", "recall@1000"),
+    *("mrr@10", "map@100", "map@1000", "judged@10"),
+)
+"""All of them, in the order they are shown in."""
 
-_TREC_NAMES = {"ndcg@10": "ndcg_cut_10", "recall@100": "recall_100", "map@100": "map_cut_100"}
-_DEEPEST = 100
+_TREC_NAMES = {"ndcg": "ndcg_cut", "recall": "recall", "map": "map_cut"}
+
+
+def metrics_to(depth: int) -> tuple[str, ...]:
+    """Those that rankings of so many passages are deep enough for."""
+    return tuple(metric for metric in METRICS if _cutoff(metric) <= depth)
 
 
 def score_queries(
-    qrels: Mapping[str, Mapping[str, int]], ranked: Mapping[str, Sequence[str]]
+    qrels: Mapping[str, Mapping[str, int]],
+    ranked: Mapping[str, Sequence[str]],
+    *,
+    depth: int = 1000,
 ) -> dict[str, dict[str, float]]:
     """Metric -> query id -> value in [0, 1], over all judged queries, in the order of ``qrels``.
 
-    trec_eval's ``ndcg_cut_10`` (linear gain), ``recall_100`` and ``map_cut_100``; ``mrr@10`` is one
-    over the rank of the first relevant passage among ten, else 0. Relevant means a grade above 0.
-    A judged query without results counts 0. So does one whose grades are all 0 or less, which
-    trec_eval and beir keep in the average. Queries without judgements are ignored.
+    trec_eval's ``ndcg_cut`` (linear gain), ``recall`` and ``map_cut``; ``mrr@10`` is one over the
+    rank of the first relevant passage among ten, else 0; ``judged@10`` is the share
+    of the first ten, or of all where they are fewer, that has a judgement of any grade, as in
+    ir_measures. Relevant means a grade
+    above 0. A judged query without results counts 0. So does one whose grades are all 0 or less,
+    which trec_eval and beir keep in the average. Queries without judgements are ignored.
     Blind to scores: the order of the list is the ranking, so ties have to be broken before. A
     passage that is the query itself is not removed.
 
     Args:
         qrels: query id -> passage id -> grade.
-        ranked: query id -> passage ids, best first; 100 of them are read.
+        ranked: query id -> passage ids, best first.
+        depth: how many passages were looked for; metrics of deeper rankings are left out.
 
     Raises:
         ValueError: a query of ``qrels`` has no judgements, or a list holds a passage twice.
@@ -37,13 +52,12 @@ def score_queries(
     for query, passages in lists.items():
         if len(set(passages)) < len(passages):
             raise ValueError(f"the ranking of query {query!r} holds a passage twice")
-    trec = _trec_scores(qrels, lists)
-    scores = {
-        metric: {query: trec[query][name] if query in trec else 0.0 for query in qrels}
-        for metric, name in _TREC_NAMES.items()
-    }
-    scores["mrr@10"] = {query: _reciprocal_rank(qrels[query], lists[query]) for query in qrels}
-    return {metric: scores[metric] for metric in METRICS}
+    metrics = metrics_to(depth)
+    scores = _trec_scores(qrels, lists, [m for m in metrics if _kind(m) in _TREC_NAMES])
+    if "mrr@10" in metrics:
+        scores["mrr@10"] = {q: _reciprocal_rank(qrels[q], lists[q]) for q in qrels}
+        scores["judged@10"] = {q: _judged_share(qrels[q], lists[q]) for q in qrels}
+    return {metric: scores[metric] for metric in metrics}
 
 
 def mean(values: Iterable[float]) -> float:
@@ -58,23 +72,43 @@ def mean(values: Iterable[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def _kind(metric: str) -> str:
+    return metric.partition("@")[0]
+
+
+def _cutoff(metric: str) -> int:
+    return int(metric.partition("@")[2])
+
+
 def _trec_scores(
-    qrels: Mapping[str, Mapping[str, int]], lists: Mapping[str, Sequence[str]]
+    qrels: Mapping[str, Mapping[str, int]],
+    lists: Mapping[str, Sequence[str]],
+    metrics: Sequence[str],
 ) -> dict[str, dict[str, float]]:
+    deepest = max(map(_cutoff, metrics))
     # trec_eval keeps scores as float32 and breaks ties by id: whole numbers stand clear of both.
     runs = {
-        query: {passage: float(-rank) for rank, passage in enumerate(passages[:_DEEPEST])}
+        query: {passage: float(-rank) for rank, passage in enumerate(passages[:deepest])}
         for query, passages in lists.items()
         if passages
     }
+    names = {m: f"{_TREC_NAMES[_kind(m)]}_{_cutoff(m)}" for m in metrics}
     evaluator = pytrec_eval.RelevanceEvaluator(
         {query: dict(judged) for query, judged in qrels.items()},
-        {name.replace("_10", ".10") for name in _TREC_NAMES.values()},
+        {f"{_TREC_NAMES[_kind(m)]}.{_cutoff(m)}" for m in metrics},
     )
-    scores: dict[str, dict[str, float]] = evaluator.evaluate(runs)
-    return scores
+    found: dict[str, dict[str, float]] = evaluator.evaluate(runs)
+    return {
+        metric: {query: found[query][name] if query in found else 0.0 for query in qrels}
+        for metric, name in names.items()
+    }
 
 
 def _reciprocal_rank(judged: Mapping[str, int], passages: Sequence[str]) -> float:
     ranks = (rank for rank, passage in enumerate(passages[:10], 1) if judged.get(passage, 0) > 0)
     return next((1.0 / rank for rank in ranks), 0.0)
+
+
+def _judged_share(judged: Mapping[str, int], passages: Sequence[str]) -> float:
+    first = passages[:10]
+    return sum(passage in judged for passage in first) / len(first) if first else 0.0

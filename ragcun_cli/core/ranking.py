@@ -1,6 +1,6 @@
 """The k best passages of each query, exactly, from a corpus that comes in chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -97,6 +97,13 @@ class ExactTopK:
                 self._add_piece(piece.to(self._queries.device), first_row=first_row + start)
         self._seen += len(passages)
 
+    def hold(self, hits: Hits) -> None:
+        """Go on from what an earlier search of other rows has found, before anything is added."""
+        width = hits.rows.shape[1]
+        self._rows[:, :width] = torch.from_numpy(hits.rows).to(self._rows)
+        self._scores[:, :width] = torch.from_numpy(hits.scores).to(self._scores)
+        self._seen = width
+
     def hits(self) -> Hits:
         """The best of what was added so far, ``min(k, passages added)`` columns wide."""
         columns = min(self._columns, self._seen)
@@ -190,6 +197,14 @@ class ExactTopK:
         ranks = torch.arange(self._columns, device=order.device)
         best = order[(sizes.cumsum(0) - sizes)[:, None] + ranks]
         self._scores[block], self._rows[block] = scores[best], rows[best]
+
+
+def merge(parts: Sequence[Hits], *, k: int) -> Hits:
+    """The ``k`` best of what searches of different rows have found for the same queries."""
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    return Hits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
 
 
 def _without_spare_copies(points: Tensor, *, copies: int) -> Tensor:

@@ -206,7 +206,7 @@ def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
             hint="change encoder.sha256, or encoder.revision, in the profile",
         )
     return FoundEncoder(
-        config.base, folder, source, seen, _files_digest(folder, modules), weights[0].stat().st_size
+        config.base, folder, source, seen, files_digest(folder), weights[0].stat().st_size
     )
 
 
@@ -218,10 +218,10 @@ def _module_folders(folder: Path) -> list[Path]:
         return []
 
 
-def _files_digest(folder: Path, modules: list[Path]) -> str:
+def files_digest(folder: Path) -> str:
     """Digest of the files that decide what the encoder computes, and of no others in the folder."""
     files = [folder / name for name in ("modules.json", *TEXT_FILES)]
-    files += [place / name for place in modules for name in ("config.json", WEIGHTS)]
+    files += [p / name for p in _module_folders(folder) for name in ("config.json", WEIGHTS)]
     present = sorted({file for file in files if file.is_file()})
     return digest({file.relative_to(folder).as_posix(): file_digest(file) for file in present})
 

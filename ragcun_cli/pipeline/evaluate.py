@@ -1,120 +1,130 @@
-"""Rank the passages of one data set for its judged queries, and score the ranking."""
+"""Search the data sets of a run, keep the run files, and score them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.core.metrics import METRICS, mean, score_queries
-from ragcun_cli.core.ranking import ExactTopK
-from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.data.sources import reported_split
-from ragcun_cli.pipeline.encode import encode
+from ragcun_cli.core.metrics import mean, metrics_to, score_queries
+from ragcun_cli.core.ranking import Hits, merge
+from ragcun_cli.pipeline.embedding_cache import EmbeddingCache
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.mine import open_index
-from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.pipeline.models import ModelSource
+from ragcun_cli.pipeline.progress import Progress, Silent
+from ragcun_cli.pipeline.run_files import Ranking, ranking_of, read_run, write_run
+from ragcun_cli.pipeline.search import CHUNK_PASSAGES, WHOLE, Search, Share, named_hits
+from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
+from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import METRICS as METRICS_FILE
-from ragcun_cli.spec.paths import PER_QUERY, TREC_RUN, Workspace
+from ragcun_cli.spec.paths import PER_QUERY, Workspace, run_file
 from ragcun_cli.spec.profile import EvaluationConfig, MiningConfig
-
-PASSAGES_AT_ONCE = 8192
-
-Ranking = dict[str, list[tuple[str, float]]]
-"""Query id -> passage ids and scores, best first."""
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """The judged queries of one split, and the passages they are searched in."""
+class SearchJob:
+    """The search of one data set with one model, as several processes can share it."""
 
-    name: str
-    corpus: Corpus
-    queries: Mapping[str, str]
-    qrels: beir.Qrels
-    folder: Path | None = None
-    """Where it is stored."""
+    source: ModelSource
+    dataset: str
+    folder: Path
+    config: EvaluationConfig
+    state: Path
+    """Folder for what an interrupted search has found."""
+    query_scale: float = 1.0
+    share: Share = WHOLE
+    chunk: int = CHUNK_PASSAGES
+    caches: Workspace | None = None
+    """Keeps the embeddings of passages; None keeps none."""
 
-    @property
-    def part(self) -> str:
-        """Which part of its data set it is; nothing where it is the whole."""
-        return self.name.partition("/")[2]
+    def on_rank(self, rank: int, world: int, progress: Progress | None = None) -> dict[str, Hits]:
+        """Part of the data set -> what one of the processes that share the work finds."""
+        found = {}
+        for test in read_test_sets(self.dataset, self.folder):
+            search = Search(
+                self.source.load(),
+                test,
+                self.config,
+                query_scale=self.query_scale,
+                cache=self._cache(test),
+                progress=progress or Silent(),
+            )
+            state = self.state / f"{test.file_stem}.rank-{rank + 1}-of-{world}.npz"
+            share = self.share.part(rank, world)
+            found[test.part] = search.run(share, state=state, chunk=self.chunk)
+        return found
 
-
-def read_test_set(name: str, folder: Path, *, split: str | None = None) -> TestSet:
-    """The split that results tables show, or another.
-
-    Raises:
-        DataError: a file is malformed, or a judged query has no text.
-    """
-    qrels = beir.read_qrels(folder, split or reported_split(name))
-    texts = beir.read_queries(folder)
-    missing = [query for query in qrels if query not in texts]
-    if missing:
-        raise DataError(f"{folder}: judged queries without text: {', '.join(missing[:5])}")
-    asked = {query: texts[query] for query in qrels}
-    return TestSet(name, Corpus.open(folder), asked, qrels, folder)
-
-
-def read_test_sets(name: str, folder: Path) -> list[TestSet]:
-    """The sets that a data set consists of, each searched by itself: one, but CQADupStack's 12.
-
-    Raises:
-        DataError: as `read_test_set`.
-    """
-    parts = beir.parts(folder)
-    names = [name] if parts == [folder] else [f"{name}/{part.name}" for part in parts]
-    split = reported_split(name)
-    return [read_test_set(*pair, split=split) for pair in zip(names, parts, strict=True)]
-
-
-def rank_dense(
-    model: SentenceTransformer, test: TestSet, config: EvaluationConfig, *, progress: Progress
-) -> Ranking:
-    """Exact ranking by the model's own similarity; a query's namesake passage is left out."""
-    names = list(test.queries)
-    queries = encode(
-        model,
-        [test.queries[name] for name in names],
-        side="query",
-        batch_size=config.batch_size,
-        precision=config.precision,
-        label=f"{test.name} queries",
-        progress=progress,
-    )
-    search = ExactTopK(queries, k=config.depth + 1, similarity=model.similarity_fn_name)
-    corpus = test.corpus
-    for start in range(0, len(corpus), PASSAGES_AT_ONCE):
-        block = corpus.texts[start : start + PASSAGES_AT_ONCE]
-        passages = encode(
-            model,
-            block,
-            side="document",
-            batch_size=config.batch_size,
-            precision=config.precision,
-            label=f"{test.name} passages",
-            progress=progress,
-        )
-        search.add(passages, first_row=start)
-    hits = search.hits()
-    return {
-        name: _named(name, rows, scores, corpus, config.depth)
-        for name, rows, scores in zip(names, hits.rows, hits.scores, strict=True)
-    }
+    def _cache(self, test: TestSet) -> EmbeddingCache | None:
+        if self.caches is None:
+            return None
+        settings = ("block_passages", "batch_size", "precision", "embeddings")
+        base = self.source.base
+        recipe = {
+            "model": self.source.digest(),
+            "max_seq_length": None if base is None else base[1].max_seq_length,
+            "corpus": test.corpus_digest,
+            **self.config.model_dump(include=set(settings)),
+        }
+        folder = self.caches.embeddings(digest(recipe))
+        return EmbeddingCache(folder, test.corpus, dtype=self.config.embeddings, recipe=recipe)
 
 
-def _named(
-    query: str, rows: np.ndarray, scores: np.ndarray, corpus: Corpus, depth: int
-) -> list[tuple[str, float]]:
-    pairs = ((corpus.ids[row], float(score)) for row, score in zip(rows, scores, strict=True))
-    return [(passage, score) for passage, score in pairs if passage != query][:depth]
+def merged(parts: Sequence[Mapping[str, Hits]], config: EvaluationConfig) -> dict[str, Hits]:
+    """What several processes have found of the same data set, as one would have."""
+    return {part: merge([found[part] for found in parts], k=config.depth + 1) for part in parts[0]}
+
+
+def write_shard(file: Path, found: Mapping[str, Hits]) -> None:
+    """Keep what one shard of a search found in each part of a data set."""
+    arrays: dict[str, Any] = {}
+    for part, hits in found.items():
+        arrays |= {f"{part}:rows": hits.rows, f"{part}:scores": hits.scores}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def read_shard(file: Path) -> dict[str, Hits]:
+    """What `write_shard` kept."""
+    with np.load(file) as kept:
+        parts = [name.removesuffix(":rows") for name in kept.files if name.endswith(":rows")]
+        return {part: Hits(kept[f"{part}:rows"], kept[f"{part}:scores"]) for part in parts}
+
+
+def write_dense_runs(
+    found: Mapping[str, Hits],
+    tests: Sequence[TestSet],
+    folder: Path,
+    *,
+    config: EvaluationConfig,
+    tag: str,
+) -> None:
+    """One run file for each part of a data set."""
+    for test in tests:
+        hits = named_hits(found[test.part], test.queries)
+        ranking = ranking_of(hits, test.corpus, depth=config.depth)
+        write_run(ranking, folder / run_file(test.file_stem), tag=tag)
+
+
+def write_lexical_runs(
+    tests: Sequence[TestSet],
+    folder: Path,
+    *,
+    config: EvaluationConfig,
+    mining: MiningConfig,
+    workspace: Workspace,
+    tag: str,
+    progress: Progress,
+) -> None:
+    """One run file for each part of a data set, by BM25."""
+    for test in tests:
+        ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
+        write_run(ranking, folder / run_file(test.file_stem), tag=tag)
 
 
 def rank_lexical(
@@ -131,57 +141,63 @@ def rank_lexical(
         if test.folder is None
         else open_index(test.folder, test.corpus, mining, workspace=workspace, progress=progress)
     )
-    found = index.search(test.queries, depth=config.depth + 1, progress=progress)
-    return {
-        query: [(passage, score) for passage, score in hits if passage != query][: config.depth]
-        for query, hits in found.items()
-    }
+    hits = index.search_batches(test.queries, depth=config.depth + 1)
+    with progress.bar(f"{test.name} BM25", total=len(test.queries), unit="queries") as advance:
+        ranking: Ranking = {}
+        for one in hits:
+            ranking |= ranking_of(iter([one]), test.corpus, depth=config.depth)
+            advance(1)
+    return ranking
 
 
 def mean_ndcg(ranking: Ranking, test: TestSet) -> float:
     """nDCG@10 of a ranking, in [0, 1]."""
-    return mean(_scores(ranking, test)["ndcg@10"].values())
+    return mean(ndcg_of(ranking, test).values())
 
 
-def _scores(ranking: Ranking, test: TestSet) -> dict[str, dict[str, float]]:
+def ndcg_of(ranking: Ranking, test: TestSet) -> dict[str, float]:
+    """Query id -> nDCG@10, in [0, 1]."""
+    return _scores(ranking, test, depth=10)["ndcg@10"]
+
+
+def _scores(ranking: Ranking, test: TestSet, *, depth: int) -> dict[str, dict[str, float]]:
     ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
-    return score_queries(test.qrels, ranked)
+    return score_queries(test.qrels, ranked, depth=depth)
 
 
 def write_scores(
-    tests: Sequence[TestSet], rank: Callable[[TestSet], Ranking], folder: Path, *, tag: str
-) -> dict[str, Any]:
-    """Rank, and write the metrics, the per-query scores and the TREC runs; return the means.
+    tests: Sequence[TestSet], runs: Path, folder: Path, *, depth: int, settings: Mapping[str, Any]
+) -> dict[str, float]:
+    """Score run files, write the metrics and the per-query scores, and return the means.
 
-    Of a data set of several parts each part has its own run, and the means are means over parts.
+    Of a data set of several parts the means are means over parts.
+
+    Args:
+        tests: the parts of a data set.
+        runs: holds the folder of run files.
+        folder: to write into.
+        depth: of the rankings.
+        settings: how the passages were encoded and ranked, kept beside the scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    metrics = metrics_to(depth)
     parts: dict[str, dict[str, float]] = {}
     with (folder / PER_QUERY).open("w", encoding="utf-8", newline="\n") as stream:
         for test in tests:
-            ranking = rank(test)
-            scores = _scores(ranking, test)
-            parts[test.part] = {metric: mean(scores[metric].values()) for metric in METRICS}
+            scores = _scores(read_run(runs / run_file(test.file_stem)), test, depth=depth)
+            parts[test.part] = {metric: mean(scores[metric].values()) for metric in metrics}
             mark = {"part": test.part} if test.part else {}
             for query in sorted(test.qrels):
-                row = {"query": query, **mark, **{m: scores[m][query] for m in METRICS}}
+                row = {"query": query, **mark, **{m: scores[m][query] for m in metrics}}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            _write_run(ranking, folder / test.part / TREC_RUN, tag=tag)
-    means = {metric: mean(part[metric] for part in parts.values()) for metric in METRICS}
+    means = {metric: mean(part[metric] for part in parts.values()) for metric in metrics}
     content = {
         "dataset": tests[0].name.partition("/")[0],
         "queries": sum(len(test.qrels) for test in tests),
         "passages": sum(len(test.corpus) for test in tests),
         "metrics": means,
+        "settings": dict(settings),
         **({"parts": parts} if len(parts) > 1 else {}),
     }
     (folder / METRICS_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return means
-
-
-def _write_run(ranking: Ranking, file: Path, *, tag: str) -> None:
-    file.parent.mkdir(exist_ok=True)
-    with file.open("w", encoding="utf-8", newline="\n") as stream:
-        for query in sorted(ranking):
-            for rank, (passage, score) in enumerate(ranking[query], 1):
-                stream.write(f"{query} Q0 {passage} {rank} {score:.9g} {tag}\n")

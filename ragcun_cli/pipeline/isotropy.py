@@ -16,8 +16,8 @@ from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.isotropy import measure_isotropy
 from ragcun_cli.pipeline.encode import encode
-from ragcun_cli.pipeline.evaluate import TestSet, read_test_sets
 from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import ISOTROPY
 from ragcun_cli.spec.profile import EvaluationConfig, IsotropyConfig

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragcun_cli.pipeline.devices import check_precision
-from ragcun_cli.pipeline.encoders import load_encoder, load_model
+from ragcun_cli.pipeline.encoders import FoundEncoder, files_digest, load_encoder, load_model
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.spec.paths import MODEL
+from ragcun_cli.spec.profile import EncoderConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -16,23 +18,57 @@ if TYPE_CHECKING:
     from ragcun_cli.pipeline.road import Road
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """A saved model, in a form that another process can load it from."""
+
+    folder: Path
+    device: str
+    base: tuple[FoundEncoder, EncoderConfig] | None = None
+    """Of a base encoder that nothing was put on top of."""
+
+    def digest(self) -> str:
+        """Of all that decides what the model computes, but its device."""
+        return files_digest(self.folder)
+
+    def on(self, device: str) -> ModelSource:
+        """The same model on another device."""
+        return replace(self, device=device)
+
+    def load(self) -> SentenceTransformer:
+        """The model; the last one that this process loaded is kept."""
+        global _last
+        if _last is None or _last[0] != self:
+            _last = None  # let go of the old one first: two may not fit
+            if self.base is None:
+                _last = self, load_model(self.folder, device=self.device)
+            else:
+                found, config = self.base
+                _last = self, load_encoder(found, config, device=self.device)
+        return _last[1]
+
+
+_last: tuple[ModelSource, SentenceTransformer] | None = None
+
+
 class Models:
-    """Keeps the last model, which a run's evaluations ask for one after the other."""
+    """Finds the models of a road's runs."""
 
     def __init__(self, road: Road) -> None:
         self._road = road
-        self._last: tuple[Path, SentenceTransformer] | None = None
+
+    def source(self, run: Run) -> ModelSource:
+        """The model that a run's rows are about, on the road's device.
+
+        Raises:
+            RagcunError: the device does not compute in the precision of the run's evaluation.
+        """
+        check_precision(run.profile.evaluation.precision, self._road.device)
+        if run.reference == "untouched":
+            found = self._road.fetch_encoder(run.profile.encoder)
+            return ModelSource(found.folder, self._road.device, (found, run.profile.encoder))
+        return ModelSource(run.folder / MODEL, self._road.device)
 
     def load(self, run: Run) -> SentenceTransformer:
-        """The model that a run's rows are about, on the road's device."""
-        check_precision(run.profile.evaluation.precision, self._road.device)
-        if self._last is None or self._last[0] != run.folder:
-            self._last = None  # let go of the old one first: two may not fit
-            self._last = (run.folder, self._load(run))
-        return self._last[1]
-
-    def _load(self, run: Run) -> SentenceTransformer:
-        if run.reference == "untouched":
-            config = run.profile.encoder
-            return load_encoder(self._road.fetch_encoder(config), config, device=self._road.device)
-        return load_model(run.folder / MODEL, device=self._road.device)
+        """The model itself."""
+        return self.source(run).load()

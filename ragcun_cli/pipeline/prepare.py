@@ -19,7 +19,6 @@ from ragcun_cli.pipeline import ranks
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.encoders import FoundEncoder
-from ragcun_cli.pipeline.evaluate import read_test_sets
 from ragcun_cli.pipeline.examples import ID_COLUMNS, write_examples
 from ragcun_cli.pipeline.frozen import BaseOutputs
 from ragcun_cli.pipeline.progress import Progress
@@ -31,6 +30,7 @@ from ragcun_cli.pipeline.selection import (
     refuse_test_queries,
 )
 from ragcun_cli.pipeline.start import HEAD_MODULES, head_modules, start_encoder
+from ragcun_cli.pipeline.test_sets import read_test_sets
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import NEGATIVES
 from ragcun_cli.spec.profile import RunProfile

@@ -1,7 +1,7 @@
-"""Several processes, one training: rank 0 walks the road, the others join it where it trains.
+"""Several processes, one command: rank 0 walks the road, the others join it where work is shared.
 
 Under torchrun every process is the same command. Those of rank 1 and up wait for rank 0 to say what
-to train, so that only one of them downloads, mines, evaluates, writes and speaks.
+to train or to search, so that only one of them downloads, mines, scores, writes and speaks.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ragcun_cli.core.ranking import Hits
+    from ragcun_cli.pipeline.evaluate import SearchJob
     from ragcun_cli.pipeline.prepare import Job
+    from ragcun_cli.pipeline.progress import Progress
 
 _PATIENCE = timedelta(days=7)  # of ranks that wait while rank 0 mines or evaluates
 
@@ -64,16 +68,50 @@ def training(job: Job) -> Iterator[None]:
     _training = False
 
 
+def searching(job: SearchJob, progress: Progress) -> list[dict[str, Hits]]:
+    """What each rank finds of its part of a search, in order of rank.
+
+    Raises:
+        Exception: what went wrong on one of them.
+    """
+    if is_alone():
+        return [job.on_rank(0, 1, progress)]
+    _broadcast(job)
+    return _gathered(job, progress)
+
+
+def _gathered(job: SearchJob, progress: Progress | None = None) -> list[dict[str, Hits]]:
+    import torch.distributed as dist
+
+    here, world = dist.get_rank(), dist.get_world_size()
+    found: Any
+    try:
+        own = replace(job, source=job.source.on(own_device(job.source.device)))
+        found = own.on_rank(here, world, progress)
+    except Exception as error:  # noqa: BLE001 - the others wait; rank 0 raises it
+        found = error
+    box: list[Any] = [None] * world
+    dist.gather_object(found, box if here == 0 else None, dst=0, group=_calls)
+    for result in box:
+        if isinstance(result, Exception):
+            raise result
+    return box
+
+
 def follow() -> None:
-    """What ranks 1 and up do: join each training, until rank 0 is done.
+    """What ranks 1 and up do: join each training and each search, until rank 0 is done.
 
     A training that stops itself does so on all ranks at once, and rank 0 says why.
     """
     from ragcun_cli.core.trainer import TrainingStoppedError
+    from ragcun_cli.pipeline.evaluate import SearchJob
     from ragcun_cli.pipeline.train import join_training
 
     _join()
     while (job := _broadcast(None)) is not None:
+        if isinstance(job, SearchJob):
+            _gathered(job)
+            continue
         try:
             join_training(job)
         except TrainingStoppedError:
@@ -91,7 +129,7 @@ def _join() -> None:
     _calls = dist.new_group(backend="gloo", timeout=_PATIENCE)
 
 
-def _broadcast(job: Job | None) -> Job | None:
+def _broadcast(job: Job | SearchJob | None) -> Job | SearchJob | None:
     import torch.distributed as dist
 
     box = [job]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline import estimate
-from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
+from ragcun_cli.pipeline.evaluation_tasks import ALONE, EvaluationTasks, Searching
 from ragcun_cli.pipeline.mining_models import MiningModels
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
@@ -34,9 +34,15 @@ class Road:
     """Builds the tasks of one workspace."""
 
     def __init__(
-        self, workspace: Workspace, *, device: str = "auto", mirrors: Sequence[str] = ()
+        self,
+        workspace: Workspace,
+        *,
+        device: str = "auto",
+        mirrors: Sequence[str] = (),
+        searching: Searching = ALONE,
     ) -> None:
         self.workspace = workspace
+        self.evaluations = EvaluationTasks(self, searching)
         self.sets = DataTasks(workspace, mirrors=mirrors)
         self._device_name = device
         self._mining_models = MiningModels(workspace)
@@ -98,7 +104,8 @@ class Road:
         """
         return self.sets.task(name)
 
-    def _encoding_seconds(self, run: Run, *, passages: int, queries: int) -> float:
+    def encoding_seconds(self, run: Run, *, passages: int, queries: int) -> float:
+        """A guess of the time that a search takes."""
         if run.reference == "bm25":
             return estimate.mining_seconds(queries=queries, passages=passages)
         found = self.encoder(run.profile.encoder)
@@ -117,7 +124,7 @@ class Road:
         rows = min(queries, profile.data.max_train_queries or queries)
         batch = training.batch_size * training.gradient_accumulation_steps
         steps = min(rows // batch * training.epochs, training.max_steps or 10**9)
-        forward = self._encoding_seconds(
+        forward = self.encoding_seconds(
             run,
             passages=steps * batch * (1 + profile.mining.negatives_per_query),
             queries=steps * batch,
@@ -283,53 +290,13 @@ class Road:
 
     # Evaluation
 
+    def search(self, run: Run, dataset: str) -> Task:
+        """Rank the passages of one data set by one run."""
+        return self.evaluations.search(run, dataset)
+
     def evaluate(self, run: Run, dataset: str) -> Task:
         """Score one run on one data set."""
-        config = run.profile.evaluation
-        data, train = self.data(dataset), self.train(run)
-        values = stated(config)
-        values.pop("datasets", None)
-        if run.reference == "bm25":
-            values = {"depth": config.depth}
-        key = f"{paths.EVALUATIONS}/{dataset}"
-        passages, queries = self.sets.counts(dataset)
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline import evaluate
-            from ragcun_cli.pipeline.selection import recorded_digests, refuse_test_queries
-
-            tests = evaluate.read_test_sets(dataset, data.folder)
-            for test in tests:
-                refuse_test_queries(recorded_digests(run.folder), test, where=run.label)
-
-            def rank(test: evaluate.TestSet) -> evaluate.Ranking:
-                if run.reference == "bm25":
-                    return evaluate.rank_lexical(
-                        test,
-                        config,
-                        run.profile.mining,
-                        workspace=self.workspace,
-                        progress=progress,
-                    )
-                return evaluate.rank_dense(self.models.load(run), test, config, progress=progress)
-
-            return evaluate.write_scores(tests, rank, draft / key, tag=run.name)
-
-        return Task(
-            stage=Stage.EVAL,
-            label=f"eval {run.label} on {dataset}",
-            folder=run.folder,
-            key=key,
-            values=values,
-            action=action,
-            outputs=(key,),
-            feeds=(f"{key}/{paths.PER_QUERY}",),
-            needs=(train, data),
-            reads_splits=((data, reported_split(dataset)),),
-            size=f"{passages:,} passages",
-            seconds=self._encoding_seconds(run, passages=passages, queries=queries),
-            describes=(paths.RUN, run.description()),
-        )
+        return self.evaluations.score(run, dataset)
 
     def isotropy(self, run: Run) -> Task | None:
         """Measure the isotropy of one run on the test sets that are here; none has BM25."""

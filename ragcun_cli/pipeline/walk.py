@@ -86,7 +86,8 @@ def stage_tasks(
             names = datasets or [
                 n for n in own if n not in sources.GATED or not road.sets.is_absent(n)
             ]
-            tasks += [road.evaluate(run, name) for name in names]
+            for name in names:
+                tasks += road.evaluations.tasks(run, name)
         if stage is Stage.ISOTROPY:
             tasks.append(road.isotropy(run))
     unique = {task.identity: task for task in tasks if task is not None}

@@ -19,6 +19,7 @@ class Stage(StrEnum):
     DATA = "data"
     MINE = "mine"
     TRAIN = "train"
+    SEARCH = "search"
     EVAL = "eval"
     ISOTROPY = "isotropy"
     REPORT = "report"

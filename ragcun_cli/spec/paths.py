@@ -42,6 +42,10 @@ class Workspace:
         """What a frozen base made of texts; the digest is of all that it depends on."""
         return self.root / "cache" / "base-outputs" / digest[:16]
 
+    def embeddings(self, digest: str) -> Path:
+        """Embeddings of a corpus; the digest is of all that they depend on."""
+        return self.root / "cache" / "embeddings" / digest[:16]
+
     def lexical_index(self, digest: str) -> Path:
         """BM25 index of a corpus; the digest is of all that it depends on."""
         return self.root / "cache" / "bm25" / digest[:16]
@@ -93,5 +97,18 @@ TRACKER = "tensorboard"
 EVALUATIONS = "eval"
 METRICS = "metrics.json"
 PER_QUERY = "per_query.jsonl"
-TREC_RUN = "run.trec"
+RUN_FILES = "runs"
+"""Of an evaluation: its TREC run files."""
+QUERY_SCALE = "query_scale.json"
+SHARDS = "shards"
 ISOTROPY = "isotropy.json"
+
+
+def run_file(stem: str) -> Path:
+    """The TREC run of a data set, or of one of its parts, under the folder of its evaluation."""
+    return Path(RUN_FILES) / f"{stem}.trec"
+
+
+def shard_file(dataset: str, index: int, count: int) -> str:
+    """What one shard of a search found, under the folder of its run; the first has index 1."""
+    return f"{SHARDS}/{dataset}/{index}-of-{count}.npz"

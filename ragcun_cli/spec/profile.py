@@ -366,13 +366,29 @@ class EvaluationConfig(Section):
     """Data sets of the results table, in its order."""
 
     depth: int = Field(1000, ge=100)
-    """Passages kept for each query in the run file; recall@100 and map@100 need 100."""
+    """Passages kept for each query in the run file; metrics of deeper rankings are not measured."""
+
+    similarity: Literal["model", "euclidean", "cosine", "dot", "scaled_euclidean"] = "model"
+    """What passages are ranked by: the model's own similarity, or another one of its embeddings.
+    `scaled_euclidean` is minus ||a q - d||, with a factor a fitted once for each run on queries
+    that are neither trained nor tested on."""
+
+    block_passages: int = Field(8192, ge=1)
+    """Consecutive passages that are encoded together, sorted by length: the unit in which a corpus
+    is read, kept, shared and searched."""
 
     batch_size: int = Field(64, ge=1)
     """Texts encoded at once; it moves scores in the last digits."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Autocast precision of encoding; distances are computed in fp32 and fp64 whatever it is."""
+
+    embeddings: Literal["fp32", "fp16"] = "fp32"
+    """What embeddings of passages are rounded to before they are searched or kept on disk; `fp16`
+    takes half the space of a cache."""
+
+    variants: tuple[str, ...] = ()
+    """Smaller forms of the embeddings to score beside them: `int8`, `binary`, `truncate-128`."""
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:

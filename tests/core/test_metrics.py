@@ -4,7 +4,7 @@ import random
 import pytest
 from beir.retrieval.evaluation import EvaluateRetrieval
 
-from ragcun_cli.core.metrics import METRICS, mean, score_queries
+from ragcun_cli.core.metrics import METRICS, mean, metrics_to, score_queries
 
 
 def random_judgements_and_lists(seed, *, queries=40, passages=300, depth=300):
@@ -22,22 +22,62 @@ def random_judgements_and_lists(seed, *, queries=40, passages=300, depth=300):
 def test_averages_are_those_of_beir(depth):
     qrels, ranked = random_judgements_and_lists(depth, depth=depth)
     qrels["q0"] = {"p1": 0, "p2": 0}
+    del ranked["q1"]
     scores = score_queries(qrels, ranked)
     run = {
         query: {passage: 1.0 / (1 + rank) for rank, passage in enumerate(passages)}
         for query, passages in ranked.items()
-    }
-    ndcg, average_precision, recall, _ = EvaluateRetrieval.evaluate(qrels, run, [10, 100])
+    } | {"q1": {"no such passage": 1.0}}
+    found = EvaluateRetrieval.evaluate(qrels, run, [1, 3, 5, 10, 100, 1000])
     mrr = EvaluateRetrieval.evaluate_custom(qrels, run, [10], metric="mrr")
-    expected = {
-        "ndcg@10": ndcg["NDCG@10"],
-        "recall@100": recall["Recall@100"],
-        "mrr@10": mrr["MRR@10"],
-        "map@100": average_precision["MAP@100"],
-    }
+    beirs = {name.lower(): value for one in (*found, mrr) for name, value in one.items()}
     averages = {metric: mean(scores[metric].values()) for metric in METRICS}
-    assert averages == pytest.approx(expected, abs=5.1e-6)
+    del averages["judged@10"]
+    expected = {metric: beirs[metric] for metric in averages}
+    assert averages == pytest.approx(expected, abs=1e-5)
     assert all(0 < value < 1 for value in averages.values())
+
+
+@pytest.mark.parametrize("depth", [300, 7])
+def test_scores_of_queries_are_those_of_ir_measures(depth):
+    ir_measures = pytest.importorskip("ir_measures")
+    qrels, ranked = random_judgements_and_lists(depth, depth=depth)
+    del ranked["q1"]
+    scores = score_queries(qrels, ranked)
+    run = {
+        query: {passage: float(depth - rank) for rank, passage in enumerate(passages)}
+        for query, passages in ranked.items()
+    }
+    names = {
+        "ndcg": ir_measures.nDCG,
+        "recall": ir_measures.R,
+        "map": ir_measures.AP,
+        "mrr": ir_measures.RR,
+        "judged": ir_measures.Judged,
+    }
+    measures = {
+        names[metric.partition("@")[0]] @ int(metric.partition("@")[2]): metric
+        for metric in METRICS
+    }
+    seen = 0
+    for found in ir_measures.iter_calc(list(measures), qrels, run):
+        value = scores[measures[found.measure]][found.query_id]
+        assert value == pytest.approx(found.value, abs=1e-6), found
+        seen += 1
+    assert seen == len(METRICS) * len(qrels)
+
+
+def test_metrics_deeper_than_the_ranking_are_left_out():
+    assert "recall@1000" not in metrics_to(999)
+    assert metrics_to(1000) == METRICS
+    scores = score_queries({"q": {"a": 1}}, {"q": ["a"]}, depth=100)
+    assert tuple(scores) == metrics_to(100)
+
+
+def test_judged_counts_passages_of_any_grade_among_ten():
+    ranked = {"q": ["a", "x", "b", *(f"y{number}" for number in range(7)), "c"]}
+    scores = score_queries({"q": {"a": 0, "b": 2, "c": 1}, "none": {"a": 1}}, ranked)
+    assert scores["judged@10"] == {"q": 0.2, "none": 0.0}
 
 
 def test_a_small_case_is_as_computed_by_hand():
@@ -71,7 +111,13 @@ def test_each_metric_stops_at_its_own_depth():
 def test_judged_queries_without_results_or_relevant_passages_count_zero_and_others_not_at_all():
     qrels = {"found": {"a": 1}, "empty": {"a": 1}, "missing": {"a": 1}, "irrelevant": {"a": 0}}
     scores = score_queries(qrels, {"found": ["a"], "empty": [], "irrelevant": ["a"], "new": ["a"]})
-    for metric in METRICS:
+    assert scores.pop("judged@10") == {
+        "found": 1.0,
+        "empty": 0.0,
+        "missing": 0.0,
+        "irrelevant": 1.0,
+    }
+    for metric in scores:
         assert list(scores[metric]) == list(qrels)
         assert scores[metric] == {"found": 1.0, "empty": 0.0, "missing": 0.0, "irrelevant": 0.0}
     assert mean(scores["ndcg@10"].values()) == 0.25
@@ -90,7 +136,9 @@ def test_the_order_of_the_list_is_the_ranking_whatever_the_ids():
 
 def test_negative_grades_neither_gain_nor_lose():
     graded = score_queries({"q": {"a": 1, "b": -1}}, {"q": ["b", "a"]})
-    assert graded == score_queries({"q": {"a": 1}}, {"q": ["b", "a"]})
+    plain = score_queries({"q": {"a": 1}}, {"q": ["b", "a"]})
+    assert (graded.pop("judged@10"), plain.pop("judged@10")) == ({"q": 1.0}, {"q": 0.5})
+    assert graded == plain
 
 
 def test_a_passage_listed_twice_is_refused():

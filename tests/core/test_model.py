@@ -18,8 +18,8 @@ from ragcun_cli.core.ranking import ExactTopK
 from ragcun_cli.pipeline.data.build import build_docstrings
 from ragcun_cli.pipeline.data.sources import PYDOCS
 from ragcun_cli.pipeline.encoders import find_encoder, load_encoder
-from ragcun_cli.pipeline.evaluate import read_test_set
 from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.test_sets import read_test_set
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig

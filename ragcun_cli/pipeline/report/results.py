@@ -98,8 +98,9 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     for dataset in run.profile.evaluation.datasets:
         record = runner.current_record(road.evaluate(run, dataset))
         if record is not None:
-            evaluations[dataset] = record
-            per_query[dataset] = _read_per_query(run.folder / paths.EVALUATIONS / dataset)
+            evaluations[dataset] = _with_search(record, runner.record(road.search(run, dataset)))
+            name = road.evaluations.name(run, dataset)
+            per_query[dataset] = _read_per_query(run.folder / paths.EVALUATIONS / name)
             data = runner.record(road.data(dataset))
             if data is not None and "sample" in data.details:
                 samples[dataset] = data.details["sample"]["of"]
@@ -113,6 +114,13 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
         isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,
         samples=samples,
     )
+
+
+def _with_search(score: StageRecord, search: StageRecord | None) -> StageRecord:
+    """The record of an evaluation, its time and its device those of the search too."""
+    assert search is not None, "what was scored was searched"
+    seconds = score.seconds + search.seconds
+    return search.model_copy(update={"seconds": seconds, "details": score.details})
 
 
 def _read_per_query(folder: Path) -> PerQuery:

@@ -1,0 +1,193 @@
+"""Exact search of one test set with one model, an encoding block after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from torch import Tensor
+
+from ragcun_cli.core.ranking import ExactTopK, Hits, Similarity
+from ragcun_cli.pipeline.encode import Side, encode_block
+from ragcun_cli.pipeline.hits import QueryHits
+from ragcun_cli.pipeline.hits_files import read_hits, write_hits
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.run_files import Ranking, ranking_of
+from ragcun_cli.pipeline.test_sets import TestSet
+from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.profile import EvaluationConfig
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from ragcun_cli.pipeline.embedding_cache import EmbeddingCache
+
+CHUNK_PASSAGES = 65_536
+"""Searched between two saves of an interruptible search."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Every ``stride``-th encoding block of a corpus, from the ``first`` on."""
+
+    first: int = 0
+    stride: int = 1
+
+    def part(self, index: int, count: int) -> Share:
+        """The share of one of several processes that divide this one."""
+        return Share(self.first + index * self.stride, self.stride * count)
+
+    def blocks(self, passages: int, size: int) -> list[range]:
+        """Rows of each block."""
+        starts = range(self.first * size, passages, self.stride * size)
+        return [range(start, min(start + size, passages)) for start in starts]
+
+
+WHOLE = Share()
+
+
+class Search:
+    """One model's search of one test set.
+
+    A block's embeddings depend on its texts alone, and a hit on its block alone: how blocks are
+    divided among chunks, shards and ranks, and where a search was interrupted, moves nothing.
+    Memory holds a block, what was found, and 64 MiB of scores, whatever the size of the corpus.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        test: TestSet,
+        config: EvaluationConfig,
+        *,
+        query_scale: float = 1.0,
+        cache: EmbeddingCache | None = None,
+        progress: Progress,
+    ) -> None:
+        """Encode the queries.
+
+        Args:
+            model: has prompts, a maximum length and a similarity of its own.
+            test: queries and passages.
+            config: how to encode and to compare.
+            query_scale: factor of the queries' embeddings under `scaled_euclidean`.
+            cache: keeps embeddings of passages.
+            progress: is told.
+
+        Raises:
+            EncoderError: an embedding is not finite, or the model's similarity is not one of ours.
+        """
+        self._model, self._test, self._config = model, test, config
+        self._cache, self._progress = cache, progress
+        self._similarity = similarity_of(model, config)
+        with progress.bar(f"{test.name} queries", total=len(test.queries), unit="texts") as advance:
+            texts = list(test.queries.values())
+            self._queries = query_scale * self._encoded(texts, "query", advance)
+
+    def run(
+        self, share: Share = WHOLE, *, state: Path | None = None, chunk: int = CHUNK_PASSAGES
+    ) -> Hits:
+        """The best passages of each query among those of a share; one more than the depth.
+
+        Args:
+            share: which blocks.
+            state: file that is written after each chunk, and that a second start goes on from.
+            chunk: passages between two writes; whole blocks, at least one.
+
+        Raises:
+            EncoderError: an embedding is not finite, too long, or under cosine of length 0.
+        """
+        blocks = share.blocks(len(self._test.corpus), self._config.block_passages)
+        every = max(1, chunk // self._config.block_passages)
+        search = self._ranker()
+        done = 0
+        if state is not None and (kept := read_hits(state)) is not None:
+            hits, done = kept
+            search.hold(hits)
+        total = sum(map(len, blocks))
+        label = f"{self._test.name} passages"
+        with self._progress.bar(label, total=total, unit="texts") as advance:
+            advance(sum(map(len, blocks[:done])))
+            for number, rows in enumerate(blocks[done:], done + 1):
+                self._add(search, rows, advance)
+                if state is not None and (number % every == 0 or number == len(blocks)):
+                    write_hits(state, search.hits(), done=number)
+        return search.hits()
+
+    def _ranker(self) -> ExactTopK:
+        depth = self._config.depth + 1  # one of them may be the query itself
+        try:
+            return ExactTopK(self._queries, k=depth, similarity=self._similarity)
+        except ValueError as error:
+            raise self._unusable(error) from error
+
+    def _add(self, search: ExactTopK, rows: range, advance: Callable[[int], None]) -> None:
+        passages = self._passages(rows, advance)
+        try:
+            search.add(passages, first_row=rows.start)
+        except ValueError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: ValueError) -> EncoderError:
+        return EncoderError(
+            f"the model cannot be evaluated on '{self._test.name}': {error}",
+            hint="train it again, or look at its training_log.jsonl",
+        )
+
+    def _passages(self, rows: range, advance: Callable[[int], None]) -> Tensor:
+        """``(n, d)`` embeddings of a block, from the cache where it is there."""
+        if self._cache is not None and (kept := self._cache.read(rows)) is not None:
+            advance(len(rows))
+            return kept.to(self._queries.device)
+        texts = self._test.corpus.texts[rows.start : rows.stop]
+        found = self._encoded(texts, "document", advance)
+        if self._config.embeddings == "fp16":
+            found = found.half().float()
+        if self._cache is not None:
+            self._cache.write(rows, found)
+        return found
+
+    def _encoded(self, texts: Sequence[str], side: Side, advance: Callable[[int], None]) -> Tensor:
+        return encode_block(
+            self._model,
+            texts,
+            side=side,
+            batch_size=self._config.batch_size,
+            precision=self._config.precision,
+            advance=advance,
+        )
+
+
+def similarity_of(model: SentenceTransformer, config: EvaluationConfig) -> Similarity:
+    """What the model's embeddings are compared by.
+
+    Raises:
+        EncoderError: by something that no exact search is written for.
+    """
+    if config.similarity == "scaled_euclidean":
+        return "euclidean"
+    similarity: Similarity = (
+        model.similarity_fn_name if config.similarity == "model" else config.similarity
+    )
+    if similarity not in get_args(Similarity):
+        raise EncoderError(
+            f"the model compares by '{similarity}', none of {', '.join(get_args(Similarity))}",
+            hint="--set evaluation.similarity=cosine",
+        )
+    return similarity
+
+
+def named_hits(hits: Hits, queries: Mapping[str, str]) -> Iterator[QueryHits]:
+    """Hits with the ids of their queries."""
+    for name, rows, scores in zip(queries, hits.rows, hits.scores, strict=True):
+        yield QueryHits(name, rows, scores)
+
+
+def rank_dense(
+    model: SentenceTransformer, test: TestSet, config: EvaluationConfig, *, progress: Progress
+) -> Ranking:
+    """Exact ranking by the model's own similarity; a query's namesake passage is left out."""
+    hits = Search(model, test, config, progress=progress).run()
+    return ranking_of(named_hits(hits, test.queries), test.corpus, depth=config.depth)
