@@ -15,9 +15,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run, runs_of
 from ragcun_cli.pipeline.stages import Action, Task
-from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError, WorkspaceError
-from ragcun_cli.spec.manifest import Manifest
 
 
 class DataSession(Session):
@@ -141,7 +139,7 @@ class DataSession(Session):
         """Read the files of sets that are here; the first fault is an error."""
         from ragcun_cli.pipeline.data.verify import verify_data
 
-        here = sorted(self._names_here())
+        here = sorted(self.names_here())
         if not names and not here:
             raise WorkspaceError("no data set in this workspace", hint="ragcun data build pydocs")
         tasks = [self._road.data(name) for name in names or here]
@@ -181,13 +179,9 @@ class DataSession(Session):
 
     # Showing
 
-    def _names_here(self) -> set[str]:
-        folders = self.workspace.datasets.glob(f"*/{paths.MANIFEST}")
-        return {file.parent.name for file in folders if "data" in Manifest.load(file).stages}
-
     def show_all(self) -> None:
         """All known sets and those that were imported."""
-        here = self._names_here()
+        here = self.names_here()
         known = [*sources.PYDOCS, *sources.BEIR, *sources.DERIVED]
         names = [*known, *sorted(here - set(known))]
         rows = [self._row(name, is_here=name in here) for name in names]

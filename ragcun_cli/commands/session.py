@@ -10,6 +10,7 @@ from typing import Any
 
 from ragcun_cli import console
 from ragcun_cli.pipeline import estimate, walk
+from ragcun_cli.pipeline.evaluation_tasks import ALONE, Searching
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
 from ragcun_cli.pipeline.report.formats import render
@@ -19,14 +20,14 @@ from ragcun_cli.pipeline.runs import Run, runs_of
 from ragcun_cli.pipeline.stages import Runner, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
-from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.plan import PaperPlan
 
 
-def split_names(given: Sequence[str] | None) -> list[str] | None:
-    """``["a,b", "c"]`` as three names; None for ``all`` or nothing."""
+def split_names(given: Sequence[str] | None) -> list[str]:
+    """``["a,b", "c"]`` as three names, each once."""
     names = [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
-    return None if not names or names == ["all"] else list(dict.fromkeys(names))
+    return list(dict.fromkeys(names))
 
 
 class Session:
@@ -40,11 +41,12 @@ class Session:
         as_json: bool = False,
         verify: bool = False,
         mirrors: Sequence[str] = (),
+        searching: Searching = ALONE,
     ) -> None:
         self.workspace = walk.open_workspace(workspace)
         self._json = as_json
         self._watcher = console.Watcher()
-        self._road = Road(self.workspace, device=device, mirrors=mirrors)
+        self._road = Road(self.workspace, device=device, mirrors=mirrors, searching=searching)
         self._runner = Runner(self._watcher, verify=verify)
 
     # What to work on
@@ -78,6 +80,11 @@ class Session:
         if not any(run.reference is None for run in chosen):
             raise WorkspaceError(f"no finished run has seed {seeds}", hint="ragcun report")
         return chosen
+
+    def names_here(self) -> set[str]:
+        """The data sets that lie in this workspace."""
+        folders = self.workspace.datasets.glob(f"*/{paths.MANIFEST}")
+        return {file.parent.name for file in folders if "data" in Manifest.load(file).stages}
 
     # Work
 
@@ -217,22 +224,6 @@ class Session:
         for label, (text, *passages) in found.items():
             rows = [(p["kind"], p["id"], f"{p['score']:.2f}", p["text"]) for p in passages]
             console.show_rows(f"{label}: {text['text']}", ("", "id", scores[label], "text"), rows)
-
-    def show_evaluations(self, runs: Sequence[Run], names: Sequence[str] | None) -> None:
-        """Every metric of every run on every set."""
-        found: list[tuple[str, str, dict[str, float]]] = []
-        for task in walk.stage_tasks(Stage.EVAL, runs, self._road, names):
-            record = self._runner.current_record(task)
-            if record is not None:
-                run, _, name = task.label.removeprefix("eval ").rpartition(" on ")
-                found.append((run, name, record.details))
-        if self._json:
-            keys = ("run", "dataset", "metrics")
-            console.write_json([dict(zip(keys, row, strict=True)) for row in found])
-            return
-        metrics = list(found[0][2]) if found else []
-        rows = [(run, name, *(f"{d[m]:.4f}" for m in metrics)) for run, name, d in found]
-        console.show_rows("Evaluated", ("run", "data set", *metrics), rows)
 
     def show_tables(self, runs: Sequence[Run], *, only: str) -> None:
         """Some tables of the report."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ragcun_cli.core.metrics import mean, metrics_to, score_queries
 from ragcun_cli.core.ranking import Hits, merge
-from ragcun_cli.pipeline.embedding_cache import EmbeddingCache
+from ragcun_cli.pipeline.embedding_cache import open_cache
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.mine import open_index
 from ragcun_cli.pipeline.models import ModelSource
@@ -20,7 +20,6 @@ from ragcun_cli.pipeline.progress import Progress, Silent
 from ragcun_cli.pipeline.run_files import Ranking, ranking_of, read_run, write_run
 from ragcun_cli.pipeline.search import CHUNK_PASSAGES, WHOLE, Search, Share, named_hits
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
-from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import METRICS as METRICS_FILE
 from ragcun_cli.spec.paths import PER_QUERY, Workspace, run_file
 from ragcun_cli.spec.profile import EvaluationConfig, MiningConfig
@@ -51,27 +50,15 @@ class SearchJob:
                 test,
                 self.config,
                 query_scale=self.query_scale,
-                cache=self._cache(test),
+                cache=None
+                if self.caches is None
+                else open_cache(self.source, test, self.config, self.caches),
                 progress=progress or Silent(),
             )
             state = self.state / f"{test.file_stem}.rank-{rank + 1}-of-{world}.npz"
             share = self.share.part(rank, world)
             found[test.part] = search.run(share, state=state, chunk=self.chunk)
         return found
-
-    def _cache(self, test: TestSet) -> EmbeddingCache | None:
-        if self.caches is None:
-            return None
-        settings = ("block_passages", "batch_size", "precision", "embeddings")
-        base = self.source.base
-        recipe = {
-            "model": self.source.digest(),
-            "max_seq_length": None if base is None else base[1].max_seq_length,
-            "corpus": test.corpus_digest,
-            **self.config.model_dump(include=set(settings)),
-        }
-        folder = self.caches.embeddings(digest(recipe))
-        return EmbeddingCache(folder, test.corpus, dtype=self.config.embeddings, recipe=recipe)
 
 
 def merged(parts: Sequence[Mapping[str, Hits]], config: EvaluationConfig) -> dict[str, Hits]:

@@ -71,7 +71,7 @@ class EvaluationTasks:
     """Builds the tasks of searching and scoring for a road."""
 
     def __init__(self, road: Road, how: Searching) -> None:
-        self._road, self._how = road, how
+        self._road, self.how = road, how
 
     def name(self, run: Run, dataset: str) -> str:
         """Of an evaluation in its run; one by another similarity than the model's is beside it."""
@@ -84,7 +84,7 @@ class EvaluationTasks:
 
         BM25 is not divided: it is searched where shards are merged.
         """
-        if self._how.shard is None:
+        if self.how.shard is None:
             return [self.search(run, dataset), self.score(run, dataset)]
         return [] if run.reference == "bm25" else [self.search(run, dataset)]
 
@@ -124,8 +124,8 @@ class EvaluationTasks:
 
     def search(self, run: Run, dataset: str) -> Task:
         """Rank the passages of one data set, by one run, for its judged queries."""
-        if self._how.shard is not None and run.reference != "bm25":
-            return self._search(run, dataset, self._how.shard)
+        if self.how.shard is not None and run.reference != "bm25":
+            return self._search(run, dataset, self.how.shard)
         return self._search(run, dataset, None)
 
     def _search(self, run: Run, dataset: str, shard: Shard | None) -> Task:
@@ -199,7 +199,7 @@ class EvaluationTasks:
         from ragcun_cli.pipeline.search import WHOLE
 
         config = run.profile.evaluation
-        if shard is None and self._how.merge:
+        if shard is None and self.how.merge:
             files = [run.folder / task.outputs[0] for task in self.shards(run, dataset)]
             return merged([read_shard(file) for file in files], config)
         job = SearchJob(
@@ -210,8 +210,8 @@ class EvaluationTasks:
             state=draft / "state",
             query_scale=self._query_scale(run),
             share=WHOLE if shard is None else WHOLE.part(shard.index - 1, shard.count),
-            chunk=self._how.chunk,
-            caches=self._road.workspace if self._how.keep_embeddings else None,
+            chunk=self.how.chunk,
+            caches=self._road.workspace if self.how.keep_embeddings else None,
         )
         self._refuse_chosen_queries(run, dataset)
         return merged(ranks.searching(job, progress), config)
@@ -229,7 +229,7 @@ class EvaluationTasks:
             write_dense_runs(found, tests, output.parent, config=config, tag=run.name)
         else:
             write_shard(output, found)
-        if whole and self._how.merge:
+        if whole and self.how.merge:
             return _recorded(self.shards(run, dataset)[0])
         model = self._road.models.load(run)
         details = {

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 import ragcun_cli
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
-from ragcun_cli.spec.profile import NAME, RunProfile
+from ragcun_cli.spec.profile import NAME, NAMED_MODEL, RunProfile
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -65,6 +65,36 @@ def load_plan(name: str, *, sets: Sequence[str] = ()) -> PaperPlan:
         references=("untouched",),
         seeds=(1,),
     )
+
+
+def profile_of_model(
+    name: str,
+    datasets: Sequence[str],
+    *,
+    like: RunProfile | None = None,
+    sets: Sequence[str] = (),
+) -> RunProfile:
+    """What evaluates a saved model as it is, with ``--set`` values laid over it.
+
+    Args:
+        name: a folder, or a name that is looked up as `encoder.base` is.
+        datasets: to evaluate on.
+        like: a profile to take the settings of evaluation from; none takes the defaults.
+        sets: changes to them.
+
+    Raises:
+        ProfileError: a value is not valid.
+    """
+    folder = Path(name).expanduser()
+    base = str(folder.resolve()) if folder.is_dir() else name
+    evaluation = {} if like is None else like.evaluation.model_dump(mode="json")
+    values = {
+        "name": NAMED_MODEL,
+        "description": name,
+        "encoder": {"base": base},
+        "evaluation": evaluation | {"datasets": list(datasets)},
+    }
+    return _validated(RunProfile, overlay(values, _changes(sets)), f"--model {name}")
 
 
 def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:

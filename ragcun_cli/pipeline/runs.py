@@ -14,7 +14,7 @@ from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import RUN, Workspace
 from ragcun_cli.spec.plan import PaperPlan, Reference
-from ragcun_cli.spec.profile import EncoderConfig, RunProfile, model_values, stated
+from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values, stated
 
 Kind = Reference | str
 
@@ -58,6 +58,8 @@ class Run:
     @property
     def label(self) -> str:
         """For people."""
+        if self.reference == "untouched" and self.profile.name == NAMED_MODEL:
+            return self.profile.description
         return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
 
     def description(self) -> str:

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
+NAMED_MODEL = "model"
+"""Name of the profile that a model named on the command line is evaluated by; its description is
+what was typed."""
+
 
 class Section(BaseModel):
     """A frozen part of a profile. An unknown key is an error, never ignored."""

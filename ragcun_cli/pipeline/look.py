@@ -1,0 +1,56 @@
+"""What one model finds for a query that somebody typed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ragcun_cli.pipeline.embedding_cache import open_cache
+from ragcun_cli.pipeline.evaluate import rank_lexical
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.query_scale import read_query_scale
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.run_files import ranking_of
+from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.search import Search, named_hits
+from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
+
+QUERY = "\0"
+"""Stands for the typed query; no passage has this id."""
+
+
+class FoundPassage(NamedTuple):
+    """One hit, to look at."""
+
+    passage: str
+    score: float
+    text: str
+
+
+def look(
+    road: Road, run: Run, dataset: str, query: str, count: int, progress: Progress
+) -> list[FoundPassage]:
+    """The best passages of a data set for a query, best first; of several parts, of the first.
+
+    Embeddings of passages are kept in the workspace, so that the next query is quick.
+    """
+    whole = read_test_sets(dataset, road.data(dataset).folder)[0]
+    test = TestSet(whole.name, whole.corpus, {QUERY: query}, {}, whole.folder)
+    config = run.profile.evaluation
+    if run.reference == "bm25":
+        mining, workspace = run.profile.mining, road.workspace
+        ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
+    else:
+        scaled = config.similarity == "scaled_euclidean"
+        search = Search(
+            road.models.load(run),
+            test,
+            config,
+            query_scale=read_query_scale(run.folder)[0] if scaled else 1.0,
+            cache=open_cache(road.models.source(run), test, config, road.workspace),
+            progress=progress,
+        )
+        hits = named_hits(search.run(), test.queries)
+        ranking = ranking_of(hits, test.corpus, depth=count)
+    best = ranking[QUERY][:count]
+    texts = test.corpus.texts_by_id([passage for passage, _ in best])
+    return [FoundPassage(*hit, text) for hit, text in zip(best, texts, strict=True)]
