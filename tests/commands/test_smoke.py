@@ -128,8 +128,9 @@ def test_another_setting_leaves_the_first_run_alone(ragcun, workspace):
 @pytest.mark.parametrize(
     ("stage", "kinds"),
     [
-        (Stage.DATA, {"data", "mine", "train", "set", "eval", "isotropy", "report"}),
-        (Stage.MINE, {"mine", "train", "eval", "isotropy", "report"}),
+        (Stage.DATA, {"data", "mine", "train", "set", "search", "eval", "isotropy", "report"}),
+        (Stage.MINE, {"mine", "train", "search", "eval", "isotropy", "report"}),
+        (Stage.SEARCH, {"search", "eval", "report"}),
         (Stage.EVAL, {"eval", "report"}),
         (Stage.ISOTROPY, {"isotropy", "report"}),
         (Stage.REPORT, {"report"}),
@@ -173,7 +174,7 @@ def test_a_saved_model_loads_and_encodes_without_ragcun(smoke_workspace, tmp_pat
 def test_run_files_give_the_reported_scores_to_beirs_evaluator(smoke_workspace):
     folder = next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/eval/smoke-numpy"))
     run = {}
-    for line in (folder / "run.trec").read_text().splitlines():
+    for line in (folder / "runs/smoke-numpy.trec").read_text().splitlines():
         query, _, passage, rank, score, _ = line.split()
         run.setdefault(query, {})[passage] = float(score)
         assert int(rank) == len(run[query])
@@ -246,7 +247,7 @@ def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_pat
     drafts = [
         "negatives/**/.mine.draft",
         "runs/with_isotropy/**/.train.draft/resume/checkpoint-*",
-        "runs/baseline_no_isotropy/**/.eval-*.draft",
+        "runs/baseline_no_isotropy/**/.search-*.draft",
         "runs/with_isotropy/**/.isotropy.draft",
     ]
     killed = 0

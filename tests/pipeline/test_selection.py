@@ -1,5 +1,6 @@
 import pytest
 
+from ragcun_cli.pipeline import test_sets
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.selection import (
     digests_of,
@@ -7,7 +8,6 @@ from ragcun_cli.pipeline.selection import (
     recorded_digests,
     refuse_test_queries,
 )
-from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.profile import SelectionConfig
 
@@ -62,11 +62,15 @@ def test_a_test_set_that_shares_a_query_is_refused(folder, tmp_path):
     chosen = selected(folder)
     text = next(iter(chosen.test.queries.values()))
     corpus = chosen.test.corpus
-    test = TestSet("nfcorpus", corpus, {"other": text.lower()}, {"other": {corpus.ids[0]: 1}})
+    test = test_sets.TestSet(
+        "nfcorpus", corpus, {"other": text.lower()}, {"other": {corpus.ids[0]: 1}}
+    )
     digests = digests_of(chosen.test.queries)
     with pytest.raises(DataError, match=r"1 queries of the selection set .* 'nfcorpus'"):
         refuse_test_queries(digests, test, where="a run")
-    fresh = TestSet("nfcorpus", corpus, {"other": "unseen"}, {"other": {corpus.ids[0]: 1}})
+    fresh = test_sets.TestSet(
+        "nfcorpus", corpus, {"other": "unseen"}, {"other": {corpus.ids[0]: 1}}
+    )
     refuse_test_queries(digests, fresh, where="a run")
 
 
@@ -77,4 +81,6 @@ def test_a_finished_run_remembers_what_it_was_selected_on(folder, tmp_path):
     digests = recorded_digests(tmp_path)
     assert sorted(digests) == sorted(digests_of(chosen.test.queries))
     with pytest.raises(DataError):
-        refuse_test_queries(digests, read_test_set("mine", folder, split="train"), where="a run")
+        refuse_test_queries(
+            digests, test_sets.read_test_set("mine", folder, split="train"), where="a run"
+        )

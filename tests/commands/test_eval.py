@@ -1,0 +1,212 @@
+"""`ragcun eval` as people type it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+BLOCKS = ("--set", "evaluation.block_passages=16", "--set", "evaluation.depth=100")
+
+
+@pytest.fixture
+def workspace(smoke_workspace, tmp_path):
+    return shutil.copytree(smoke_workspace, tmp_path / "ws")
+
+
+@pytest.fixture
+def model(smoke_workspace):
+    return next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/model"))
+
+
+@pytest.fixture
+def evaluate(ragcun, workspace, model):
+    """Evaluate a saved model in blocks of 16 passages, and return what was said."""
+
+    def run(*words, code=0, of=model, dataset="smoke-numpy"):
+        datasets = ("--datasets", dataset) if dataset else ()
+        outcome = ragcun("eval", "--model", of, *datasets, "-w", workspace, *BLOCKS, *words)
+        assert outcome.code == code, outcome.err
+        return outcome
+
+    return run
+
+
+def run_file(root):
+    (file,) = [
+        file
+        for file in root.glob("runs/untouched/*/eval/smoke-numpy/runs/smoke-numpy.trec")
+        if json.loads((file.parents[3] / "run.json").read_text())["profile"]["name"] == "model"
+    ]
+    return file
+
+
+def whole(evaluate, workspace):
+    """Bytes of the run file of one process that searches everything, which is then removed."""
+    evaluate()
+    content = run_file(workspace).read_bytes()
+    shutil.rmtree(run_file(workspace).parents[3])
+    assert len(content.splitlines()) == 80 * 80
+    return content
+
+
+def test_four_shards_merged_are_one_search(evaluate, workspace):
+    expected = whole(evaluate, workspace)
+    for shard in ("3/4", "1/4", "4/4", "2/4"):
+        assert "ragcun eval --merge" in evaluate("--shard", shard).err
+        assert not list(workspace.glob("runs/untouched/*/eval/smoke-numpy/runs/smoke-numpy.trec"))[
+            1:
+        ]
+    outcome = evaluate("--merge", "--json")
+    assert run_file(workspace).read_bytes() == expected
+    (row,) = json.loads(outcome.out)
+    assert row["metrics"]["ndcg@10"] > 0
+
+
+def test_two_ranks_are_one_process(evaluate, workspace, model):
+    expected = whole(evaluate, workspace)
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--master-port", "29619", "-m", "ragcun_cli", "eval", "--model", model),
+        *("--datasets", "smoke-numpy", "-w", workspace, *BLOCKS),
+    ]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert run_file(workspace).read_bytes() == expected
+
+
+@pytest.mark.parametrize("chunk", ["1", "40"])
+def test_a_chunk_of_any_size_gives_the_same_run_file(evaluate, workspace, chunk):
+    expected = whole(evaluate, workspace)
+    evaluate("--chunk", chunk)
+    assert run_file(workspace).read_bytes() == expected
+
+
+def test_a_missing_shard_is_not_merged(evaluate, workspace):
+    assert "no shard" in evaluate("--merge", code=2).err
+    evaluate("--shard", "1/2")
+    outcome = evaluate("--merge", code=2)
+    assert "shard 2/2' is not finished" in outcome.err
+    assert "ragcun eval --shard 2/2 --datasets smoke-numpy" in outcome.err
+    assert not list(workspace.glob("runs/**/per_query.jsonl.part"))
+    with pytest.raises(ValueError, match="unpack"):
+        run_file(workspace)
+
+
+def test_shards_of_another_model_are_not_merged(evaluate, workspace, model, tmp_path):
+    own = shutil.copytree(model, tmp_path / "own")
+    evaluate("--shard", "1/2", of=own)
+    weights = next(own.glob("**/model.safetensors"))
+    save_file({name: value + 0.01 for name, value in load_file(weights).items()}, weights)
+    evaluate("--shard", "2/2", of=own)
+    assert "is of another model" in evaluate("--merge", code=2, of=own).err
+
+
+def test_shards_of_two_divisions_are_not_merged(evaluate):
+    evaluate("--shard", "1/2")
+    evaluate("--shard", "1/3")
+    assert "of [2, 3] parts" in evaluate("--merge", code=2).err
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_what_is_no_shard_is_refused(evaluate, shard):
+    assert "is no shard" in evaluate(f"--shard={shard}", code=2).err
+
+
+def test_shards_are_searched_or_merged_but_not_both(evaluate):
+    assert "not both" in evaluate("--shard", "1/2", "--merge", code=2).err
+
+
+def test_kept_embeddings_are_used_by_another_depth(evaluate, workspace):
+    evaluate("--keep-embeddings")
+    blocks = {f: f.stat().st_mtime_ns for f in workspace.glob("cache/embeddings/*/*.npy")}
+    assert len(blocks) == 5
+    evaluate("--keep-embeddings", "--set", "evaluation.depth=200")
+    assert {f: f.stat().st_mtime_ns for f in workspace.glob("cache/embeddings/*/*.npy")} == blocks
+    damaged = next(iter(blocks))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    outcome = evaluate("--keep-embeddings", "--set", "evaluation.depth=300", code=2)
+    assert "embedding cache is damaged" in outcome.err
+
+
+def test_without_names_a_model_is_evaluated_on_all_sets_that_are_here(evaluate):
+    rows = json.loads(evaluate("--json", dataset=None).out)
+    assert {row["dataset"] for row in rows} == {"smoke-numpy", "smoke-sklearn"}
+
+
+def test_a_query_shows_what_two_models_find(ragcun, workspace, model):
+    words = ("eval", "--query", "sort an array", "--datasets", "smoke-numpy", "-w", workspace)
+    other = next(workspace.glob("runs/standard_cosine/*/seed-1/model"))
+    outcome = ragcun(*words, "--model", model, "--model", other, "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert [len(hits) for hits in found.values()] == [10, 10]
+    for hits in found.values():
+        assert [hit["score"] for hit in hits] == sorted((h["score"] for h in hits), reverse=True)
+        assert all(hit["text"] for hit in hits)
+    shown = ragcun(*words, "--model", model, "--model", other)
+    assert "other's rank" in shown.out
+    assert ragcun(*words).code == 2
+    lexical = ragcun(*words, "--profile", "smoke", "--seed", "1")
+    assert "one or two models" in lexical.err
+
+
+def test_public_sets_that_are_not_here_are_named_before_anything_is_done(ragcun, workspace, model):
+    outcome = ragcun("eval", "--model", model, "--datasets", "public", "-w", workspace)
+    assert outcome.code == 2
+    assert "GB to download" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--datasets", "nosuch"), "nosuch"),
+        (("--set", "evaluation.depth=3"), "evaluation.depth"),
+        (("--set", "evaluation.similarity=manhattan"), "evaluation.similarity"),
+        (("--chunk", "0"), "chunk"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_error(ragcun, workspace, model, words, said):
+    outcome = ragcun("eval", "--model", model, "-w", workspace, *words)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_model_that_is_nowhere_is_one_error(ragcun, workspace):
+    outcome = ragcun("eval", "--model", "no/such", "--datasets", "smoke-numpy", "-w", workspace)
+    assert outcome.code == 2
+    assert "no/such" in outcome.err
+
+
+def test_a_model_of_nan_leaves_no_result(evaluate, workspace, model, tmp_path):
+    broken = shutil.copytree(model, tmp_path / "broken")
+    weights = next(broken.glob("**/model.safetensors"))
+    save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights)
+    outcome = evaluate(of=broken, code=2)
+    assert "not finite" in outcome.err
+    assert not [f for f in workspace.glob("runs/untouched/*/eval/**/*") if "model" in f.parts]
+    with pytest.raises(ValueError, match="unpack"):
+        run_file(workspace)
+
+
+def test_a_query_scale_is_fitted_once_for_a_run_and_kept_with_it(ragcun, workspace):
+    words = ("eval", "--profile", "smoke", "--seed", "1", "-w", workspace, "--json")
+    words += ("--datasets", "smoke-numpy", "--set", "evaluation.similarity=scaled_euclidean")
+    outcome = ragcun(*words)
+    assert outcome.code == 0, outcome.err
+    (run,) = workspace.glob("runs/with_isotropy/*/seed-1")
+    fitted = json.loads((run / "query_scale.json").read_text())
+    assert fitted["ndcg@10"] == max(score for _, score in fitted["curve"])
+    assert fitted["ndcg@10"] >= fitted["ndcg@10_unscaled"]
+    assert (fitted["split"], fitted["queries"]) == ("dev", 32)
+    settings = json.loads((run / "eval/smoke-numpy@scaled_euclidean/metrics.json").read_text())
+    assert settings["settings"]["query_scale"] == fitted["query_scale"]
+    assert (run / "eval/smoke-numpy/metrics.json").is_file()
+    before = (run / "query_scale.json").stat().st_mtime_ns
+    assert ragcun(*words[:-4], "--datasets", "smoke-sklearn", *words[-2:]).code == 0
+    assert (run / "query_scale.json").stat().st_mtime_ns == before

@@ -1,0 +1,104 @@
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from ragcun_cli.pipeline.encode import encode, encode_block
+from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+
+TEXTS = [
+    "a",
+    "sort the rows of a matrix " * 30,
+    "",
+    "nodes and edges",
+    "é" * 40,
+    "an array of numbers, and what it is for",
+    "https://a.b/c?d=e&f=g " * 4,
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    build_tiny_encoder(folder)
+    model = SentenceTransformer(str(folder), device="cpu")
+    model.max_seq_length = 24
+    return model
+
+
+@pytest.mark.parametrize("side", ["query", "document", None])
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_embeddings_are_those_of_sentence_transformers(tiny, side, size):
+    tiny.prompts = {"query": "ask: ", "passage": "read: "}
+    plain = {"query": tiny.encode_query, "document": tiny.encode_document, None: tiny.encode}[side]
+    expected = plain(TEXTS, convert_to_tensor=True)
+    found = encode_block(tiny, TEXTS, side=side, batch_size=size)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, expected, atol=1e-6)
+    others = {None, "query", "document"} - {side}
+    assert not any(
+        torch.allclose(found, encode_block(tiny, TEXTS, side=s, batch_size=8)) for s in others
+    )
+
+
+def test_a_given_prompt_goes_before_the_texts(tiny):
+    tiny.prompts = {}
+    expected = encode_block(tiny, [f"read: {text}" for text in TEXTS], batch_size=8)
+    assert torch.allclose(
+        encode_block(tiny, TEXTS, prompt="read: ", batch_size=8), expected, atol=1e-6
+    )
+
+
+def test_batches_hold_texts_of_like_length_in_tokens(tiny):
+    widths = []
+    hook = tiny[0].register_forward_pre_hook(
+        lambda module, args: widths.append(tuple(args[0]["input_ids"].shape))
+    )
+    try:
+        encode_block(tiny, TEXTS, batch_size=2)
+    finally:
+        hook.remove()
+    assert [rows for rows, _ in widths] == [2, 2, 2, 1]
+    lengths = [
+        len(ids) for ids in tiny.tokenizer(TEXTS, truncation=True, max_length=24)["input_ids"]
+    ]
+    lengths.sort(reverse=True)
+    assert [width for _, width in widths] == lengths[::2]
+
+
+def test_static_embeddings_are_encoded_too():
+    words = {"[UNK]": 0, "sort": 1, "rows": 2, "edges": 3}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)], device="cpu")
+    texts = ["sort rows", "edges", "sort sort edges"]
+    found = encode_block(model, texts, batch_size=2)
+    assert torch.allclose(found, model.encode(texts, convert_to_tensor=True), atol=1e-6)
+
+
+def test_a_shorter_dimension_of_the_model_is_kept(tiny):
+    tiny.prompts = {}
+    whole = encode_block(tiny, TEXTS, batch_size=4)
+    tiny.truncate_dim = 5
+    try:
+        assert torch.equal(encode_block(tiny, TEXTS, batch_size=4), whole[:, :5])
+    finally:
+        tiny.truncate_dim = None
+
+
+def test_long_lists_are_encoded_in_blocks(tiny, monkeypatch):
+    tiny.prompts = {}
+    whole = encode(tiny, TEXTS, batch_size=4, label="x", progress=Silent())
+    monkeypatch.setattr("ragcun_cli.pipeline.encode.TEXTS_AT_ONCE", 3)
+    blocks = encode(tiny, TEXTS, batch_size=4, label="x", progress=Silent())
+    assert blocks.shape == whole.shape == (7, 32)
+    assert torch.allclose(blocks, whole, atol=1e-6)
+
+
+def test_no_texts_are_refused(tiny):
+    with pytest.raises(ValueError, match="no texts"):
+        encode_block(tiny, [], batch_size=4)

@@ -1,0 +1,222 @@
+"""A search divided, interrupted and cached finds what one that is none of this finds."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from ragcun_cli.core.ranking import merge
+from ragcun_cli.pipeline import test_sets
+from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.embedding_cache import EmbeddingCache
+from ragcun_cli.pipeline.hits_files import read_hits, write_hits
+from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.run_files import ranking_of, read_run, write_run
+from ragcun_cli.pipeline.search import WHOLE, Search, Share, named_hits
+from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.spec.errors import DataError, EncoderError, WorkspaceError
+from ragcun_cli.spec.profile import EvaluationConfig
+
+WORDS = ["graph", "matrix", "sort", "rows", "edges", "path", "node", "array", "sum", "mean", "copy"]
+CONFIG = EvaluationConfig(depth=100, block_passages=16, batch_size=4)
+
+
+def text(number):
+    drawn = hashlib.sha256(str(number).encode()).digest()
+    return " ".join(WORDS[byte % len(WORDS)] for byte in drawn[: 3 + drawn[31] % 20])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    build_tiny_encoder(folder)
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def test_set():
+    texts = {f"p{number:03}": text(number) for number in range(150)}
+    texts |= {f"same{number:03}": "sort rows" for number in range(120)}  # ties across blocks
+    queries = {f"q{number}": text(1000 + number) for number in range(6)} | {"p007": "sort rows"}
+    return test_sets.TestSet("made", Corpus.of(texts), queries, {q: {"p001": 1} for q in queries})
+
+
+@pytest.fixture
+def search(model, test_set):
+    def make(config=CONFIG, **options):
+        return Search(model, test_set, config, progress=Silent(), **options)
+
+    return make
+
+
+def same(first, second):
+    return np.array_equal(first.rows, second.rows) and np.array_equal(first.scores, second.scores)
+
+
+def test_hits_are_those_of_a_brute_force_on_the_same_embeddings(search, model, test_set):
+    hits = search().run()
+    texts = list(test_set.corpus.texts)
+    passages = torch.cat(
+        [
+            model.encode_document(texts[at : at + 16], convert_to_tensor=True)
+            for at in range(0, 270, 16)
+        ]
+    ).double()
+    queries = model.encode_query(list(test_set.queries.values()), convert_to_tensor=True).double()
+    scores = torch.nn.functional.cosine_similarity(queries[:, None], passages[None], dim=2)
+    best = scores.topk(101, dim=1).values.numpy()
+    assert hits.scores.shape == (7, 101)
+    assert np.allclose(hits.scores, best, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 4, 40])
+def test_shares_merged_find_what_one_search_finds(search, count):
+    parts = [search().run(WHOLE.part(index, count)) for index in range(count)]
+    assert same(merge(parts, k=101), search().run())
+
+
+def test_a_share_of_a_share_is_a_share():
+    rows = [
+        b for i in range(3) for r in range(2) for b in WHOLE.part(i, 3).part(r, 2).blocks(100, 7)
+    ]
+    assert sorted(row for block in rows for row in block) == list(range(100))
+    assert Share(1, 3).blocks(20, 4) == [range(4, 8), range(16, 20)]
+    assert Share(7, 8).blocks(20, 4) == []
+
+
+@pytest.mark.parametrize("chunk", [1, 33, 10**9])
+def test_a_chunk_of_any_size_moves_nothing(search, tmp_path, chunk):
+    assert same(search().run(state=tmp_path / "state.npz", chunk=chunk), search().run())
+    assert read_hits(tmp_path / "state.npz")[1] == 17
+
+
+@pytest.mark.parametrize("stop", [1, 5, 16])
+def test_an_interrupted_search_goes_on_to_the_same_bytes(search, tmp_path, monkeypatch, stop):
+    class Stopped(Exception):
+        pass
+
+    first = search()
+    passages, seen = first._passages, []
+
+    def until(rows, advance):
+        if len(seen) == stop:
+            raise Stopped
+        seen.append(rows)
+        return passages(rows, advance)
+
+    monkeypatch.setattr(first, "_passages", until)
+    with pytest.raises(Stopped):
+        first.run(state=tmp_path / "state.npz", chunk=32)
+    second, asked = search(), []
+    again = second._passages
+    monkeypatch.setattr(second, "_passages", lambda rows, a: asked.append(rows) or again(rows, a))
+    assert same(second.run(state=tmp_path / "state.npz", chunk=32), search().run())
+    assert len(asked) == 17 - stop // 2 * 2
+
+
+def test_a_state_that_was_damaged_is_none(tmp_path, search):
+    file = tmp_path / "state.npz"
+    write_hits(file, search().run(), done=3)
+    file.write_bytes(file.read_bytes()[:-300])
+    assert read_hits(file) is None
+    assert read_hits(tmp_path / "absent.npz") is None
+    assert same(search().run(state=file), search().run())
+
+
+def test_kept_embeddings_are_used_and_move_nothing(search, test_set, tmp_path, model):
+    def cache():
+        return EmbeddingCache(tmp_path / "kept", test_set.corpus, dtype="fp32", recipe={"a": 1})
+
+    first = search(cache=cache()).run()
+    assert same(first, search().run())
+    encoded = []
+    hook = model[0].register_forward_pre_hook(lambda *args: encoded.append(1))
+    try:
+        second = search(cache=cache())
+        queries = len(encoded)
+        assert same(second.run(), first)
+    finally:
+        hook.remove()
+    assert len(encoded) == queries > 0
+    assert (tmp_path / "kept/ids.txt").read_text().split("\n")[:2] == ["p000", "p001"]
+
+
+def test_embeddings_kept_in_half_precision_are_searched_as_they_are_kept(
+    search, test_set, tmp_path
+):
+    config = CONFIG.model_copy(update={"embeddings": "fp16"})
+    cache = EmbeddingCache(tmp_path / "kept", test_set.corpus, dtype="fp16", recipe={})
+    first = search(config, cache=cache).run()
+    assert same(first, search(config).run())
+    assert same(first, search(config, cache=cache).run())
+    assert not same(first, search().run())
+    assert np.load(next((tmp_path / "kept").glob("*.npy"))).dtype == np.float16
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda b: b[:-1] + bytes([b[-1] ^ 1])])
+def test_a_damaged_cache_is_one_error(search, test_set, tmp_path, damage):
+    cache = EmbeddingCache(tmp_path / "kept", test_set.corpus, dtype="fp32", recipe={})
+    search(cache=cache).run()
+    file = sorted((tmp_path / "kept").glob("*.npy"))[2]
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match="embedding cache is damaged") as caught:
+        search(cache=cache).run()
+    assert caught.value.hint == f"rm -r {tmp_path / 'kept'}"
+
+
+def test_a_model_whose_embeddings_are_not_finite_is_refused(test_set, tmp_path):
+    build_tiny_encoder(tmp_path / "broken")
+    broken = SentenceTransformer(str(tmp_path / "broken"), device="cpu")
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    with pytest.raises(EncoderError, match=r"'made'.*not finite"):
+        Search(broken, test_set, CONFIG, progress=Silent()).run()
+
+
+def test_a_similarity_that_is_not_searched_by_is_refused(test_set, tmp_path):
+    build_tiny_encoder(tmp_path / "odd")
+    odd = SentenceTransformer(str(tmp_path / "odd"), device="cpu", similarity_fn_name="manhattan")
+    with pytest.raises(EncoderError, match="manhattan"):
+        Search(odd, test_set, CONFIG, progress=Silent())
+    config = CONFIG.model_copy(update={"similarity": "dot"})
+    assert Search(odd, test_set, config, progress=Silent()).run().rows.shape == (7, 101)
+
+
+def test_scaled_distance_with_a_large_factor_ranks_as_the_product_does(search):
+    scaled = CONFIG.model_copy(update={"similarity": "scaled_euclidean"})
+    dot = CONFIG.model_copy(update={"similarity": "dot"})
+    far, product = search(scaled, query_scale=1e6).run(), search(dot).run()
+    assert np.array_equal(far.rows[:, 0], product.rows[:, 0])
+    plain = search(CONFIG.model_copy(update={"similarity": "euclidean"})).run()
+    assert same(search(scaled, query_scale=1.0).run(), plain)
+
+
+def test_the_passage_that_is_the_query_itself_is_left_out(search, test_set):
+    hits = named_hits(search().run(), test_set.queries)
+    ranking = ranking_of(hits, test_set.corpus, depth=100)
+    assert all(len(found) == 100 for found in ranking.values())
+    assert "p007" not in [passage for passage, _ in ranking["p007"]]
+    ties = [p for p, _ in ranking["p007"] if p.startswith("same")]
+    assert ties == sorted(ties)
+    assert len(ties) > 10
+
+
+def test_a_run_file_is_read_back_as_it_was_written(tmp_path):
+    ranking = {"b": [("p 1", -0.25), ("p2", -0.5)], "a": [("é", 1e-12)]}
+    write_run(ranking, tmp_path / "runs/x.trec", tag="t")
+    lines = (tmp_path / "runs/x.trec").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "a Q0 é 1 1e-12 t"
+    assert lines[2] == "b Q0 p2 2 -0.5 t"
+    ranking["b"] = ranking["b"][1:]
+    write_run(ranking, tmp_path / "runs/x.trec", tag="t")
+    assert read_run(tmp_path / "runs/x.trec") == ranking
+
+
+def test_a_run_file_that_was_cut_is_one_error(tmp_path):
+    write_run({"a": [("p", 1.0), ("q", 0.5)]}, tmp_path / "x.trec", tag="t")
+    file = tmp_path / "x.trec"
+    file.write_text(file.read_text()[:-8])
+    with pytest.raises(WorkspaceError, match=r"x\.trec, line 2"):
+        read_run(file)
