@@ -39,3 +39,9 @@ class StageFailedError(RagcunError):
     """A stage began and could not finish."""
 
     exit_code = 1
+
+
+class NotReproducedError(RagcunError):
+    """What was measured is not what was published or expected."""
+
+    exit_code = 3

@@ -102,6 +102,7 @@ RUN_FILES = "runs"
 QUERY_SCALE = "query_scale.json"
 SHARDS = "shards"
 ISOTROPY = "isotropy.json"
+MODEL_META = "model_meta.json"
 
 
 def run_file(stem: str) -> Path:
@@ -112,3 +113,8 @@ def run_file(stem: str) -> Path:
 def shard_file(dataset: str, index: int, count: int) -> str:
     """What one shard of a search found, under the folder of its run; the first has index 1."""
     return f"{SHARDS}/{dataset}/{index}-of-{count}.npz"
+
+
+def mteb_folder(model: str, revision: str) -> str:
+    """Folder of a model's results in mteb's layout."""
+    return f"{model.replace('/', '__').replace(' ', '_')}/{revision.replace('/', '_')}"

@@ -1,0 +1,190 @@
+"""Results as mteb writes them, so that its own tools can read them beside those of other models."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.manifest import write_atomically
+
+_TASKS = {
+    "msmarco": "MSMARCO",
+    "trec-covid": "TRECCOVID",
+    "nfcorpus": "NFCorpus",
+    "nq": "NQ",
+    "hotpotqa": "HotpotQA",
+    "fiqa": "FiQA2018",
+    "arguana": "ArguAna",
+    "webis-touche2020": "Touche2020",
+    "cqadupstack": "CQADupstackRetrieval",
+    "quora": "QuoraRetrieval",
+    "dbpedia-entity": "DBPedia",
+    "scidocs": "SCIDOCS",
+    "fever": "FEVER",
+    "climate-fever": "ClimateFEVER",
+    "scifact": "SciFact",
+}
+_METRIC = re.compile(r"(ndcg|map|mrr|recall|precision|hit_rate)@([0-9]+)")
+_READABLE = ("cosine", "dot")
+_DECIMALS = 6  # as mteb's own files
+
+
+@dataclass(frozen=True)
+class MtebTask:
+    """A task as mteb knows it."""
+
+    name: str
+    revision: str
+    """Commit of the data set that mteb evaluates on; `1` of tasks that are means of others."""
+    subset: str = "default"
+    languages: tuple[str, ...] = ("eng-Latn",)
+
+
+def task_of(dataset: str) -> MtebTask | None:
+    """What mteb calls one of BEIR's sets, or a forum of CQADupStack; None where it has none.
+
+    The revision is that of mteb's copy. It says which data a score is of, and not that they came
+    from there: the registry holds BEIR's own files against the counts of that copy.
+
+    Args:
+        dataset: such as ``scifact`` or ``cqadupstack/android``.
+    """
+    name, _, part = dataset.partition("/")
+    known = sources.BEIR.get(name)
+    if name not in _TASKS or known is None or (part and part not in known.forums):
+        return None
+    if part:
+        return MtebTask(f"CQADupstack{part.title()}Retrieval", known.hub[part][1])
+    return MtebTask(_TASKS[name], known.hub[""][1] if "" in known.hub else "1")
+
+
+def task_result(
+    task: MtebTask,
+    metrics: Mapping[str, float | None],
+    *,
+    split: str,
+    seconds: float | None = None,
+    main_score: str = "ndcg@10",
+) -> dict[str, Any]:
+    """The content of ``<task>.json``: mteb's ``TaskResult``.
+
+    ``ndcg@10`` is ``ndcg_at_10`` there, and so are map, mrr, recall, precision and hit_rate at any
+    depth; other metrics and those not measured are left out. ``mteb_version`` is null, as it was
+    not mteb that measured.
+
+    Args:
+        task: see `task_of`; of a data set ``mteb:NAME`` its record has the parts.
+        metrics: metric -> mean over queries, in [0, 1].
+        split: mteb's name of the split that was scored.
+        seconds: of the evaluation.
+        main_score: one of the metrics, the one that mteb compares models by.
+
+    Raises:
+        ValueError: the main score is missing, or a value is not finite.
+    """
+    named = {
+        f"{match[1]}_at_{match[2]}": value
+        for metric, value in metrics.items()
+        if value is not None and (match := _METRIC.fullmatch(metric))
+    }
+    main = main_score.replace("@", "_at_")
+    if main not in named:
+        raise ValueError(f"no {main_score} among the metrics {', '.join(metrics)}")
+    if wrong := [name for name, value in named.items() if not math.isfinite(value)]:
+        raise ValueError(f"{', '.join(wrong)} of {task.name} is not a finite number")
+    scores = {name: round(value, _DECIMALS) for name, value in named.items()}
+    return {
+        "dataset_revision": task.revision,
+        "task_name": task.name,
+        "mteb_version": None,
+        "scores": {
+            split: [
+                {
+                    **scores,
+                    "main_score": scores[main],
+                    "hf_subset": task.subset,
+                    "languages": list(task.languages),
+                }
+            ]
+        },
+        "evaluation_time": seconds,
+        "kg_co2_emissions": None,
+    }
+
+
+def model_meta(
+    name: str,
+    *,
+    revision: str,
+    similarity: str,
+    dimensions: int,
+    max_tokens: int | None = None,
+    parameters: int | None = None,
+    adapted_from: str | None = None,
+    languages: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The content of ``model_meta.json``: mteb's ``ModelMeta``; what is not known is null.
+
+    Args:
+        name: ``organisation/model``, as mteb wants it.
+        revision: a commit of it, or what else tells one version from another.
+        similarity: ``euclidean``, ``cosine`` or ``dot``. The first is written as null: mteb has it,
+            and refuses to read it from a file (2.26.24).
+        dimensions: of an embedding.
+        max_tokens: that are read of a text.
+        parameters: of the whole model.
+        adapted_from: the base encoder's name on the Hub.
+        languages: such as ``eng-Latn``.
+
+    Raises:
+        ValueError: the name has no organisation.
+    """
+    if not re.fullmatch(r"[^/\s]+/[^/\s]+", name):
+        raise ValueError(f"model {name!r} is not named as organisation/model")
+    unknown = (
+        "loader release_date memory_usage_mb license open_weights public_training_code "
+        "public_training_data reference training_datasets"
+    )
+    return {
+        "name": name,
+        "revision": revision,
+        "languages": None if languages is None else list(languages),
+        "n_parameters": parameters,
+        "max_tokens": max_tokens,
+        "embed_dim": dimensions,
+        "similarity_fn_name": similarity if similarity in _READABLE else None,
+        "framework": ["Sentence Transformers", "PyTorch"],
+        "use_instructions": False,
+        "adapted_from": adapted_from,
+        "modalities": ["text"],
+        "model_type": ["dense"],
+        **dict.fromkeys(unknown.split()),
+    }
+
+
+def write_results(
+    folder: Path, meta: Mapping[str, Any], results: Iterable[Mapping[str, Any]]
+) -> list[Path]:
+    """Write ``<model>/<revision>/<task>.json`` and ``model_meta.json`` below a folder; the files.
+
+    The folder is what mteb's ``ResultCache`` has as ``results``. The same content gives the same
+    bytes.
+
+    Args:
+        folder: gets a folder for the model.
+        meta: of `model_meta`.
+        results: of `task_result`, one a task.
+    """
+    home = folder / paths.mteb_folder(str(meta["name"]), str(meta["revision"]))
+    home.mkdir(parents=True, exist_ok=True)
+    contents = {paths.MODEL_META: meta, **{f"{r['task_name']}.json": r for r in results}}
+    for name, content in contents.items():
+        write_atomically(home / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return [home / name for name in contents]
