@@ -8,9 +8,9 @@ To choose the quickstart's values by; no test query is looked at.
 
 import sys
 
-from ragcun_cli.pipeline.evaluate import mean_ndcg
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.test_sets import read_test_set

@@ -27,6 +27,10 @@ def evaluate(
     merge: Annotated[
         bool, typer.Option("--merge", help="Put together what shards found, and score it.")
     ] = False,
+    baseline_check: Annotated[
+        bool,
+        typer.Option("--baseline-check", help="Hold untouched bases against published scores."),
+    ] = False,
     chunk: Annotated[
         int, typer.Option("--chunk", min=1, help="Passages between two saves of a search.")
     ] = 65_536,
@@ -65,5 +69,8 @@ def evaluate(
     runs = session.chosen_runs(profile, model, sets=set_, seeds=seed, datasets=names)
     if query is not None:
         session.look(runs, query, names, yes=yes)
+        return
+    if baseline_check:
+        session.check_baseline(runs, names, yes=yes)
         return
     session.run(runs, names, force=force, prerequisites=prerequisites, yes=yes)

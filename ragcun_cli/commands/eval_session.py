@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from ragcun_cli import console
 from ragcun_cli.commands.session import Session, split_names
 from ragcun_cli.pipeline import walk
+from ragcun_cli.pipeline.baseline_check import TOLERANCE
+from ragcun_cli.pipeline.baseline_gate import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation_tasks import Searching, Shard
 from ragcun_cli.pipeline.profiles import profile_of_model
@@ -111,6 +114,34 @@ class EvalSession(Session):
                     self._road.search(run, name)
                 ):
                     self._road.evaluations.check_shards(run, name, self._runner)
+
+    def check_baseline(
+        self, runs: Sequence[Run], names: Sequence[str] | None, *, yes: bool
+    ) -> None:
+        """Evaluate untouched bases where they have published scores, and show both."""
+        gate = BaselineGate(runs, self._road, names or sets_to_check((), self._road))
+        if not gate.tasks():
+            gate.say_what_is_left_out(self._watcher)
+            raise DataError("there is nothing to check", hint="ragcun data get scifact nfcorpus")
+        consent = walk.Consent(ask=lambda question: console.agree(question, yes=yes))
+        walk.bring_up_to_date(gate.tasks, runs, self._road, self._runner, consent)
+        found = gate.check(self._runner)
+        if self._json:
+            console.write_json([asdict(one) for one in found])
+        else:
+            rows = [
+                (
+                    one.dataset,
+                    f"{one.measured:.5f}",
+                    f"{one.published:.5f}",
+                    f"{one.difference:+.5f}",
+                    "ok" if one.within else "off",
+                )
+                for one in found
+            ]
+            columns = ("data set", "nDCG@10", "published", "difference", "")
+            console.show_rows(f"Untouched base, tolerance {TOLERANCE:g}", columns, rows)
+        gate.require(self._runner)
 
     def look(
         self, runs: Sequence[Run], query: str, names: Sequence[str] | None, *, yes: bool

@@ -117,7 +117,7 @@ class Session:
         if not ran:
             console.say("nothing to do: all is current")
 
-    def reproduce(self, plan: PaperPlan, *, yes: bool) -> None:
+    def reproduce(self, plan: PaperPlan, *, baseline_check: bool, yes: bool) -> None:
         """Walk the road of a plan and show its tables."""
         runs = runs_of(plan, self.workspace)
         ran = walk.bring_up_to_date(
@@ -126,6 +126,7 @@ class Session:
             self._road,
             self._runner,
             walk.Consent(ask=lambda question: console.agree(question, yes=yes)),
+            gate=walk.gate_of(runs, self._road) if baseline_check else None,
         )
         console.say(f"{ran} stages ran" if ran else "nothing to do: all is current")
         tables = walk.tables_of(runs, self._road, self._runner)

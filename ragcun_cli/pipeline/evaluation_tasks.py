@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.pipeline.data.sources import reported_split
+from ragcun_cli.pipeline.mteb_results import is_known_to_mteb, write_mteb
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.stages import Details, Runner, Task
@@ -18,6 +19,7 @@ from ragcun_cli.spec.profile import stated
 
 if TYPE_CHECKING:
     from ragcun_cli.core.ranking import Hits
+    from ragcun_cli.pipeline.evaluate import Form
     from ragcun_cli.pipeline.road import Road
 
 _PASSAGES_AT_ONCE = 65_536
@@ -92,30 +94,46 @@ class EvaluationTasks:
         """Score the run files of one run on one data set."""
         search, data = self.search(run, dataset), self._road.data(dataset)
         key = f"{paths.EVALUATIONS}/{self.name(run, dataset)}"
-        outputs = tuple(f"{key}/{name}" for name in (paths.METRICS, paths.PER_QUERY))
+        lexical = run.reference == "bm25"
+        config = run.profile.evaluation
+        variants = () if lexical else config.variants
+        names = [paths.METRICS, paths.PER_QUERY]
+        if not lexical and is_known_to_mteb(dataset):
+            names.append(paths.MTEB)
 
         def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.evaluate import write_scores
+            from ragcun_cli.pipeline.scores import write_scores
             from ragcun_cli.pipeline.test_sets import read_test_sets
 
-            return dict(
-                write_scores(
-                    read_test_sets(dataset, data.folder),
-                    run.folder / key,
-                    draft / key,
-                    depth=run.profile.evaluation.depth,
-                    settings=_recorded(search),
-                )
+            settings = recorded(search)
+            content = write_scores(
+                read_test_sets(dataset, data.folder),
+                run.folder / key,
+                draft / key,
+                depth=config.depth,
+                variants=variants,
+                settings=settings,
             )
+            if paths.MTEB in names:
+                write_mteb(
+                    draft / key / paths.MTEB,
+                    run,
+                    dataset,
+                    content,
+                    data=recorded(data),
+                    weights=settings["model"],
+                )
+            metrics: Details = content["metrics"]
+            return metrics
 
         return Task(
             stage=Stage.EVAL,
             label=f"eval {run.label} on {dataset}",
             folder=run.folder,
             key=key,
-            values={"depth": run.profile.evaluation.depth},
+            values={"depth": config.depth, "variants": list(variants)},
             action=action,
-            outputs=outputs,
+            outputs=tuple(f"{key}/{name}" for name in names),
             feeds=(f"{key}/{paths.PER_QUERY}",),
             needs=(search, data),
             size="run files",
@@ -192,7 +210,7 @@ class EvaluationTasks:
 
     def _found(
         self, run: Run, dataset: str, shard: Shard | None, draft: Path, progress: Progress
-    ) -> dict[str, Hits]:
+    ) -> dict[Form, Hits]:
         """Part of the data set -> what was found, by this command or by shards."""
         from ragcun_cli.pipeline import ranks
         from ragcun_cli.pipeline.evaluate import SearchJob, merged, read_shard
@@ -217,10 +235,10 @@ class EvaluationTasks:
         return merged(ranks.searching(job, progress), config)
 
     def _write(
-        self, run: Run, dataset: str, found: dict[str, Hits], output: Path, *, whole: bool
+        self, run: Run, dataset: str, found: dict[Form, Hits], output: Path, *, whole: bool
     ) -> Details:
         from ragcun_cli.pipeline.evaluate import write_dense_runs, write_shard
-        from ragcun_cli.pipeline.search import similarity_of
+        from ragcun_cli.pipeline.search import bytes_per_passage, max_tokens, similarity_of
         from ragcun_cli.pipeline.test_sets import read_test_sets
 
         config = run.profile.evaluation
@@ -230,12 +248,18 @@ class EvaluationTasks:
         else:
             write_shard(output, found)
         if whole and self.how.merge:
-            return _recorded(self.shards(run, dataset)[0])
-        model = self._road.models.load(run)
+            return recorded(self.shards(run, dataset)[0])
+        source = self._road.models.source(run)
+        model = source.load()
         details = {
             "similarity": similarity_of(model, config),
             "dimensions": model.get_embedding_dimension(),
             "precision": config.precision,
+            "embeddings": config.embeddings,
+            "bytes_per_passage": bytes_per_passage(model, config),
+            "max_tokens": max_tokens(model),
+            "parameters": sum(values.numel() for values in model.parameters()),
+            "model": source.digest(),
         }
         if config.similarity == "scaled_euclidean":
             details["query_scale"] = self._query_scale(run)
@@ -332,6 +356,6 @@ class EvaluationTasks:
                 )
 
 
-def _recorded(search: Task) -> Details:
+def recorded(search: Task) -> Details:
     """What the record of a search remembers of it."""
     return dict(Manifest.load(search.folder / paths.MANIFEST).stages[search.key].details)

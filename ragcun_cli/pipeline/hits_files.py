@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ragcun_cli.core.ranking import Hits
 
 
-def write_hits(file: Path, hits: Hits, *, done: int = 0) -> None:
+def write_hits(file: Path, found: Mapping[str, Hits], *, done: int = 0) -> None:
     """Replace the file in one step.
 
     Args:
         file: an `.npz`.
-        hits: to keep.
+        found: hits by name.
         done: how many blocks they are of.
     """
+    arrays: dict[str, Any] = {"done": np.int64(done)}
+    for name, hits in found.items():
+        arrays |= {f"{name}:rows": hits.rows, f"{name}:scores": hits.scores}
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.draft")
     with draft.open("wb") as stream:
-        np.savez(stream, rows=hits.rows, scores=hits.scores, done=np.int64(done))
+        np.savez(stream, **arrays)
     draft.replace(file)
 
 
-def read_hits(file: Path) -> tuple[Hits, int] | None:
-    """The hits and how many blocks they are of; None where nothing whole is there.
+def read_hits(file: Path) -> tuple[dict[str, Hits], int] | None:
+    """The hits by name and how many blocks they are of; None where nothing whole is there.
 
     A file that was damaged is none: the search that wrote it then begins again.
     """
     try:
         with np.load(file) as kept:
-            return Hits(rows=kept["rows"], scores=kept["scores"]), int(kept["done"])
+            names = [name.removesuffix(":rows") for name in kept.files if name.endswith(":rows")]
+            found = {name: Hits(kept[f"{name}:rows"], kept[f"{name}:scores"]) for name in names}
+            return found, int(kept["done"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -11,7 +11,7 @@ from ragcun_cli.pipeline.query_scale import read_query_scale
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.run_files import ranking_of
 from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.search import Search, named_hits
+from ragcun_cli.pipeline.search import PLAIN, Search, named_hits
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
 
 QUERY = "\0"
@@ -35,7 +35,7 @@ def look(
     """
     whole = read_test_sets(dataset, road.data(dataset).folder)[0]
     test = TestSet(whole.name, whole.corpus, {QUERY: query}, {}, whole.folder)
-    config = run.profile.evaluation
+    config = run.profile.evaluation.model_copy(update={"variants": ()})
     if run.reference == "bm25":
         mining, workspace = run.profile.mining, road.workspace
         ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
@@ -49,7 +49,7 @@ def look(
             cache=open_cache(road.models.source(run), test, config, road.workspace),
             progress=progress,
         )
-        hits = named_hits(search.run(), test.queries)
+        hits = named_hits(search.run()[PLAIN], test.queries)
         ranking = ranking_of(hits, test.corpus, depth=count)
     best = ranking[QUERY][:count]
     texts = test.corpus.texts_by_id([passage for passage, _ in best])

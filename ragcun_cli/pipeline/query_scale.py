@@ -16,9 +16,9 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.metrics import mean
 from ragcun_cli.core.ranking import ExactTopK
 from ragcun_cli.pipeline.encode import encode
-from ragcun_cli.pipeline.evaluate import ndcg_of
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.run_files import ranking_of
+from ragcun_cli.pipeline.scores import ndcg_of
 from ragcun_cli.pipeline.search import named_hits
 from ragcun_cli.pipeline.selection import digests_of, read_selection_set
 from ragcun_cli.spec.errors import DataError

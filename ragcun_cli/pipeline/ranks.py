@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ragcun_cli.core.ranking import Hits
-    from ragcun_cli.pipeline.evaluate import SearchJob
+    from ragcun_cli.pipeline.evaluate import Form, SearchJob
     from ragcun_cli.pipeline.prepare import Job
     from ragcun_cli.pipeline.progress import Progress
 
@@ -68,7 +68,7 @@ def training(job: Job) -> Iterator[None]:
     _training = False
 
 
-def searching(job: SearchJob, progress: Progress) -> list[dict[str, Hits]]:
+def searching(job: SearchJob, progress: Progress) -> list[dict[Form, Hits]]:
     """What each rank finds of its part of a search, in order of rank.
 
     Raises:
@@ -80,7 +80,7 @@ def searching(job: SearchJob, progress: Progress) -> list[dict[str, Hits]]:
     return _gathered(job, progress)
 
 
-def _gathered(job: SearchJob, progress: Progress | None = None) -> list[dict[str, Hits]]:
+def _gathered(job: SearchJob, progress: Progress | None = None) -> list[dict[Form, Hits]]:
     import torch.distributed as dist
 
     here, world = dist.get_rank(), dist.get_world_size()

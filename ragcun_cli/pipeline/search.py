@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+import torch
 from torch import Tensor
 
+from ragcun_cli.core.quantise import Codec, parse_variant
 from ragcun_cli.core.ranking import ExactTopK, Hits, Similarity
+from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.encode import Side, encode_block
 from ragcun_cli.pipeline.hits import QueryHits
 from ragcun_cli.pipeline.hits_files import read_hits, write_hits
@@ -26,6 +30,15 @@ if TYPE_CHECKING:
 
 CHUNK_PASSAGES = 65_536
 """Searched between two saves of an interruptible search."""
+
+VARIANT_DEPTH = 100
+"""Passages kept for each query of a smaller form of the embeddings."""
+
+SAMPLE = 1000
+"""Passages that smaller forms are fitted to, those whose ids have the smallest digests."""
+
+PLAIN = ""
+"""Name of the hits of the embeddings as they are, among those of their smaller forms."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +98,15 @@ class Search:
         with progress.bar(f"{test.name} queries", total=len(test.queries), unit="texts") as advance:
             texts = list(test.queries.values())
             self._queries = query_scale * self._encoded(texts, "query", advance)
+        self._codecs = self._fitted(config.variants)
 
     def run(
         self, share: Share = WHOLE, *, state: Path | None = None, chunk: int = CHUNK_PASSAGES
-    ) -> Hits:
-        """The best passages of each query among those of a share; one more than the depth.
+    ) -> dict[str, Hits]:
+        """The best passages of each query among those of a share.
+
+        By ``PLAIN`` of the embeddings as they are, one more than the depth, as one of them may be
+        the query itself; by the name of each smaller form of them.
 
         Args:
             share: which blocks.
@@ -101,32 +118,57 @@ class Search:
         """
         blocks = share.blocks(len(self._test.corpus), self._config.block_passages)
         every = max(1, chunk // self._config.block_passages)
-        search = self._ranker()
-        done = 0
+        rankers, done = self._rankers(), 0
         if state is not None and (kept := read_hits(state)) is not None:
-            hits, done = kept
-            search.hold(hits)
-        total = sum(map(len, blocks))
-        label = f"{self._test.name} passages"
+            found, done = kept
+            for name, ranker in rankers.items():
+                ranker.hold(found[name])
+        label, total = f"{self._test.name} passages", sum(map(len, blocks))
         with self._progress.bar(label, total=total, unit="texts") as advance:
             advance(sum(map(len, blocks[:done])))
             for number, rows in enumerate(blocks[done:], done + 1):
-                self._add(search, rows, advance)
+                self._add(rankers, rows, advance)
                 if state is not None and (number % every == 0 or number == len(blocks)):
-                    write_hits(state, search.hits(), done=number)
-        return search.hits()
+                    write_hits(state, _hits(rankers), done=number)
+        return _hits(rankers)
 
-    def _ranker(self) -> ExactTopK:
-        depth = self._config.depth + 1  # one of them may be the query itself
+    def _fitted(self, names: Sequence[str]) -> dict[str, Codec]:
+        """The smaller forms, fitted to a sample of the passages."""
+        if not names:
+            return {}
+        corpus = self._test.corpus
+        chosen = sorted(smallest(corpus.ids, SAMPLE, salt="variants"))
+        label = f"{self._test.name} sample"
+        with self._progress.bar(label, total=len(chosen), unit="texts") as advance:
+            sample = self._encoded(corpus.texts_by_id(chosen), "document", advance)
         try:
-            return ExactTopK(self._queries, k=depth, similarity=self._similarity)
+            return {n: parse_variant(n).fit(sample, similarity=self._similarity) for n in names}
+        except ValueError as error:
+            raise EncoderError(
+                str(error), hint='--set \'evaluation.variants=["int8", "binary"]\''
+            ) from error
+
+    def _rankers(self) -> dict[str, ExactTopK]:
+        depth, smaller = self._config.depth + 1, VARIANT_DEPTH + 1
+        try:
+            plain = ExactTopK(self._queries, k=depth, similarity=self._similarity)
+            return {PLAIN: plain} | {
+                name: ExactTopK(
+                    codec.queries(self._queries), k=smaller, similarity=codec.similarity
+                )
+                for name, codec in self._codecs.items()
+            }
         except ValueError as error:
             raise self._unusable(error) from error
 
-    def _add(self, search: ExactTopK, rows: range, advance: Callable[[int], None]) -> None:
+    def _add(
+        self, rankers: Mapping[str, ExactTopK], rows: range, advance: Callable[[int], None]
+    ) -> None:
         passages = self._passages(rows, advance)
         try:
-            search.add(passages, first_row=rows.start)
+            for name, ranker in rankers.items():
+                form = passages if name == PLAIN else self._codecs[name].passages(passages)
+                ranker.add(form, first_row=rows.start)
         except ValueError as error:
             raise self._unusable(error) from error
 
@@ -160,6 +202,10 @@ class Search:
         )
 
 
+def _hits(rankers: Mapping[str, ExactTopK]) -> dict[str, Hits]:
+    return {name: ranker.hits() for name, ranker in rankers.items()}
+
+
 def similarity_of(model: SentenceTransformer, config: EvaluationConfig) -> Similarity:
     """What the model's embeddings are compared by.
 
@@ -179,6 +225,20 @@ def similarity_of(model: SentenceTransformer, config: EvaluationConfig) -> Simil
     return similarity
 
 
+def bytes_per_passage(model: SentenceTransformer, config: EvaluationConfig) -> dict[str, int]:
+    """Of a vector in an index, by form of the embeddings; ``PLAIN`` is float32."""
+    width = model.get_embedding_dimension()
+    similarity, sample = similarity_of(model, config), torch.zeros(2, width)
+    smaller = {n: parse_variant(n).fit(sample, similarity=similarity) for n in config.variants}
+    return {PLAIN: 4 * width} | {n: codec.bytes_per_passage for n, codec in smaller.items()}
+
+
+def max_tokens(model: SentenceTransformer) -> int | None:
+    """Tokens that are read of a text; None where all are."""
+    length = getattr(model, "max_seq_length", None)
+    return int(length) if length is not None and math.isfinite(length) else None
+
+
 def named_hits(hits: Hits, queries: Mapping[str, str]) -> Iterator[QueryHits]:
     """Hits with the ids of their queries."""
     for name, rows, scores in zip(queries, hits.rows, hits.scores, strict=True):
@@ -189,5 +249,5 @@ def rank_dense(
     model: SentenceTransformer, test: TestSet, config: EvaluationConfig, *, progress: Progress
 ) -> Ranking:
     """Exact ranking by the model's own similarity; a query's namesake passage is left out."""
-    hits = Search(model, test, config, progress=progress).run()
+    hits = Search(model, test, config, progress=progress).run()[PLAIN]
     return ranking_of(named_hits(hits, test.queries), test.corpus, depth=config.depth)

@@ -12,8 +12,8 @@ from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.draw import smallest
-from ragcun_cli.pipeline.evaluate import mean_ndcg
 from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
 from ragcun_cli.spec.errors import DataError

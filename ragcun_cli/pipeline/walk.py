@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragcun_cli.pipeline import estimate
+from ragcun_cli.pipeline.baseline_gate import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.tasks import absent_error
 from ragcun_cli.pipeline.progress import Progress
@@ -100,6 +101,8 @@ def bring_up_to_date(
     road: Road,
     runner: Runner,
     consent: Consent,
+    *,
+    gate: BaselineGate | None = None,
 ) -> int:
     """Run what is not current of some tasks and of what they rest on; return how many ran.
 
@@ -109,13 +112,15 @@ def bring_up_to_date(
         road: of the tasks.
         runner: runs them.
         consent: what is allowed.
+        gate: is evaluated first, and has to let the rest pass.
 
     Raises:
+        NotReproducedError: it does not.
         DataError: a data set is not here, and ragcun cannot make it, or lacks a split.
         StaleInputError: an earlier stage would have to run, and may not.
         RagcunError: the work is long, and nobody agreed to it.
     """
-    targets = build()
+    targets = [*(gate.tasks() if gate is not None else ()), *build()]
     pending = [
         task
         for task in with_needs(targets)
@@ -133,8 +138,13 @@ def bring_up_to_date(
     for task in pending:
         if task.fetch is not None:
             task.fetch()
+    ran = 0
+    if gate is not None:
+        gate.say_what_is_left_out(runner.progress)
+        ran = sum(runner.run(task) for task in runner.pending(gate.tasks()))
+        gate.require(runner)
     targets = build()
-    ran = sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
+    ran += sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
     return ran + sum(runner.run(task, force=consent.force) for task in targets)
 
 
@@ -205,6 +215,11 @@ def reproduce_tasks(name: str, runs: Sequence[Run], road: Road, runner: Runner) 
         *stage_tasks(Stage.ISOTROPY, runs, road),
     ]
     return [*work, _report_task(name, runs, work, road, runner)]
+
+
+def gate_of(runs: Sequence[Run], road: Road) -> BaselineGate:
+    """Holds the untouched base of a plan against published scores."""
+    return BaselineGate(runs, road, sets_to_check(runs[0].profile.evaluation.datasets, road))
 
 
 def _report_task(

@@ -101,13 +101,15 @@ RUN_FILES = "runs"
 """Of an evaluation: its TREC run files."""
 QUERY_SCALE = "query_scale.json"
 SHARDS = "shards"
+MTEB = "mteb"
+"""Of an evaluation: its scores in mteb's layout."""
 ISOTROPY = "isotropy.json"
 MODEL_META = "model_meta.json"
 
 
-def run_file(stem: str) -> Path:
+def run_file(stem: str, variant: str = "") -> Path:
     """The TREC run of a data set, or of one of its parts, under the folder of its evaluation."""
-    return Path(RUN_FILES) / f"{stem}.trec"
+    return Path(RUN_FILES) / (f"{stem}.{variant}.trec" if variant else f"{stem}.trec")
 
 
 def shard_file(dataset: str, index: int, count: int) -> str:

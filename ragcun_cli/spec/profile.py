@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
+VARIANT = r"^(int8|binary|binary-rescored|truncate-[1-9][0-9]*)$"
+
 NAMED_MODEL = "model"
 """Name of the profile that a model named on the command line is evaluated by; its description is
 what was typed."""
@@ -391,13 +393,15 @@ class EvaluationConfig(Section):
     """What embeddings of passages are rounded to before they are searched or kept on disk; `fp16`
     takes half the space of a cache."""
 
-    variants: tuple[str, ...] = ()
-    """Smaller forms of the embeddings to score beside them: `int8`, `binary`, `truncate-128`."""
+    variants: tuple[Annotated[str, Field(pattern=VARIANT)], ...] = ()
+    """Smaller forms of the embeddings to score beside them: `int8`, `binary`, `binary-rescored`,
+    `truncate-128` or another number of dimensions."""
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        if len(set(self.datasets)) < len(self.datasets):
-            raise ValueError("a data set is named twice")
+        for what, names in (("data set", self.datasets), ("variant", self.variants)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a {what} is named twice")
         return self
 
 

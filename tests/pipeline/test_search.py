@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.embedding_cache import EmbeddingCache
 from ragcun_cli.pipeline.hits_files import read_hits, write_hits
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.run_files import ranking_of, read_run, write_run
-from ragcun_cli.pipeline.search import WHOLE, Search, Share, named_hits
+from ragcun_cli.pipeline.search import PLAIN, WHOLE, Search, Share, named_hits
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 from ragcun_cli.spec.errors import DataError, EncoderError, WorkspaceError
 from ragcun_cli.spec.profile import EvaluationConfig
@@ -52,11 +52,12 @@ def search(model, test_set):
 
 
 def same(first, second):
+    first, second = (hits[""] if isinstance(hits, dict) else hits for hits in (first, second))
     return np.array_equal(first.rows, second.rows) and np.array_equal(first.scores, second.scores)
 
 
 def test_hits_are_those_of_a_brute_force_on_the_same_embeddings(search, model, test_set):
-    hits = search().run()
+    hits = search().run()[PLAIN]
     texts = list(test_set.corpus.texts)
     passages = torch.cat(
         [
@@ -73,7 +74,7 @@ def test_hits_are_those_of_a_brute_force_on_the_same_embeddings(search, model, t
 
 @pytest.mark.parametrize("count", [2, 4, 40])
 def test_shares_merged_find_what_one_search_finds(search, count):
-    parts = [search().run(WHOLE.part(index, count)) for index in range(count)]
+    parts = [search().run(WHOLE.part(index, count))[PLAIN] for index in range(count)]
     assert same(merge(parts, k=101), search().run())
 
 
@@ -181,20 +182,23 @@ def test_a_similarity_that_is_not_searched_by_is_refused(test_set, tmp_path):
     with pytest.raises(EncoderError, match="manhattan"):
         Search(odd, test_set, CONFIG, progress=Silent())
     config = CONFIG.model_copy(update={"similarity": "dot"})
-    assert Search(odd, test_set, config, progress=Silent()).run().rows.shape == (7, 101)
+    assert Search(odd, test_set, config, progress=Silent()).run()[PLAIN].rows.shape == (7, 101)
 
 
 def test_scaled_distance_with_a_large_factor_ranks_as_the_product_does(search):
     scaled = CONFIG.model_copy(update={"similarity": "scaled_euclidean"})
     dot = CONFIG.model_copy(update={"similarity": "dot"})
-    far, product = search(scaled, query_scale=1e6).run(), search(dot).run()
+    far, product = (
+        search(config, query_scale=scale).run()[PLAIN]
+        for config, scale in ((scaled, 1e6), (dot, 1.0))
+    )
     assert np.array_equal(far.rows[:, 0], product.rows[:, 0])
     plain = search(CONFIG.model_copy(update={"similarity": "euclidean"})).run()
     assert same(search(scaled, query_scale=1.0).run(), plain)
 
 
 def test_the_passage_that_is_the_query_itself_is_left_out(search, test_set):
-    hits = named_hits(search().run(), test_set.queries)
+    hits = named_hits(search().run()[PLAIN], test_set.queries)
     ranking = ranking_of(hits, test_set.corpus, depth=100)
     assert all(len(found) == 100 for found in ranking.values())
     assert "p007" not in [passage for passage, _ in ranking["p007"]]

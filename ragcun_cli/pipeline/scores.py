@@ -1,0 +1,110 @@
+"""Score run files: metrics, per-query scores, smaller embeddings, calibration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.core.calibration import calibration, fold_numbers
+from ragcun_cli.core.metrics import mean, metrics_to, score_queries
+from ragcun_cli.pipeline.run_files import Ranking, read_run
+from ragcun_cli.pipeline.search import VARIANT_DEPTH
+from ragcun_cli.pipeline.test_sets import TestSet
+from ragcun_cli.spec.paths import METRICS as METRICS_FILE
+from ragcun_cli.spec.paths import PER_QUERY, run_file
+
+Scores = dict[str, dict[str, float]]
+"""Metric -> query id -> value."""
+
+
+def mean_ndcg(ranking: Ranking, test: TestSet) -> float:
+    """nDCG@10 of a ranking, in [0, 1]."""
+    return mean(ndcg_of(ranking, test).values())
+
+
+def ndcg_of(ranking: Ranking, test: TestSet) -> dict[str, float]:
+    """Query id -> nDCG@10, in [0, 1]."""
+    return _scores(ranking, test, depth=10)["ndcg@10"]
+
+
+def _scores(ranking: Ranking, test: TestSet, *, depth: int) -> Scores:
+    ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
+    return score_queries(test.qrels, ranked, depth=depth)
+
+
+def write_scores(
+    tests: Sequence[TestSet],
+    folder: Path,
+    draft: Path,
+    *,
+    depth: int,
+    variants: Sequence[str],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Score run files, write the metrics and the per-query scores, and return the metrics.
+
+    Of a data set of several parts the means are means over parts.
+
+    Args:
+        tests: the parts of a data set.
+        folder: of the evaluation, which has the run files.
+        draft: to write into.
+        depth: of the rankings.
+        variants: smaller forms of the embeddings that have run files, too.
+        settings: how passages were encoded and ranked, kept beside the scores.
+    """
+    draft.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, dict[str, float]] = {}
+    calibrations: dict[str, Any] = {}
+    with (draft / PER_QUERY).open("w", encoding="utf-8", newline="\n") as stream:
+        for test in tests:
+            ranking = read_run(folder / run_file(test.file_stem))
+            scores = _scores(ranking, test, depth=depth)
+            parts[test.part] = _means(scores)
+            calibrations[test.part] = _calibration(ranking, test)
+            mark = {"part": test.part} if test.part else {}
+            for query in sorted(test.qrels):
+                row = {"query": query, **mark, **{m: by[query] for m, by in scores.items()}}
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    means = {metric: mean(part[metric] for part in parts.values()) for metric in metrics_to(depth)}
+    content = {
+        "dataset": tests[0].name.partition("/")[0],
+        "queries": sum(len(test.qrels) for test in tests),
+        "passages": sum(len(test.corpus) for test in tests),
+        "metrics": means,
+        "settings": dict(settings),
+        "variants": {name: _of_variant(name, tests, folder) for name in variants},
+        "calibration": calibrations if len(tests) > 1 else calibrations[tests[0].part],
+        **({"parts": parts} if len(tests) > 1 else {}),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    (draft / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+    return content
+
+
+def _means(scores: Scores) -> dict[str, float]:
+    return {metric: mean(by_query.values()) for metric, by_query in scores.items()}
+
+
+def _of_variant(name: str, tests: Sequence[TestSet], folder: Path) -> dict[str, float]:
+    """Metrics of a smaller form of the embeddings, means over parts."""
+    parts = []
+    for test in tests:
+        ranking = read_run(folder / run_file(test.file_stem, name))
+        parts.append(_means(_scores(ranking, test, depth=VARIANT_DEPTH)))
+    return {metric: mean(part[metric] for part in parts) for metric in parts[0]}
+
+
+def _calibration(ranking: Ranking, test: TestSet) -> dict[str, Any]:
+    """How well the score of the best hit predicts that it is relevant."""
+    best = {query: ranking[query][0] for query in sorted(test.qrels) if ranking.get(query)}
+    return asdict(
+        calibration(
+            [score for _, score in best.values()],
+            [test.qrels[query].get(passage, 0) > 0 for query, (passage, _) in best.items()],
+            folds=fold_numbers(best),
+        )
+    )
