@@ -20,7 +20,7 @@ lint:  ## what `test` checks before the tests
 	$(BIN)/lint-imports
 
 pins: $(BIN)/pip  ## renew constraints.txt from a fresh .venv with the newest versions that fit
-	$(BIN)/pip install --quiet --upgrade -e '.[dev]'
+	$(BIN)/pip install --quiet --upgrade -e '.[dev,mteb]'
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable \
 		| sed 's/+.*//' | grep -v -i -E '^(nvidia|triton)'; } > constraints.new
 	mv constraints.new constraints.txt

@@ -79,7 +79,8 @@ class EvaluationTasks:
         """Of an evaluation in its run; one by another similarity than the model's is beside it."""
         similarity = run.profile.evaluation.similarity
         own = run.reference == "bm25" or similarity == "model"
-        return dataset if own else f"{dataset}@{similarity}"
+        folder = paths.dataset_folder(dataset)
+        return folder if own else f"{folder}@{similarity}"
 
     def tasks(self, run: Run, dataset: str) -> list[Task]:
         """What there is to do for one run and one data set: of a shard, its share of the search.

@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import write_atomically
 
-_TASKS = {
+TASKS = {
     "msmarco": "MSMARCO",
     "trec-covid": "TRECCOVID",
     "nfcorpus": "NFCorpus",
@@ -31,6 +31,8 @@ _TASKS = {
     "climate-fever": "ClimateFEVER",
     "scifact": "SciFact",
 }
+"""Name of a public set -> mteb's."""
+
 _METRIC = re.compile(r"(ndcg|map|mrr|recall|precision|hit_rate)@([0-9]+)")
 _READABLE = ("cosine", "dot")
 _DECIMALS = 6  # as mteb's own files
@@ -43,8 +45,12 @@ class MtebTask:
     name: str
     revision: str
     """Commit of the data set that mteb evaluates on; `1` of tasks that are means of others."""
+    split: str = "test"
+    """mteb's name of the split that is scored."""
     subset: str = "default"
     languages: tuple[str, ...] = ("eng-Latn",)
+    main_score: str = "ndcg_at_10"
+    """The metric that mteb compares models by."""
 
 
 def task_of(dataset: str) -> MtebTask | None:
@@ -58,20 +64,21 @@ def task_of(dataset: str) -> MtebTask | None:
     """
     name, _, part = dataset.partition("/")
     known = sources.BEIR.get(name)
-    if name not in _TASKS or known is None or (part and part not in known.forums):
+    if name not in TASKS or known is None or (part and part not in known.forums):
         return None
     if part:
-        return MtebTask(f"CQADupstack{part.title()}Retrieval", known.hub[part][1])
-    return MtebTask(_TASKS[name], known.hub[""][1] if "" in known.hub else "1")
+        return MtebTask(f"CQADupstack{part.title()}Retrieval", known.hub[part][1], known.split)
+    return MtebTask(TASKS[name], known.hub[""][1] if "" in known.hub else "1", known.split)
+
+
+def recorded_task(details: Mapping[str, Any]) -> MtebTask | None:
+    """What the record of a data set says of the task that it is from; None of other sets."""
+    known = details.get("mteb")
+    return None if known is None else MtebTask(**known | {"languages": tuple(known["languages"])})
 
 
 def task_result(
-    task: MtebTask,
-    metrics: Mapping[str, float | None],
-    *,
-    split: str,
-    seconds: float | None = None,
-    main_score: str = "ndcg@10",
+    task: MtebTask, metrics: Mapping[str, float | None], *, seconds: float | None = None
 ) -> dict[str, Any]:
     """The content of ``<task>.json``: mteb's ``TaskResult``.
 
@@ -80,11 +87,9 @@ def task_result(
     not mteb that measured.
 
     Args:
-        task: see `task_of`; of a data set ``mteb:NAME`` its record has the parts.
+        task: of `task_of`, or of `recorded_task` for a data set ``mteb:NAME``.
         metrics: metric -> mean over queries, in [0, 1].
-        split: mteb's name of the split that was scored.
         seconds: of the evaluation.
-        main_score: one of the metrics, the one that mteb compares models by.
 
     Raises:
         ValueError: the main score is missing, or a value is not finite.
@@ -94,9 +99,8 @@ def task_result(
         for metric, value in metrics.items()
         if value is not None and (match := _METRIC.fullmatch(metric))
     }
-    main = main_score.replace("@", "_at_")
-    if main not in named:
-        raise ValueError(f"no {main_score} among the metrics {', '.join(metrics)}")
+    if task.main_score not in named:
+        raise ValueError(f"no {task.main_score} of {task.name} among {', '.join(metrics)}")
     if wrong := [name for name, value in named.items() if not math.isfinite(value)]:
         raise ValueError(f"{', '.join(wrong)} of {task.name} is not a finite number")
     scores = {name: round(value, _DECIMALS) for name, value in named.items()}
@@ -105,10 +109,10 @@ def task_result(
         "task_name": task.name,
         "mteb_version": None,
         "scores": {
-            split: [
+            task.split: [
                 {
                     **scores,
-                    "main_score": scores[main],
+                    "main_score": scores[task.main_score],
                     "hf_subset": task.subset,
                     "languages": list(task.languages),
                 }

@@ -34,6 +34,8 @@ def write_mteb(
 ) -> None:
     """Write ``<model>/<revision>/<task>.json`` of one evaluation, and of each part of its set.
 
+    A task whose main score is not among our metrics has no file.
+
     Args:
         folder: to write into.
         run: that was evaluated.
@@ -57,7 +59,11 @@ def write_mteb(
         parameters=settings["parameters"],
         adapted_from=None if run.reference == "untouched" else run.profile.encoder.base,
     )
-    known = [task_result(task, metrics) for task, metrics in tasks if task is not None]
+    known = [
+        task_result(task, metrics)
+        for task, metrics in tasks
+        if task is not None and task.main_score.replace("_at_", "@") in metrics
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     write_results(folder, meta, known)
 

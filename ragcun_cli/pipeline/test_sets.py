@@ -11,6 +11,7 @@ from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.paths import dataset_folder
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,6 @@ def read_test_sets(name: str, folder: Path) -> list[TestSet]:
         DataError: as `read_test_set`.
     """
     parts = beir.parts(folder)
-    names = [name] if parts == [folder] else [f"{name}/{part.name}" for part in parts]
-    split = reported_split(name)
+    own, split = dataset_folder(name), reported_split(name)
+    names = [own] if parts == [folder] else [f"{own}/{part.name}" for part in parts]
     return [read_test_set(*pair, split=split) for pair in zip(names, parts, strict=True)]

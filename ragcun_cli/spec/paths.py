@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class Workspace:
 
     def dataset(self, name: str) -> Path:
         """Folder of one data set."""
-        return self.data / "datasets" / name
+        return self.data / "datasets" / dataset_folder(name)
 
     @property
     def datasets(self) -> Path:
@@ -67,6 +68,18 @@ class Workspace:
     def report(self, name: str) -> Path:
         """Folder of the tables of one plan."""
         return self.root / "reports" / name
+
+
+def dataset_folder(name: str) -> str:
+    """A data set's name as a folder has it: `mteb:Some.v2/en` lies in `mteb-some-v2--en`.
+
+    Other names are their folders' names.
+    """
+    kind, colon, task = name.partition(":")
+    if not colon:
+        return name
+    spelled = task.lower().replace("/", "--").replace(".", "-").replace("+", "p")
+    return f"{kind}-{re.sub('[^a-z0-9_-]', lambda found: f'x{ord(found[0]):x}', spelled)}"
 
 
 # Files of a data set, and of BEIR's layout, which has CORPUS in the place of the passages' folder.

@@ -6,9 +6,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ragcun_cli.spec.paths import dataset_folder
+
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
 VARIANT = r"^(int8|binary|binary-rescored|truncate-[1-9][0-9]*)$"
+
+MTEB_NAME = r"mteb:[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][A-Za-z0-9_.+-]*)?$"
+
+TEST_NAME = rf"{NAME}|^{MTEB_NAME}"
+"""Of a set to test on: `mteb:TASK` or `mteb:TASK/SUBSET` too, a retrieval task of mteb."""
 
 NAMED_MODEL = "model"
 """Name of the profile that a model named on the command line is evaluated by; its description is
@@ -368,8 +375,8 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """What the encoder is tested on."""
 
-    datasets: tuple[Annotated[str, Field(pattern=NAME)], ...] = Field((), max_length=100)
-    """Data sets of the results table, in its order."""
+    datasets: tuple[Annotated[str, Field(pattern=TEST_NAME)], ...] = Field((), max_length=100)
+    """Data sets of the results table, in its order; `mteb:TASK` is any retrieval task of mteb."""
 
     depth: int = Field(1000, ge=100)
     """Passages kept for each query in the run file; metrics of deeper rankings are not measured."""
@@ -399,7 +406,8 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
-        for what, names in (("data set", self.datasets), ("variant", self.variants)):
+        folders = [*map(dataset_folder, self.datasets)]
+        for what, names in (("data set", folders), ("variant", self.variants)):
             if len(set(names)) < len(names):
                 raise ValueError(f"a {what} is named twice")
         return self
@@ -471,7 +479,7 @@ class RunProfile(Section):
     @model_validator(mode="after")
     def _selection_is_not_the_test(self) -> Self:
         name, split = self.selection_set
-        tested = name in self.evaluation.datasets and split == "test"
+        tested = name in map(dataset_folder, self.evaluation.datasets) and split == "test"
         # NanoBEIR's queries are test queries of BEIR.
         if self.training.selection.queries and (tested or name.lower().startswith("nano")):
             raise ValueError(f"training.selection would choose on test queries: '{name}', {split}")

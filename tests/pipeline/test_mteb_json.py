@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ragcun_cli.pipeline.data.sources import BEIR, reported_split
+from ragcun_cli.pipeline.data.sources import BEIR
 from ragcun_cli.pipeline.mteb_json import (
     MtebTask,
     model_meta,
+    recorded_task,
     task_of,
     task_result,
     write_results,
@@ -41,7 +42,7 @@ def meta(**changes):
 
 
 def test_files_are_those_that_mteb_was_seen_to_read(tmp_path):
-    result = task_result(task_of("scifact"), METRICS, split="test", seconds=12.5)
+    result = task_result(task_of("scifact"), METRICS, seconds=12.5)
     files = write_results(tmp_path, meta(), [result])
     home = tmp_path / "ragcun__with-isotropy" / "0a1b2c3d-seed-1"
     assert files == [home / "model_meta.json", home / "SciFact.json"]
@@ -70,34 +71,37 @@ def test_a_similarity_that_mteb_reads_is_stated():
     assert meta()["similarity_fn_name"] is None
 
 
-def test_a_task_of_several_languages_and_another_main_score_can_be_told():
-    task = MtebTask("Some", "abc", subset="de", languages=("deu-Latn",))
-    result = task_result(
-        task, {"ndcg@10": 0.1, "recall@5": 0.2}, split="dev", main_score="recall@5"
-    )
+def test_a_task_of_another_language_split_and_main_score_is_written_as_its_record_says():
+    details = {"mteb": {"name": "Some", "revision": "abc", "split": "dev", "subset": "de"}}
+    details["mteb"] |= {"languages": ["deu-Latn"], "main_score": "recall_at_5"}
+    result = task_result(recorded_task(details), {"ndcg@10": 0.1, "recall@5": 0.2})
     (scores,) = result["scores"]["dev"]
     assert (scores["main_score"], scores["hf_subset"]) == (0.2, "de")
     assert scores["languages"] == ["deu-Latn"]
+    assert (result["task_name"], result["dataset_revision"]) == ("Some", "abc")
     assert result["evaluation_time"] is None
+    assert recorded_task({"passages": 3}) is None
+
+
+def test_the_split_is_the_reported_one():
+    assert task_of("msmarco").split == "dev"
+    assert task_of("cqadupstack/tex").split == task_of("scifact").split == "test"
 
 
 def test_what_would_be_no_result_is_refused():
     task = task_of("scifact")
     for metrics in ({}, {"ndcg@10": None}, {"recall@100": 0.5}):
-        with pytest.raises(ValueError, match="no ndcg@10"):
-            task_result(task, metrics, split="test")
+        with pytest.raises(ValueError, match="no ndcg_at_10"):
+            task_result(task, metrics)
     with pytest.raises(ValueError, match="not a finite number"):
-        task_result(task, {"ndcg@10": 0.5, "mrr@10": math.nan}, split="test")
+        task_result(task, {"ndcg@10": 0.5, "mrr@10": math.nan})
     with pytest.raises(ValueError, match="organisation/model"):
         model_meta("with-isotropy", revision="1", similarity="dot", dimensions=2)
 
 
 def test_mteb_reads_them_and_pins_the_same_revisions(tmp_path):
     mteb = pytest.importorskip("mteb")
-    results = [
-        task_result(task_of(name), METRICS, split=reported_split(name.partition("/")[0]))
-        for name in PUBLIC + FORUMS
-    ]
+    results = [task_result(task_of(name), METRICS) for name in PUBLIC + FORUMS]
     meta_file, *files = write_results(tmp_path / "results", meta(similarity="cosine"), results)
     for file in files:
         result = mteb.TaskResult.from_disk(file)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
+
+from ragcun_cli.spec.profile import MTEB_NAME
 
 TEST_LIMIT = 500
 """Pairs in a pydocs test set; enough for the quickstart and quick to encode."""
@@ -92,6 +95,30 @@ class Derived:
     """What it needs beside MS MARCO itself: name -> url, size and md5."""
 
 
+@dataclass(frozen=True)
+class MtebSet:
+    """A retrieval task of mteb, which alone knows whether there is one of that name."""
+
+    task: str
+    subset: str | None = None
+    """Of a task of several; often a language."""
+
+    split: str = "test"
+    """Where its reported split is kept, whatever mteb calls it."""
+
+    queries: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What a profile calls it."""
+        return f"mteb:{self.task}" + ("" if self.subset is None else f"/{self.subset}")
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        return f"task {self.name.partition(':')[2]} of mteb"
+
+
 TRAIN_LIBRARIES = ("torch", "transformers")
 TEST_LIBRARIES = ("numpy", "scipy", "pandas", "sklearn", "sympy", "networkx")
 
@@ -136,12 +163,20 @@ OUTSIDE_AVERAGES = {"msmarco", *DERIVED}
 GATED = frozenset(name for name, source in BEIR.items() if source.gated)
 
 
-Source = Docstrings | Published | Derived
+Source = Docstrings | Published | Derived | MtebSet
 
 
 def find(name: str) -> Source | None:
     """What is known of a set; nothing of one that a person imported."""
-    return PYDOCS.get(name) or BEIR.get(name) or DERIVED.get(name)
+    return PYDOCS.get(name) or BEIR.get(name) or DERIVED.get(name) or find_mteb(name)
+
+
+def find_mteb(name: str) -> MtebSet | None:
+    """The task and subset that ``mteb:TASK`` or ``mteb:TASK/SUBSET`` names; None of other names."""
+    if re.match(MTEB_NAME, name) is None:
+        return None
+    task, _, subset = name.partition(":")[2].partition("/")
+    return MtebSet(task, subset or None)
 
 
 def reported_split(name: str) -> str:

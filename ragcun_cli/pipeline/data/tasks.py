@@ -9,7 +9,7 @@ from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.records import find_lender
-from ragcun_cli.pipeline.data.sources import Derived, Docstrings
+from ragcun_cli.pipeline.data.sources import Derived, Docstrings, MtebSet
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS, Action, Details, Task
 from ragcun_cli.spec import paths
@@ -28,6 +28,7 @@ class DataTasks:
         self.workspace = workspace
         self._mirrors = mirrors
         self._tasks: dict[str, Task] = {}
+        self._from_mteb: dict[str, MtebSet] = {}
 
     def task(self, name: str) -> Task:
         """Bring one data set into the workspace.
@@ -44,6 +45,8 @@ class DataTasks:
             return self._build(name, docstrings)
         if (derived := sources.DERIVED.get(name)) is not None:
             return self._derive(name, derived)
+        if (task := self._mteb_set(name)) is not None:
+            return self._bring_from_mteb(name, task)
         published = sources.BEIR.get(name)
         if published is None or published.gated:
             return self._take_in(name, self._absent(name), size="not here")
@@ -126,6 +129,27 @@ class DataTasks:
         size = f"{source.queries:,} queries of {source.of}"
         return self._task(name, values, action, size=size, needs=(self.task(source.of),))
 
+    def _mteb_set(self, name: str) -> MtebSet | None:
+        """The task of mteb that a name means, or that a folder of that name is brought from."""
+        if name in self._from_mteb:
+            return self._from_mteb[name]
+        if name.startswith("mteb-"):
+            name = str(self._details(name).get("from", name))
+        return sources.find_mteb(name)
+
+    def _bring_from_mteb(self, name: str, source: MtebSet) -> Task:
+        from ragcun_cli.pipeline.data.mteb_sets import task_action
+
+        self._from_mteb[paths.dataset_folder(name)] = source
+        values = {"source": "mteb", "name": source.name}
+        return self._task(name, values, task_action(source.name), size="a data set of the Hub")
+
+    def _details(self, name: str) -> dict[str, Any]:
+        """What the record of a set remembers of it; nothing of one that is not here."""
+        manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
+        record = manifest.stages.get("data")
+        return {} if record is None else dict(record.details)
+
     def _task(
         self,
         name: str,
@@ -178,7 +202,8 @@ class DataTasks:
 
     def is_absent(self, name: str) -> bool:
         """Whether a set is not here, and ragcun can neither make nor download it."""
-        return not sources.is_made_here(name) and not self.is_here(name)
+        made_here = name in self._from_mteb or sources.is_made_here(name)
+        return not made_here and not self.is_here(name)
 
     def is_here(self, name: str) -> bool:
         """Whether a set was brought, current or not."""
@@ -187,9 +212,8 @@ class DataTasks:
 
     def counts(self, name: str) -> tuple[int, int]:
         """Passages and queries of a set, as far as is known before it is here."""
-        manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
-        if (record := manifest.stages.get("data")) is not None:
-            return int(record.details["passages"]), int(record.details["queries"])
+        if details := self._details(name):
+            return int(details["passages"]), int(details["queries"])
         if (published := sources.BEIR.get(name)) is not None:
             return published.passages, published.train_queries or published.queries
         if (derived := sources.DERIVED.get(name)) is not None:
@@ -205,6 +229,8 @@ def absent_error(names: Sequence[str]) -> DataError:
     known = sources.BEIR.get(names[0])
     needs = f"; '{names[0]}' needs {known.obtain}" if known is not None and known.gated else ""
     bring = f"ragcun data import FOLDER_OR_FILE --name {names[0]}"
+    if names[0].startswith("mteb-"):
+        bring = "ragcun data get mteb:TASK"
     if sources.is_made_here(names[0]):
         bring = f"ragcun data get {names[0]}"
     return DataError(f"no data set {listed} in this workspace{needs}", hint=bring)

@@ -22,13 +22,16 @@ def verify_data(task: Task, runner: Runner) -> storing.Counts:
     record = runner.record(task)
     if record is None:
         raise absent_error([name])
-    again = f"ragcun data get {name} --force" if sources.is_made_here(name) else "import it again"
+    source = record.details.get("from", name)
+    known = sources.is_made_here(source)
+    again = f"ragcun data get {source} --force" if known else "import it again"
     changed = [file.path for file in record.outputs if not file.is_intact(task.folder, verify=True)]
     if changed:
         raise DataError(
             f"{task.folder}: changed since it was recorded: {', '.join(changed)}", hint=again
         )
-    published = name in {*sources.BEIR, *sources.DERIVED} or "sample" in record.details
+    published = name in {*sources.BEIR, *sources.DERIVED}
+    published |= not {"sample", "mteb"}.isdisjoint(record.details)
     parts = beir.parts(task.folder)
     counts = storing.added([storing.check(part, published=published) for part in parts])
     for part in parts:
