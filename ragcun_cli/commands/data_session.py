@@ -42,7 +42,8 @@ class DataSession(Session):
             if not members and sources.find(name) is None:
                 known = ", ".join([*sources.BEIR, *sources.DERIVED, *sources.PYDOCS])
                 raise DataError(
-                    f"no data set '{name}' to get; these are: {known}", hint="ragcun data list"
+                    f"no data set '{name}' to get; these are: {known}, mteb:TASK",
+                    hint="ragcun data list",
                 )
             wanted |= dict.fromkeys(self._available(members) if members else [name])
         self._bring(list(wanted), [], force=force, yes=yes)
