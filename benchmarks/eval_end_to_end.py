@@ -4,8 +4,8 @@ python benchmarks/eval_end_to_end.py WORKSPACE scifact fiqa --passages 6000 --ro
     [--encoder FOLDER_OR_NAME] [--precision fp32 bf16] [--batch-size 64]
 
 Each side encodes queries and passages, searches exactly and scores, in turns in one process, so
-that all meet the same load; the ratio is of its seconds to ragcun's, the median over rounds. Of a larger
-data set so many passages are kept: those that are judged, and others by the digest of their ids.
+that all meet the same load; the ratio is of its seconds to ragcun's, the median over rounds. Of a
+larger data set so many passages are kept: judged ones, and others by the digest of their ids.
 mteb takes part where it is installed.
 """
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from ragcun_cli import console
 from ragcun_cli.pipeline import estimate, walk
-from ragcun_cli.pipeline.evaluation_tasks import ALONE, Searching
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
 from ragcun_cli.pipeline.report.formats import render
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
+from ragcun_cli.pipeline.searching import ALONE, Searching
 from ragcun_cli.pipeline.stages import Runner, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError

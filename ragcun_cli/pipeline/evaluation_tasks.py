@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,62 +10,16 @@ from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.mteb_results import is_known_to_mteb, write_mteb
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.search_actions import SearchActions, recorded
+from ragcun_cli.pipeline.searching import Searching, Shard
 from ragcun_cli.pipeline.stages import Details, Runner, Task
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import RagcunError, StaleInputError
-from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.errors import StaleInputError
+from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.profile import stated
 
 if TYPE_CHECKING:
-    from ragcun_cli.core.ranking import Hits
-    from ragcun_cli.pipeline.evaluate import Form
     from ragcun_cli.pipeline.road import Road
-
-_PASSAGES_AT_ONCE = 65_536
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of ``count`` processes that divide a search, each a command of its own."""
-
-    index: int
-    """From 1."""
-    count: int
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """``2/4`` is the second of four.
-
-        Raises:
-            RagcunError: it is no such pair.
-        """
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            raise RagcunError(
-                f"'{text}' is no shard: the second of four is 2/4", hint="ragcun eval --shard 2/4"
-            )
-        return cls(int(found[1]), int(found[2]))
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-
-@dataclass(frozen=True)
-class Searching:
-    """How a search is carried out; none of it moves a result."""
-
-    shard: Shard | None = None
-    """Find this one's share and keep it, to be merged."""
-    merge: bool = False
-    """Put together what shards have found instead of searching."""
-    chunk: int = _PASSAGES_AT_ONCE
-    """Passages between two saves."""
-    keep_embeddings: bool = False
-    """Keep the embeddings of passages in the workspace's cache, and use those that are there."""
-
-
-ALONE = Searching()
-"""One command that searches whole data sets."""
 
 
 class EvaluationTasks:
@@ -74,6 +27,7 @@ class EvaluationTasks:
 
     def __init__(self, road: Road, how: Searching) -> None:
         self._road, self.how = road, how
+        self._actions = SearchActions(road, how)
 
     def name(self, run: Run, dataset: str) -> str:
         """Of an evaluation in its run; one by another similarity than the model's is beside it."""
@@ -161,10 +115,13 @@ class EvaluationTasks:
         mark = "" if shard is None else f", shard {shard}"
 
         def action(draft: Path, progress: Progress) -> Details:
+            do = self._actions
             if lexical:
-                return self._write_lexical(run, dataset, (draft / output).parent, progress)
-            found = self._found(run, dataset, shard, draft, progress)
-            return self._write(run, dataset, found, draft / output, whole=shard is None)
+                return do.write_lexical(run, dataset, (draft / output).parent, progress)
+            whole = shard is None
+            shards = self.shards(run, dataset) if whole and self.how.merge else []
+            found = do.found(run, dataset, shard, draft, shards=shards, progress=progress)
+            return do.write(run, dataset, found, draft / output, whole=whole, shards=shards)
 
         return Task(
             stage=Stage.SEARCH,
@@ -190,94 +147,6 @@ class EvaluationTasks:
         values = stated(config)
         values.pop("datasets", None)
         return values
-
-    # Searching
-
-    def _write_lexical(self, run: Run, dataset: str, draft: Path, progress: Progress) -> Details:
-        from ragcun_cli.pipeline.evaluate import write_lexical_runs
-        from ragcun_cli.pipeline.test_sets import read_test_sets
-
-        mining = run.profile.mining
-        write_lexical_runs(
-            read_test_sets(dataset, self._road.data(dataset).folder),
-            draft,
-            config=run.profile.evaluation,
-            mining=mining,
-            workspace=self._road.workspace,
-            tag=run.name,
-            progress=progress,
-        )
-        return {"similarity": f"BM25, {mining.method}, k1 {mining.k1:g}, b {mining.b:g}"}
-
-    def _found(
-        self, run: Run, dataset: str, shard: Shard | None, draft: Path, progress: Progress
-    ) -> dict[Form, Hits]:
-        """Part of the data set -> what was found, by this command or by shards."""
-        from ragcun_cli.pipeline import ranks
-        from ragcun_cli.pipeline.evaluate import SearchJob, merged, read_shard
-        from ragcun_cli.pipeline.search import WHOLE
-
-        config = run.profile.evaluation
-        if shard is None and self.how.merge:
-            files = [run.folder / task.outputs[0] for task in self.shards(run, dataset)]
-            return merged([read_shard(file) for file in files], config)
-        job = SearchJob(
-            source=self._road.models.source(run),
-            dataset=dataset,
-            folder=self._road.data(dataset).folder,
-            config=config,
-            state=draft / "state",
-            query_scale=self._query_scale(run),
-            share=WHOLE if shard is None else WHOLE.part(shard.index - 1, shard.count),
-            chunk=self.how.chunk,
-            caches=self._road.workspace if self.how.keep_embeddings else None,
-        )
-        self._refuse_chosen_queries(run, dataset)
-        return merged(ranks.searching(job, progress), config)
-
-    def _write(
-        self, run: Run, dataset: str, found: dict[Form, Hits], output: Path, *, whole: bool
-    ) -> Details:
-        from ragcun_cli.pipeline.evaluate import write_dense_runs, write_shard
-        from ragcun_cli.pipeline.search import bytes_per_passage, max_tokens, similarity_of
-        from ragcun_cli.pipeline.test_sets import read_test_sets
-
-        config = run.profile.evaluation
-        if whole:
-            tests = read_test_sets(dataset, self._road.data(dataset).folder)
-            write_dense_runs(found, tests, output.parent, config=config, tag=run.name)
-        else:
-            write_shard(output, found)
-        if whole and self.how.merge:
-            return recorded(self.shards(run, dataset)[0])
-        source = self._road.models.source(run)
-        model = source.load()
-        details = {
-            "similarity": similarity_of(model, config),
-            "dimensions": model.get_embedding_dimension(),
-            "precision": config.precision,
-            "embeddings": config.embeddings,
-            "bytes_per_passage": bytes_per_passage(model, config),
-            "max_tokens": max_tokens(model),
-            "parameters": sum(values.numel() for values in model.parameters()),
-            "model": source.digest(),
-        }
-        if config.similarity == "scaled_euclidean":
-            details["query_scale"] = self._query_scale(run)
-        return details
-
-    def _refuse_chosen_queries(self, run: Run, dataset: str) -> None:
-        """Hold test queries against those that the model or its query scale was chosen on."""
-        from ragcun_cli.pipeline.query_scale import read_query_scale
-        from ragcun_cli.pipeline.selection import recorded_digests, refuse_test_queries
-        from ragcun_cli.pipeline.test_sets import read_test_sets
-
-        chosen = recorded_digests(run.folder)
-        if run.profile.evaluation.similarity == "scaled_euclidean":
-            chosen += read_query_scale(run.folder)[1]
-        if chosen:
-            for test in read_test_sets(dataset, self._road.data(dataset).folder):
-                refuse_test_queries(chosen, test, where=run.label)
 
     # The query scale
 
@@ -311,13 +180,6 @@ class EvaluationTasks:
             reads_splits=((data, "dev"),),
             describes=(paths.RUN, run.description()),
         )
-
-    def _query_scale(self, run: Run) -> float:
-        from ragcun_cli.pipeline.query_scale import read_query_scale
-
-        if run.profile.evaluation.similarity != "scaled_euclidean":
-            return 1.0
-        return read_query_scale(run.folder)[0]
 
     # Shards
 
@@ -355,8 +217,3 @@ class EvaluationTasks:
                     f"'{task.label}' {why}",
                     hint=f"ragcun eval --shard {shard} --datasets {dataset}",
                 )
-
-
-def recorded(search: Task) -> Details:
-    """What the record of a search remembers of it."""
-    return dict(Manifest.load(search.folder / paths.MANIFEST).stages[search.key].details)

@@ -15,10 +15,11 @@ from typing import Any
 from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
-from ragcun_cli.pipeline.evaluation_tasks import ALONE, EvaluationTasks, Searching
+from ragcun_cli.pipeline.evaluation_tasks import EvaluationTasks
 from ragcun_cli.pipeline.mining_models import MiningModels
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.searching import ALONE, Searching
 from ragcun_cli.pipeline.stages import Details, Task
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
 from ragcun_cli.spec import paths
