@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.records import read_record
+from ragcun_cli.pipeline.hubness import hubness_of_set
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.stages import Runner
@@ -32,6 +35,9 @@ class SeedResults:
     """Data set -> scores."""
 
     isotropy: Mapping[str, Any] | None
+
+    hubness: Mapping[str, Mapping[str, Any]]
+    """Data set -> how unevenly its passages share the first places, where it was evaluated."""
 
     samples: Mapping[str, str]
     """Data set that is a sample -> the one it is of."""
@@ -95,11 +101,14 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     evaluations: dict[str, StageRecord] = {}
     samples: dict[str, str] = {}
     per_query: dict[str, PerQuery] = {}
+    hubs: dict[str, dict[str, Any]] = {}
     for dataset in run.profile.evaluation.datasets:
         record = runner.current_record(road.evaluate(run, dataset))
         if record is not None:
             evaluations[dataset] = record
-            per_query[dataset] = _read_per_query(run.folder / paths.EVALUATIONS / dataset)
+            folder = run.folder / paths.EVALUATIONS / dataset
+            per_query[dataset] = _read_per_query(folder)
+            hubs[dataset] = hubness_of_set(folder, _passages(road.data(dataset).folder))
             data = runner.record(road.data(dataset))
             if data is not None and "sample" in data.details:
                 samples[dataset] = data.details["sample"]["of"]
@@ -111,6 +120,7 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
         evaluations=evaluations,
         per_query=per_query,
         isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,
+        hubness=hubs,
         samples=samples,
     )
 
@@ -121,6 +131,14 @@ def _read_per_query(folder: Path) -> PerQuery:
         row = json.loads(line)
         scores.setdefault(row.pop("part", ""), {})[row.pop("query")] = row
     return scores
+
+
+def _passages(folder: Path) -> dict[str, int]:
+    """Part of a stored data set, "" where it is one whole -> its passages."""
+    parts = beir.parts(folder)
+    if parts == [folder]:
+        return {"": read_record(folder).passages}
+    return {part.name: read_record(part).passages for part in parts}
 
 
 def _read_json(file: Path) -> dict[str, Any]:
