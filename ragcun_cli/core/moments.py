@@ -154,7 +154,7 @@ def _moments(rows: Vector, lengths: Vector) -> Moments:
         count=len(rows),
         mean=mean,
         scatter=centred.T @ centred,
-        unit_total=(1 / lengths) @ rows,
+        unit_total=(1 / lengths) @ centred + (1 / lengths).sum() * mean,
         length_mean=float(lengths.mean()),
         length_scatter=float(((lengths - lengths.mean()) ** 2).sum()),
     )

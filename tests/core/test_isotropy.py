@@ -51,6 +51,11 @@ def test_the_score_of_a_gaussian_has_its_closed_form(texts, value):
     assert (1 - score) ** 2 == pytest.approx(value, abs=1e-5)
 
 
+def test_equal_texts_in_other_dimensions_do_not_compare():
+    scores = [isotropy.plan_score_of_gaussian(53_359, dimensions=d) for d in (512, 768)]
+    assert scores == pytest.approx([0.902, 0.880], abs=5e-4)
+
+
 @pytest.mark.parametrize("embeddings", [uneven(60, 20), uneven(12, 20), gaussian(400, 7)])
 def test_isoscore_is_the_published_one(embeddings):
     spectrum = covariance_spectrum(embeddings)

@@ -201,6 +201,10 @@ def legend(tables: Sequence[Table]) -> tuple[str, ...]:
                 any(isinstance(cell, Difference) for cell in cells),
                 "[low, high]: 95% interval of the paired difference.",
             ),
+            (
+                any(isinstance(cell, Interval) for cell in cells),
+                "[low, high] without signs: as the notes of the table say.",
+            ),
         )
         if occurs
     )
