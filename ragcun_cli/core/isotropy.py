@@ -1,15 +1,17 @@
-"""How evenly embeddings fill their space: measures of one matrix, through its moments."""
+"""How evenly embeddings fill their space: measures of their moments, and of the spectrum.
+
+All depend on n, as fewer texts look less even, and on d: compare at equal n and d alone.
+"""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
+from ragcun_cli.core.moments import Moments
 
-_ROWS_AT_ONCE = 8192
+Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,10 @@ class Isotropy:
     """Measures of ``n`` embeddings in ``d`` dimensions.
 
     ``plan_score``, ``participation_ratio`` and ``isoscore`` are one number on three scales: how
-    even the variances along the principal axes are. All depend on n, as fewer texts look less even:
-    compare at equal n and d. The other measures see what that number is blind to: the tail of the
-    spectrum, a common offset, the spread of lengths. None sees clusters or a non-Gaussian shape.
+    even the variances along the principal axes are. The other measures see what that number is
+    blind to: the tail of the spectrum, a common offset, the spread of lengths. None sees clusters
+    or a non-Gaussian shape. No measure moves with a rotation or with the order of the rows; of a
+    scale, only the lengths; of a translation, the last five.
     """
 
     texts: int
@@ -30,6 +33,10 @@ class Isotropy:
     """``plan_score`` of the covariance, in [1 - sqrt(d - 1), 1]."""
     plan_score_of_gaussian: float
     """What perfectly isotropic ``N(0, I_d)`` would score at this n and d."""
+    unevenness_corrected: float
+    """``corrected_unevenness``, in [-1, d - 1]: 0 in the mean for a Gaussian at any n."""
+    plan_score_corrected: float
+    """``corrected_plan_score``, at most 1."""
     participation_ratio: float
     """``participation_ratio`` of the covariance, in [1, d]."""
     participation_ratio_corrected: float
@@ -39,17 +46,19 @@ class Isotropy:
     effective_rank: float
     """``effective_rank`` of the centred matrix, in [1, d]."""
     mean_cosine: float
-    """Average cosine over all pairs of different texts, in [-1 / (n - 1), 1]; not centred."""
+    """``mean_cosine`` over all pairs of different texts, in [-1 / (n - 1), 1]; not centred."""
     mean_offset: float
     """Share of the mean squared length that is the mean vector, in [0, 1]: 0 centred, 1 a point."""
     norm_mean: float
     """Mean length of an embedding."""
     norm_std: float
     """Population standard deviation of the lengths; 0 on a sphere."""
+    norm_spread: float
+    """``norm_std / norm_mean``: about ``sqrt(1 / (2 d))`` for a Gaussian. Blind to directions."""
 
 
 def measure_isotropy(embeddings: NDArray[np.floating]) -> Isotropy:
-    """All measures of one matrix, in float64; memory O(d^2) beside it.
+    """All measures of one matrix, in float64.
 
     Args:
         embeddings: ``(n, d)`` with n >= 3, as two texts always lie on a line, and d >= 2.
@@ -58,30 +67,61 @@ def measure_isotropy(embeddings: NDArray[np.floating]) -> Isotropy:
         ValueError: another shape, a row that is not finite or has length 0 (the first are named),
             or rows that are all equal.
     """
-    norms = _checked_lengths(embeddings)
-    texts, dimensions = embeddings.shape
-    first = np.asarray(embeddings[0], np.float64)
-    shifted_total, unit_total = np.zeros(dimensions), np.zeros(dimensions)
-    for rows in _blocks(embeddings):
-        shifted_total += (rows - first).sum(axis=0)
-        unit_total += (rows / np.linalg.norm(rows, axis=1, keepdims=True)).sum(axis=0)
-    mean = first + shifted_total / texts
-    eigenvalues = _covariance_eigenvalues(embeddings, mean=mean)
+    if embeddings.ndim != 2 or embeddings.shape[0] < 3 or embeddings.shape[1] < 2:
+        raise ValueError(
+            f"embeddings have shape {embeddings.shape}; isotropy needs at least three texts "
+            "and two dimensions"
+        )
+    return isotropy_of(Moments.of(embeddings))
+
+
+def isotropy_of(moments: Moments) -> Isotropy:
+    """All measures of rows of which the moments are known.
+
+    Raises:
+        ValueError: under three rows or two dimensions, or rows that are all equal.
+    """
+    texts, dimensions = moments.count, moments.dimensions
+    eigenvalues = covariance_eigenvalues(moments)
     ratio = participation_ratio(eigenvalues)
+    norm_std = math.sqrt(moments.length_scatter / texts)
     return Isotropy(
         texts=texts,
         dimensions=dimensions,
         plan_score=plan_score(eigenvalues),
         plan_score_of_gaussian=plan_score_of_gaussian(texts, dimensions=dimensions),
+        unevenness_corrected=corrected_unevenness(ratio, texts=texts, dimensions=dimensions),
+        plan_score_corrected=corrected_plan_score(ratio, texts=texts, dimensions=dimensions),
         participation_ratio=ratio,
         participation_ratio_corrected=corrected_participation_ratio(ratio, texts=texts),
         isoscore=isoscore(eigenvalues),
         effective_rank=effective_rank(eigenvalues),
-        mean_cosine=float((unit_total @ unit_total - texts) / (texts * (texts - 1))),
-        mean_offset=float(mean @ mean / np.mean(norms**2)),
-        norm_mean=float(norms.mean()),
-        norm_std=float(norms.std()),
+        mean_cosine=mean_cosine(moments),
+        mean_offset=float(moments.mean @ moments.mean) / moments.mean_square,
+        norm_mean=moments.length_mean,
+        norm_std=norm_std,
+        norm_spread=norm_std / moments.length_mean,
     )
+
+
+def covariance_eigenvalues(moments: Moments) -> Vector:
+    """``(d,)`` ascending eigenvalues of the covariance, none dropped.
+
+    Those within rounding of 0 are set to 0, of which there are d - n + 1 at least.
+
+    Raises:
+        ValueError: under three rows or two dimensions, or rows that are all equal.
+    """
+    if moments.count < 3 or moments.dimensions < 2:
+        raise ValueError(
+            f"{moments.count} texts in {moments.dimensions} dimensions; isotropy needs at least "
+            "three texts and two dimensions"
+        )
+    if moments.all_equal:
+        raise ValueError("all embeddings are equal, so they have no directions to measure")
+    eigenvalues = np.linalg.eigvalsh(moments.scatter / (moments.count - 1))
+    rounding = moments.dimensions * np.finfo(np.float64).eps * eigenvalues[-1]
+    return np.where(eigenvalues > rounding, eigenvalues, 0.0)
 
 
 def participation_ratio(eigenvalues: Vector) -> float:
@@ -129,6 +169,28 @@ def corrected_participation_ratio(ratio: float, *, texts: int) -> float:
     return ((1 + 1 / m) * ratio - 2 / m) / (1 - ratio / m)
 
 
+def corrected_unevenness(ratio: float, *, texts: int, dimensions: int) -> float:
+    """``(std / mean)^2`` of the eigenvalues with the bias of n draws removed, in [-1, d - 1].
+
+    ``d a / b - 1 = d / PR_bc - 1`` with a and b as for `corrected_participation_ratio`, the
+    estimates of ``tr S^2`` and ``(tr S)^2``: 0 in the mean for ``N(mu, s^2 I)`` at any n, where
+    John's statistic is ``(d - 1)(d + 2) / (d m + 2)``; below 0 by chance. 0 for exact isotropy,
+    d - 1 for a line. Heavy tails raise it. Blind to the mean.
+    """
+    return dimensions / corrected_participation_ratio(ratio, texts=texts) - 1
+
+
+def corrected_plan_score(ratio: float, *, texts: int, dimensions: int) -> float:
+    """``1 - sqrt(max(0, corrected_unevenness))``, the plan's score without the bias of n.
+
+    In [1 - sqrt(d - 1), 1]. The root makes chance large: at n = 1000 and d = 512 a perfect Gaussian
+    has 1 in half of all draws and 0.94 in others, so read it beside its interval under a Gaussian
+    (``gaussian_null.null_intervals``). Blind as `corrected_unevenness` is.
+    """
+    uneven = corrected_unevenness(ratio, texts=texts, dimensions=dimensions)
+    return 1 - math.sqrt(max(0.0, uneven))
+
+
 def isoscore(eigenvalues: Vector) -> float:
     """IsoScore in [0, 1]: 0 for a line, 1 when all variances are equal.
 
@@ -149,35 +211,12 @@ def effective_rank(eigenvalues: Vector) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _covariance_eigenvalues(embeddings: NDArray[np.floating], *, mean: Vector) -> Vector:
-    """``(d,)`` eigenvalues of the covariance, those within rounding of 0 set to 0, none dropped."""
-    texts, dimensions = embeddings.shape
-    scatter = np.zeros((dimensions, dimensions))
-    for rows in _blocks(embeddings):
-        centred = rows - mean
-        scatter += centred.T @ centred
-    eigenvalues = np.linalg.eigvalsh(scatter / (texts - 1))
-    if eigenvalues[-1] <= 0:
-        raise ValueError("all embeddings are equal, so they have no directions to measure")
-    rounding = dimensions * np.finfo(np.float64).eps * eigenvalues[-1]
-    return np.where(eigenvalues > rounding, eigenvalues, 0.0)
+def mean_cosine(moments: Moments) -> float:
+    """Average cosine over all pairs of different rows, in [-1 / (n - 1), 1].
 
-
-def _checked_lengths(embeddings: NDArray[np.floating]) -> Vector:
-    if embeddings.ndim != 2 or embeddings.shape[0] < 3 or embeddings.shape[1] < 2:
-        raise ValueError(
-            f"embeddings have shape {embeddings.shape}; isotropy needs at least three texts "
-            "and two dimensions"
-        )
-    lengths = np.concatenate([np.linalg.norm(rows, axis=1) for rows in _blocks(embeddings)])
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))).tolist()
-    if bad:
-        raise ValueError(
-            f"{len(bad)} embeddings are not finite or have length 0; first rows: {bad[:5]}"
-        )
-    return lengths
-
-
-def _blocks(embeddings: NDArray[np.floating]) -> Iterator[Vector]:
-    for start in range(0, len(embeddings), _ROWS_AT_ONCE):
-        yield np.asarray(embeddings[start : start + _ROWS_AT_ONCE], np.float64)
+    1 for a single direction, 0 when directions cancel (Ethayarajh 2019, arXiv:1909.00512). Scale
+    and rotation invariant, not centred. Blind to two opposite bundles, which cancel too. Closed
+    form: ``(|sum of unit rows|^2 - n) / (n (n - 1))``, so no pairs are sampled.
+    """
+    texts, total = moments.count, moments.unit_total
+    return float((total @ total - texts) / (texts * (texts - 1)))

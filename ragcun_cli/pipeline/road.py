@@ -307,6 +307,10 @@ class Road:
             return None
         evaluation = stated(profile.evaluation)
         evaluation = {k: v for k, v in evaluation.items() if k in ("batch_size", "precision")}
+        counts = [self.sets.counts(name) for name in datasets]
+        passages = min(sum(passages for passages, _ in counts), profile.isotropy.max_passages)
+        asked = sum(queries for _, queries in counts)
+        queries = min(asked, profile.isotropy.max_queries or asked)
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.isotropy import write_isotropy
@@ -330,5 +334,7 @@ class Road:
             outputs=(paths.ISOTROPY,),
             feeds=(paths.ISOTROPY,),
             needs=(self.train(run), *(self.data(name) for name in datasets)),
+            size=f"{passages:,} passages",
+            seconds=self.encoding_seconds(run, passages=passages, queries=queries),
             describes=(paths.RUN, run.description()),
         )

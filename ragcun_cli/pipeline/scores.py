@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.core.calibration import calibration, fold_numbers
+from ragcun_cli.core.hubness import hubness
 from ragcun_cli.core.metrics import mean, metrics_to, score_queries
 from ragcun_cli.pipeline.run_files import Ranking, read_run
 from ragcun_cli.pipeline.search import VARIANT_DEPTH
 from ragcun_cli.pipeline.test_sets import TestSet
 from ragcun_cli.spec.paths import METRICS as METRICS_FILE
 from ragcun_cli.spec.paths import PER_QUERY, run_file
+
+HUB_RANKS = 10
+"""Places that make a passage a hub."""
 
 Scores = dict[str, dict[str, float]]
 """Metric -> query id -> value."""
@@ -59,9 +63,11 @@ def write_scores(
     draft.mkdir(parents=True, exist_ok=True)
     parts: dict[str, dict[str, float]] = {}
     calibrations: dict[str, Any] = {}
+    rankings: list[Ranking] = []
     with (draft / PER_QUERY).open("w", encoding="utf-8", newline="\n") as stream:
         for test in tests:
             ranking = read_run(folder / run_file(test.file_stem))
+            rankings.append({query: hits[:HUB_RANKS] for query, hits in ranking.items()})
             scores = _scores(ranking, test, depth=depth)
             parts[test.part] = _means(scores)
             calibrations[test.part] = _calibration(ranking, test)
@@ -77,6 +83,7 @@ def write_scores(
         "metrics": means,
         "settings": dict(settings),
         "variants": {name: _of_variant(name, tests, folder) for name in variants},
+        "hubness": _over_parts([_hubness(one, t) for one, t in zip(rankings, tests, strict=True)]),
         "calibration": calibrations if len(tests) > 1 else calibrations[tests[0].part],
         **({"parts": parts} if len(tests) > 1 else {}),
     }
@@ -96,6 +103,23 @@ def _of_variant(name: str, tests: Sequence[TestSet], folder: Path) -> dict[str, 
         ranking = read_run(folder / run_file(test.file_stem, name))
         parts.append(_means(_scores(ranking, test, depth=VARIANT_DEPTH)))
     return {metric: mean(part[metric] for part in parts) for metric in parts[0]}
+
+
+def _hubness(ranking: Ranking, test: TestSet) -> dict[str, Any]:
+    """How unevenly the passages share the first places, under the distance that ranked them."""
+    firsts = [[passage for passage, _ in ranking.get(query, [])] for query in test.qrels]
+    return asdict(hubness(firsts, passages=len(test.corpus), k=HUB_RANKS))
+
+
+def _over_parts(found: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Means over the parts of a data set; None where a part has none."""
+    if len(found) == 1:
+        return dict(found[0])
+    means: dict[str, float | None] = {}
+    for key in found[0]:
+        measured = [value for one in found if (value := one[key]) is not None]
+        means[key] = mean(measured) if len(measured) == len(found) else None
+    return means
 
 
 def _calibration(ranking: Ranking, test: TestSet) -> dict[str, Any]:

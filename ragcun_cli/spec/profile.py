@@ -414,13 +414,20 @@ class EvaluationConfig(Section):
 
 
 class IsotropyConfig(Section):
-    """What isotropy is measured on: the test texts of the evaluation's data sets."""
+    """What isotropy is measured on: the test texts of the evaluation's data sets, all together.
 
-    texts: Literal["queries", "passages"] = "queries"
-    """The plan measures on test queries."""
+    Which ones is chosen by the digests of set and id, so every model is measured on the same.
+    """
 
-    max_texts: int = Field(20_000, ge=100)
-    """At most this many of all sets together, chosen by the digest of their ids."""
+    max_queries: int | None = Field(None, ge=100)
+    """Test queries, which the plan measures on; none means all."""
+
+    max_passages: int = Field(50_000, ge=100)
+    """Passages, at most; there may be millions of them."""
+
+    pair_queries: int = Field(2_000, ge=10)
+    """Of the measured queries, those whose alignment with a relevant passage is measured; passages
+    that are not among the measured ones are encoded for it."""
 
 
 class RunProfile(Section):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from ragcun_cli.core import isotropy
-from ragcun_cli.core.isotropy import Isotropy, measure_isotropy
+from ragcun_cli.core.isotropy import Isotropy, isotropy_of, measure_isotropy
+from ragcun_cli.core.moments import BlockedMoments
 
 
 def gaussian(texts, dimensions, *, seed=0):
@@ -48,6 +49,11 @@ def test_gaussian_embeddings_score_what_theory_says_at_this_size(texts, score, d
 def test_the_score_of_a_gaussian_has_its_closed_form(texts, value):
     score = isotropy.plan_score_of_gaussian(texts, dimensions=512)
     assert (1 - score) ** 2 == pytest.approx(value, abs=1e-5)
+
+
+def test_equal_texts_in_other_dimensions_do_not_compare():
+    scores = [isotropy.plan_score_of_gaussian(53_359, dimensions=d) for d in (512, 768)]
+    assert scores == pytest.approx([0.902, 0.880], abs=5e-4)
 
 
 @pytest.mark.parametrize("embeddings", [uneven(60, 20), uneven(12, 20), gaussian(400, 7)])
@@ -93,7 +99,10 @@ def test_the_correction_is_the_ratio_of_unbiased_estimates():
     factor = m**2 / ((m - 1) * (m + 2))
     a = factor * (of_square - trace**2 / m)
     b = factor * ((1 + 1 / m) * trace**2 - 2 / m * of_square)
-    assert measure_isotropy(embeddings).participation_ratio_corrected == pytest.approx(b / a)
+    measured = measure_isotropy(embeddings)
+    assert measured.participation_ratio_corrected == pytest.approx(b / a)
+    assert measured.unevenness_corrected == pytest.approx(40 * a / b - 1)
+    assert measured.plan_score_corrected == pytest.approx(1 - math.sqrt(40 * a / b - 1))
 
 
 def test_the_correction_undoes_the_bias_of_few_texts():
@@ -115,6 +124,8 @@ def test_exactly_even_variances_reach_the_upper_ends():
         dimensions=6,
         plan_score=pytest.approx(1, abs=1e-7),
         plan_score_of_gaussian=pytest.approx(1 - math.sqrt(40 / 68)),
+        unevenness_corrected=pytest.approx(6 * (5 / 11) / ((12 / 11) * 6 - 2 / 11) - 1),
+        plan_score_corrected=1.0,
         participation_ratio=pytest.approx(6),
         participation_ratio_corrected=pytest.approx(((12 / 11) * 6 - 2 / 11) / (5 / 11)),
         isoscore=pytest.approx(1),
@@ -123,6 +134,7 @@ def test_exactly_even_variances_reach_the_upper_ends():
         mean_offset=pytest.approx(0),
         norm_mean=pytest.approx(1),
         norm_std=pytest.approx(0),
+        norm_spread=pytest.approx(0),
     )
 
 
@@ -132,12 +144,15 @@ def test_a_line_reaches_the_lower_ends():
     assert measured.plan_score == pytest.approx(1 - math.sqrt(4))
     assert measured.participation_ratio == pytest.approx(1)
     assert measured.participation_ratio_corrected == pytest.approx(1)
-    assert measured.isoscore == pytest.approx(0)
+    assert measured.unevenness_corrected == pytest.approx(4)
+    assert measured.plan_score_corrected == pytest.approx(-1)
+    assert measured.isoscore == pytest.approx(0, abs=1e-12)
     assert measured.effective_rank == pytest.approx(1)
     assert measured.mean_cosine == pytest.approx(1)
     assert measured.mean_offset == pytest.approx(3**2 / (50 / 4))
     assert measured.norm_mean == pytest.approx(15)
     assert measured.norm_std == pytest.approx(5 * math.sqrt(14 / 4))
+    assert measured.norm_spread == pytest.approx(math.sqrt(14 / 4) / 3)
 
 
 def test_texts_as_even_as_they_can_be_bound_nothing_from_above():
@@ -145,6 +160,7 @@ def test_texts_as_even_as_they_can_be_bound_nothing_from_above():
     assert measured.participation_ratio == pytest.approx(4)
     assert measured.effective_rank == pytest.approx(4)
     assert measured.participation_ratio_corrected == math.inf
+    assert (measured.unevenness_corrected, measured.plan_score_corrected) == (-1, 1)
 
 
 def test_rotation_moves_no_measure():
@@ -165,17 +181,27 @@ def test_scale_moves_the_lengths_only():
 def test_translation_moves_only_what_sees_the_mean():
     embeddings = uneven(50, 12)
     before, after = (dataclasses.asdict(measure_isotropy(embeddings + by)) for by in (0, 100))
-    for name in ("mean_cosine", "mean_offset", "norm_mean", "norm_std"):
+    for name in ("mean_cosine", "mean_offset", "norm_mean", "norm_std", "norm_spread"):
         assert after.pop(name) != pytest.approx(before.pop(name), rel=0.01)
     assert after == pytest.approx(before)
     assert measure_isotropy(embeddings + 100).mean_offset > 0.999
 
 
-def test_blocks_do_not_move_any_measure(monkeypatch):
+def test_the_order_of_the_rows_moves_no_measure():
     embeddings = uneven(50, 12)
-    whole = dataclasses.asdict(measure_isotropy(embeddings))
-    monkeypatch.setattr(isotropy, "_ROWS_AT_ONCE", 7)
-    assert dataclasses.asdict(measure_isotropy(embeddings)) == pytest.approx(whole, rel=1e-12)
+    before, after = (
+        dataclasses.asdict(measure_isotropy(e)) for e in (embeddings, embeddings[::-1])
+    )
+    assert after == pytest.approx(before, rel=1e-12)
+
+
+def test_streamed_measures_are_those_of_one_matrix():
+    embeddings = uneven(500, 12)
+    seen = BlockedMoments()
+    for start in range(0, 500, 33):
+        seen.add(embeddings[start : start + 33], first_row=start)
+    streamed = dataclasses.asdict(isotropy_of(seen.total()))
+    assert streamed == pytest.approx(dataclasses.asdict(measure_isotropy(embeddings)), rel=1e-10)
 
 
 def test_half_precision_is_widened_before_anything_is_computed():

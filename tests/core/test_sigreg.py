@@ -10,6 +10,7 @@ from ragcun_cli.core.sigreg import (
     expected_sigreg,
     null_mean,
     sigreg,
+    unbiased_sigreg,
     unit_directions,
 )
 
@@ -214,3 +215,56 @@ def test_directions_favour_no_axis():
     torch.testing.assert_close(directions.mean(1), torch.zeros(5), rtol=0, atol=0.02)
     moments = directions @ directions.T / 20_000
     torch.testing.assert_close(moments, torch.eye(5) / 5, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("rows", [2, 30, 300])
+def test_the_unbiased_statistic_of_a_gaussian_is_0_in_the_mean_at_any_n(rows):
+    drawn = [
+        unbiased_sigreg(
+            gaussian(rows, 16, seed=seed),
+            unit_directions(64, 16, seed=seed),
+        )
+        for seed in range(300)
+    ]
+    error = float(np.std(drawn)) / 300**0.5
+    assert abs(np.mean(drawn)) < 3.5 * error
+    assert error < 0.05 / rows
+
+
+def test_the_unbiased_statistic_estimates_the_same_at_every_n():
+    scales = torch.linspace(0.3, 1.7, 16)
+    directions = unit_directions(256, 16, seed=0)
+    truth = expected_sigreg(
+        torch.full((16,), 0.5), torch.diag(scales**2), directions, rows=10**9, knots=17, t_max=3.0
+    )
+    means = []
+    for rows in (10, 100):
+        drawn = [
+            unbiased_sigreg(
+                gaussian(rows, 16, seed=seed) * scales + 0.5,
+                directions,
+            )
+            for seed in range(400)
+        ]
+        means.append(np.mean(drawn))
+    assert means == pytest.approx([truth / 10**9] * 2, rel=0.05)
+
+
+def test_the_unbiased_statistic_is_sigreg_with_the_square_estimated_without_bias():
+    rows = gaussian(40, 5, dtype=torch.float64)
+    directions = unit_directions(7, 5, seed=1).double()
+    times = torch.linspace(0, 3, 17, dtype=torch.float64)
+    phases = times[:, None, None] * (rows @ directions)[None]
+    seen = torch.exp(1j * phases).mean(1)
+    normal = torch.exp(-(times**2) / 2)[:, None]
+    square = (40 * seen.abs() ** 2 - 1) / 39
+    values = (square - 2 * normal * seen.real + normal**2) * normal
+    expected = 2 * torch.trapezoid(values, times, dim=0).mean()
+    assert unbiased_sigreg(rows, directions) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_the_unbiased_statistic_does_not_move_with_the_order_and_knows_a_point():
+    rows = gaussian(50, 6)
+    directions = unit_directions(32, 6, seed=1)
+    assert unbiased_sigreg(rows.flip(0), directions) == unbiased_sigreg(rows, directions)
+    assert unbiased_sigreg(0 * rows, directions) == pytest.approx(collapse_value())

@@ -65,7 +65,7 @@ def test_stating_a_default_leaves_the_identity_alone():
         {"training": {"save_interval": 7}},
         {"training": {"logging_steps": 7}},
         {"evaluation": {"datasets": ["scifact"], "batch_size": 7, "depth": 700}},
-        {"isotropy": {"texts": "passages", "max_texts": 700}},
+        {"isotropy": {"max_queries": 900, "max_passages": 700, "pair_queries": 70}},
     ],
 )
 def test_what_does_not_change_the_model_does_not_change_its_identity(sections):

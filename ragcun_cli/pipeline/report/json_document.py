@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ragcun_cli.pipeline.report.table import Cell, Difference, Spread, Table
+from ragcun_cli.pipeline.report.table import Cell, Difference, Interval, Spread, Table
 
 
 def render_json(tables: Sequence[Table]) -> str:
@@ -27,4 +27,4 @@ def _table(table: Table) -> dict[str, object]:
 
 
 def _value(cell: Cell) -> object:
-    return asdict(cell) if isinstance(cell, Spread | Difference) else cell
+    return asdict(cell) if isinstance(cell, Spread | Difference | Interval) else cell

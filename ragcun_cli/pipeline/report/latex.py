@@ -12,6 +12,7 @@ from ragcun_cli.pipeline.report.table import (
     Cell,
     Column,
     Difference,
+    Interval,
     Spread,
     Table,
     alignment,
@@ -141,7 +142,7 @@ class _Slot:
 
     @classmethod
     def of(cls, table: Table, index: int) -> "_Slot":
-        is_pair = any(isinstance(row[index], Spread | Difference) for row in table.rows)
+        is_pair = any(isinstance(row[index], Spread | Difference | Interval) for row in table.rows)
         place = "c" if is_pair else alignment(table, index)[0]
         return cls(place, is_pair, index == len(table.columns) - 1)
 

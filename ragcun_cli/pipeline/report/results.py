@@ -33,6 +33,9 @@ class SeedResults:
 
     isotropy: Mapping[str, Any] | None
 
+    metrics: Mapping[str, Mapping[str, Any]]
+    """Data set -> what the evaluation's `metrics.json` holds: hubs, calibration, smaller forms."""
+
     samples: Mapping[str, str]
     """Data set that is a sample -> the one it is of."""
 
@@ -95,12 +98,15 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     evaluations: dict[str, StageRecord] = {}
     samples: dict[str, str] = {}
     per_query: dict[str, PerQuery] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for dataset in run.profile.evaluation.datasets:
         record = runner.current_record(road.evaluate(run, dataset))
         if record is not None:
             evaluations[dataset] = _with_search(record, runner.record(road.search(run, dataset)))
             name = road.evaluations.name(run, dataset)
-            per_query[dataset] = _read_per_query(run.folder / paths.EVALUATIONS / name)
+            folder = run.folder / paths.EVALUATIONS / name
+            per_query[dataset] = _read_per_query(folder)
+            metrics[dataset] = _read_json(folder / paths.METRICS)
             data = runner.record(road.data(dataset))
             if data is not None and "sample" in data.details:
                 samples[dataset] = data.details["sample"]["of"]
@@ -112,6 +118,7 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
         evaluations=evaluations,
         per_query=per_query,
         isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,
+        metrics=metrics,
         samples=samples,
     )
 

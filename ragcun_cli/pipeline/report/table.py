@@ -36,7 +36,20 @@ class Difference:
             raise ValueError(f"the interval [{self.low}, {self.high}] ends before it begins")
 
 
-Cell = str | int | float | Spread | Difference | None
+@dataclass(frozen=True)
+class Interval:
+    """A value beside the ends of an interval; the table's notes say of what."""
+
+    value: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"the interval [{self.low}, {self.high}] ends before it begins")
+
+
+Cell = str | int | float | Spread | Difference | Interval | None
 """None is *not measured*: never 0.0, never a default. A number that does not apply is a word."""
 
 
@@ -135,7 +148,7 @@ def cell_text(column: Column, cell: Cell, *, missing: str = NOT_MEASURED) -> str
 
 
 def cell_parts(column: Column, cell: Cell, *, missing: str = NOT_MEASURED) -> tuple[str, str]:
-    """What the cell says, and the uncertainty behind it: ``± 0.3``, ``[+0.3, +2.1]`` or nothing."""
+    """What the cell says, and what stands behind it: ``± 0.3``, ``[+0.3, +2.1]`` or nothing."""
     match cell:
         case None:
             return missing, ""
@@ -146,6 +159,9 @@ def cell_parts(column: Column, cell: Cell, *, missing: str = NOT_MEASURED) -> tu
         case Difference(value, low, high):
             ends = (_number_text(column, end, signed=True) for end in (low, high))
             return _number_text(column, value, signed=True), f"[{', '.join(ends)}]"
+        case Interval(value, low, high):
+            ends = (_number_text(column, end) for end in (low, high))
+            return _number_text(column, value), f"[{', '.join(ends)}]"
         case _:
             return _number_text(column, cell), ""
 
@@ -185,6 +201,10 @@ def legend(tables: Sequence[Table]) -> tuple[str, ...]:
                 any(isinstance(cell, Difference) for cell in cells),
                 "[low, high]: 95% interval of the paired difference.",
             ),
+            (
+                any(isinstance(cell, Interval) for cell in cells),
+                "[low, high] without signs: as the notes of the table say.",
+            ),
         )
         if occurs
     )
@@ -195,7 +215,7 @@ def _numbers(cell: Cell) -> Iterator[float]:
     match cell:
         case Spread(mean, deviation):
             yield from (mean, deviation)
-        case Difference(value, low, high):
+        case Difference(value, low, high) | Interval(value, low, high):
             yield from (value, low, high)
         case int() | float():
             yield cell

@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ragcun_cli.core.significance import paired_interval
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
+from ragcun_cli.pipeline.report.evaluation_tables import evaluation_tables
+from ragcun_cli.pipeline.report.isotropy_tables import isotropy_cell, isotropy_tables
 from ragcun_cli.pipeline.report.results import Row
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Spread, Table
 
 MAIN_METRIC = "ndcg@10"
 BOOTSTRAP_SEED = 0
+ISOTROPY_NOTE = (
+    "Isotropy is 1 − sd/mean of the covariance's eigenvalues over test queries, with the 95 % "
+    "interval of other queries. It falls as dimensions grow and texts become fewer, and can be "
+    "negative: compare rows of equal dimensions alone, and with what a perfect Gaussian of that "
+    "size gives."
+)
 DEMONSTRATION = (
     "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
     "against a method."
 )
 
-ISOTROPY_COLUMNS = (
-    Column("dimensions", "Dimensions"),
-    Column("texts", "Texts"),
-    Column("plan_score", "Isotropy (1 − sd/mean)", digits=3),
-    Column("plan_score_of_gaussian", "… of a Gaussian", digits=3),
-    Column("isoscore", "IsoScore", digits=3),
-    Column("participation_ratio", "Participation ratio", digits=1),
-    Column("participation_ratio_corrected", "… corrected", digits=1),
-    Column("effective_rank", "Effective rank", digits=1),
-    Column("mean_cosine", "Mean cosine", digits=3),
-    Column("mean_offset", "Mean offset", digits=3),
-    Column("norm_mean", "Mean length", digits=2),
-    Column("norm_std", "Sd of length", digits=2),
-)
-
 
 def build_tables(rows: Sequence[Row], *, suffix: str = "") -> list[Table]:
-    """The three tables of rows that share their data sets; what was not measured is None."""
+    """The tables of rows that share their data sets; what was not measured is None."""
     datasets = rows[0].run.profile.evaluation.datasets
-    return [
-        results_table(rows, datasets, suffix),
-        isotropy_table(rows, suffix),
-        cost_table(rows, suffix),
-    ]
+    others = [*isotropy_tables(rows, suffix), *evaluation_tables(rows, suffix)]
+    noted = [replace(table, notes=_notes(rows, table.notes)) for table in others]
+    return [results_table(rows, datasets, suffix), *noted, cost_table(rows, suffix)]
 
 
 def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = "") -> Table:
@@ -63,7 +55,7 @@ def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = ""
     notes = [
         "nDCG@10 in points, exact search. The difference is of the averages, with its 95 % "
         "interval: a paired bootstrap over the queries within each set, 10,000 resamples.",
-        _isotropy_note(rows),
+        ISOTROPY_NOTE,
     ]
     if averaged != shown:
         outside = ", ".join(name for name in shown if name not in averaged)
@@ -94,7 +86,7 @@ def _results_row(
         *scores,
         _average(row, averaged),
         "reference" if row is first else _difference(row, first, averaged),
-        _isotropy_cell(row, "plan_score"),
+        isotropy_cell(row, "plan_score"),
     )
 
 
@@ -128,39 +120,6 @@ def _over_seeds(values: Sequence[float] | None) -> Cell:
     if len(set(values)) == 1:
         return values[0]
     return Spread(statistics.fmean(values), statistics.stdev(values))
-
-
-def isotropy_table(rows: Sequence[Row], suffix: str = "") -> Table:
-    """Every measure of isotropy; BM25, which has no embeddings, has no row."""
-    dense = [row for row in rows if row.run.reference != "bm25"]
-    body = tuple(
-        (row.label, *(_isotropy_cell(row, column.key) for column in ISOTROPY_COLUMNS))
-        for row in dense
-    )
-    return Table(
-        key=f"isotropy{suffix}",
-        caption="Isotropy of the embeddings",
-        columns=(Column("model", "Model"), *ISOTROPY_COLUMNS),
-        rows=body,
-        notes=_notes(rows, [_isotropy_note(rows)]),
-    )
-
-
-def _isotropy_cell(row: Row, key: str) -> Cell:
-    found = [seed.isotropy[key] for seed in row.seeds if seed.isotropy is not None]
-    values = [value for value in found if value is not None]
-    if len(values) < len(row.seeds):
-        return "none" if row.run.reference == "bm25" else None
-    return values[0] if isinstance(values[0], int) else _over_seeds(values)
-
-
-def _isotropy_note(rows: Sequence[Row]) -> str:
-    config = rows[0].run.profile.isotropy
-    return (
-        f"Isotropy is 1 − sd/mean of the covariance's eigenvalues over test {config.texts}. It "
-        "falls as dimensions grow and texts become fewer, and can be negative: compare rows of "
-        "equal dimensions alone, and with what a perfect Gaussian of that size gives."
-    )
 
 
 def cost_table(rows: Sequence[Row], suffix: str = "") -> Table:

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from ragcun_cli.pipeline.report.table import Cell, Difference, Spread, Table
+from ragcun_cli.pipeline.report.table import Cell, Difference, Interval, Spread, Table
 
 HEADER = ("table", "row", "column", "value", "low", "high", "deviation", "text")
 
@@ -37,7 +37,7 @@ def _fields(cell: Cell) -> tuple[str, str, str, str, str]:
             return "", "", "", "", cell
         case Spread(mean, deviation):
             return _exact(mean), "", "", _exact(deviation), ""
-        case Difference(value, low, high):
+        case Difference(value, low, high) | Interval(value, low, high):
             return _exact(value), _exact(low), _exact(high), "", ""
         case _:
             return _exact(cell), "", "", "", ""

@@ -1,13 +1,16 @@
 import dataclasses
+import json
 
 import pytest
 
 from ragcun_cli.pipeline.report.html_page import render_html
+from ragcun_cli.pipeline.report.json_document import render_json
 from ragcun_cli.pipeline.report.latex import render_latex
 from ragcun_cli.pipeline.report.markdown import render_markdown
 from ragcun_cli.pipeline.report.table import (
     Column,
     Difference,
+    Interval,
     Spread,
     Table,
     alignment,
@@ -16,6 +19,7 @@ from ragcun_cli.pipeline.report.table import (
     cell_text,
     legend,
 )
+from ragcun_cli.pipeline.report.tidy_csv import render_csv
 
 MINUS = "\N{MINUS SIGN}"
 POINTS = Column("ndcg", "nDCG@10", digits=1, scale=100, best="max")
@@ -213,3 +217,17 @@ def test_a_page_of_no_tables_is_still_a_page():
 def test_a_page_loads_nothing():
     page = render_html([table([0.1, None])], title="T", generated_from="plan")
     assert not any(mark in page for mark in ("http:", "https:", "<script", "<link", "url(", "src="))
+
+
+def test_an_interval_has_no_sign_and_a_legend_of_its_own():
+    cell = Interval(0.25, -0.5, 1.0)
+    shown = table([cell], Column("score", "Score", digits=2))
+    assert cell_text(shown.columns[1], cell) == f"0.25 [{MINUS}0.50, 1.00]"
+    assert legend([shown]) == ("[low, high] without signs: as the notes of the table say.",)
+    for text in (render_latex([shown]), render_markdown([shown], title="T")):
+        assert "1.00" in text
+    (row,) = json.loads(render_json([shown]))["tables"][0]["rows"]
+    assert row["score"] == {"value": 0.25, "low": -0.5, "high": 1.0}
+    assert ",score,0.25,-0.5,1.0,," in render_csv([shown])
+    with pytest.raises(ValueError, match="ends before it begins"):
+        Interval(0.0, 1.0, 0.5)

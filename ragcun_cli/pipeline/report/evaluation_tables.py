@@ -1,0 +1,176 @@
+"""Tables and figures of what an evaluation says beside its scores."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ragcun_cli.pipeline.report.figure import Figure, Series
+from ragcun_cli.pipeline.report.results import Row
+from ragcun_cli.pipeline.report.table import Cell, Column, Spread, Table
+
+METRIC = "ndcg@10"
+
+CALIBRATION_COLUMNS = (
+    Column("ece", "ECE", digits=3),
+    Column("brier", "Brier", digits=3),
+    Column("brier_of_base_rate", "… of the base rate", digits=3),
+    Column("aurc", "AURC", digits=3),
+    Column("aurc_random", "… of a random order", digits=3),
+    Column("aurc_best", "… of a perfect order", digits=3),
+    Column("auroc", "AUROC", digits=3),
+)
+
+
+def evaluation_tables(rows: Sequence[Row], suffix: str = "") -> list[Table]:
+    """Calibration of the best hit's score and, where they were scored, smaller embeddings."""
+    smaller = variants_table(rows, suffix)
+    return [calibration_table(rows, suffix), *([] if smaller is None else [smaller])]
+
+
+def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
+    """nDCG@10 of every model's smaller forms; None where none was scored."""
+    body: list[tuple[Cell, ...]] = []
+    for row in rows:
+        sets = _sets(row)
+        if not sets or not row.seeds[0].metrics[sets[0]]["variants"]:
+            continue
+        sizes = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"]
+        plain = [_mean(seed.metrics, sets, ("metrics", METRIC)) for seed in row.seeds]
+        body.append((row.label, "as they are", sizes[""], _spread(plain), "reference"))
+        for name in row.seeds[0].metrics[sets[0]]["variants"]:
+            found = [_mean(seed.metrics, sets, ("variants", name, METRIC)) for seed in row.seeds]
+            lost = [
+                None if ours is None or theirs is None else ours - theirs
+                for ours, theirs in zip(found, plain, strict=True)
+            ]
+            body.append((row.label, name, sizes[name], _spread(found), _spread(lost)))
+    if not body:
+        return None
+    return Table(
+        key=f"variants{suffix}",
+        caption="Retrieval quality of smaller embeddings",
+        columns=(
+            Column("model", "Model"),
+            Column("form", "Embeddings"),
+            Column("bytes", "Bytes a passage"),
+            Column("average", "nDCG@10", digits=1, scale=100),
+            Column("lost", "Difference", digits=1, scale=100),
+        ),
+        rows=tuple(body),
+        heading_columns=2,
+        notes=(
+            "Averages over the data sets, exact search of the smaller vectors. int8 and binary are "
+            "fitted to 1,000 passages of each set; binary compares both sides by Hamming distance.",
+        ),
+    )
+
+
+def calibration_table(rows: Sequence[Row], suffix: str = "") -> Table:
+    """How well the score of the best hit tells whether it is relevant, means over data sets."""
+    body = tuple(
+        (
+            row.label,
+            *(_calibration_cell(row, column.key) for column in CALIBRATION_COLUMNS),
+        )
+        for row in rows
+    )
+    return Table(
+        key=f"calibration{suffix}",
+        caption="Calibration of the best hit's score",
+        columns=(Column("model", "Model"), *CALIBRATION_COLUMNS),
+        rows=body,
+        notes=(
+            "Whether the best hit is relevant, predicted by its score: probabilities by Platt "
+            "scaling on other queries, in ten bins of equal count. Chance alone makes an ECE above "
+            "0, more so with fewer queries. Means over data sets with 20 queries or more.",
+        ),
+    )
+
+
+def calibration_figures(rows: Sequence[Row], suffix: str = "") -> list[Figure]:
+    """The reliability curve of each model on the data set with the most queries."""
+    sets = [name for name in _sets(rows[0]) if all(name in _sets(row) for row in rows)]
+    if not sets:
+        return []
+    largest = max(sets, key=lambda name: rows[0].seeds[0].metrics[name]["queries"])
+    curves = {
+        row.label: [
+            bin_ for part in _of_parts(row.seeds[0].metrics[largest]) for bin_ in part["curve"]
+        ]
+        for row in rows
+    }
+    drawn = {label: sorted(curve, key=_predicted) for label, curve in curves.items() if curve}
+    if not drawn:
+        return []
+    series = [
+        Series(
+            label,
+            tuple(bin_["predicted"] for bin_ in curve),
+            tuple(bin_["observed"] for bin_ in curve),
+        )
+        for label, curve in drawn.items()
+    ]
+    return [
+        Figure(
+            key=f"reliability{suffix}",
+            caption=f"Reliability of the best hit's score on {largest}",
+            x_label="predicted probability that the best hit is relevant",
+            y_label="share of relevant best hits",
+            series=(*series, Series("perfect", (0.0, 1.0), (0.0, 1.0))),
+            notes=("One point for each tenth of the queries, of the first seed.",),
+        )
+    ]
+
+
+def _predicted(bin_: Mapping[str, Any]) -> float:
+    return float(bin_["predicted"])
+
+
+def _sets(row: Row) -> list[str]:
+    """Data sets that every seed of a row was evaluated on."""
+    first = row.seeds[0].metrics
+    return [name for name in first if all(name in seed.metrics for seed in row.seeds)]
+
+
+def _of_parts(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The calibration of each part of a data set."""
+    found: Mapping[str, Any] = content["calibration"]
+    return list(found.values()) if "parts" in content else [found]
+
+
+def _calibration_cell(row: Row, key: str) -> Cell:
+    by_seed: list[float | None] = []
+    for seed in row.seeds:
+        means = []
+        for name in _sets(row):
+            parts = [part[key] for part in _of_parts(seed.metrics[name]) if part[key] is not None]
+            if parts:
+                means.append(statistics.fmean(parts))
+        by_seed.append(statistics.fmean(means) if means else None)
+    return _spread(by_seed)
+
+
+def _mean(
+    metrics: Mapping[str, Mapping[str, Any]], sets: Sequence[str], path: Sequence[str]
+) -> float | None:
+    values = []
+    for name in sets:
+        found: Any = metrics[name]
+        for key in path:
+            found = found.get(key) if found is not None else None
+        if found is None:
+            return None
+        values.append(float(found))
+    return statistics.fmean(values)
+
+
+def _spread(values: Sequence[float | None]) -> Cell:
+    """One number, or mean and deviation over seeds; None unless every seed has one."""
+    measured = [value for value in values if value is not None]
+    if not measured or len(measured) < len(values):
+        return None
+    if len(set(measured)) == 1:
+        return measured[0]
+    return Spread(statistics.fmean(measured), statistics.stdev(measured))
