@@ -10,6 +10,7 @@ from typing import Any
 
 from ragcun_cli import console
 from ragcun_cli.pipeline import estimate, walk
+from ragcun_cli.pipeline.mining_table import lines
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
 from ragcun_cli.pipeline.report.formats import render
@@ -196,14 +197,12 @@ class Session:
             console.write_json(summaries)
             return
         for label, summary in summaries.items():
-            rows = [
-                (name, text) for key, value in summary.items() for name, text in _lines(key, value)
-            ]
-            console.show_rows(label, ("", ""), rows)
+            folder = ("folder", summary.pop("folder"))
+            console.show_rows(label, ("", ""), [folder, *lines(summary)])
 
     def show_negatives(self, runs: Sequence[Run], query: str) -> None:
         """One query with its positive and its negatives, of each mining."""
-        from ragcun_cli.pipeline.mine import look_up
+        from ragcun_cli.pipeline.mined_rows import look_up
 
         found, scores = {}, {}
         for run in runs:
@@ -273,19 +272,3 @@ class Session:
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
         console.say(f"written: {output}")
-
-
-def _lines(key: str, value: object) -> list[tuple[str, str]]:
-    """One number a line; the quantiles of a score on one."""
-    name = key.replace("_", " ")
-    if key == "scores" and isinstance(value, dict):
-        return [(f"score of {kind}", _quantiles(found)) for kind, found in value.items()]
-    if isinstance(value, dict):
-        return [(f"{name}: {rule.replace('_', ' ')}", f"{n:,}") for rule, n in value.items()]
-    return [(name, f"{value:,}" if isinstance(value, int) else f"{value}")]
-
-
-def _quantiles(found: dict[str, float] | None) -> str:
-    if found is None:
-        return "none"
-    return ", ".join(f"{float(share):.0%} {score:.2f}" for share, score in found.items())

@@ -79,7 +79,9 @@ CORPUS = "corpus.jsonl"
 NEGATIVES = "negatives.jsonl"
 MINING_SUMMARY = "summary.json"
 MINING_DETAILS = "details.jsonl"
-DENSE_HITS = "hits.npz"
+DEV_NEGATIVES = "dev_negatives.jsonl"
+DEV_MINING_DETAILS = "dev_details.jsonl"
+DENSE_SEARCH = "dense"
 """In the draft alone."""
 
 # Files of a run.
