@@ -13,7 +13,7 @@ from ragcun_cli.pipeline import estimate, walk
 from ragcun_cli.pipeline.mining_table import lines
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
-from ragcun_cli.pipeline.report.formats import render
+from ragcun_cli.pipeline.report.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
@@ -124,7 +124,8 @@ class Session:
         console.say(f"{ran} stages ran" if ran else "nothing to do: all is current")
         tables = walk.tables_of(runs, self._road, self._runner)
         if self._json:
-            console.write(render(tables, "json", title=plan.name))
+            figures = walk.figures_of(runs, self._road, self._runner)
+            console.write(render(tables, figures, "json", title=plan.name))
             return
         for table in tables:
             console.show_table(table)
@@ -237,7 +238,7 @@ class Session:
         """Some tables of the report."""
         tables = [t for t in self._tables(runs) if t.key.split("-")[0] == only]
         if self._json:
-            console.write(render(tables, "json", title=only))
+            console.write(render(tables, (), "json", title=only))
             return
         for table in tables:
             console.show_table(table)
@@ -253,7 +254,7 @@ class Session:
         *,
         title: str | None,
     ) -> None:
-        """The tables in one format on stdout or in a file, or for the terminal."""
+        """Tables and figures in one format on stdout or in a file; tables for the terminal."""
         tables = self._tables(runs)
         if format_name is None:
             if output is not None:
@@ -263,12 +264,19 @@ class Session:
             for table in tables:
                 console.show_table(table)
             return
-        text = render(tables, format_name, title=title or "all finished runs")
+        figures = walk.figures_of(runs, self._road, self._runner)
+        text = render(tables, figures, format_name, title=title or "all finished runs")
+        kinds = [kind for name, kind in FIGURE_FILES.items() if name == format_name]
         if output is None:
             console.write(text)
+            names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
+            if names:
+                console.say(f"with --output FILE, {paths.FIGURES}/ beside it gets: {names}")
             return
         try:
             output.write_text(text, encoding="utf-8", newline="")
+            files = write_figures(figures, output.parent, kinds)
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
-        console.say(f"written: {output}")
+        for file in (output, *files):
+            console.say(f"written: {file}")

@@ -11,7 +11,9 @@ from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.tasks import absent_error
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.report.formats import EXTENSIONS, render
+from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.formats import EXTENSIONS, FIGURE_FILES, render, write_figures
+from ragcun_cli.pipeline.report.mining_figures import gather_minings, mining_figures
 from ragcun_cli.pipeline.report.results import Row, gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables import build_tables
@@ -20,7 +22,7 @@ from ragcun_cli.pipeline.runs import Run, runs_on_disk
 from ragcun_cli.pipeline.stages import Details, Runner, Task, with_needs
 from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
-from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.paths import FIGURES, Workspace
 
 ASK_ABOVE_SECONDS = 1800
 ASK_ABOVE_BYTES = 1e9
@@ -210,22 +212,29 @@ def _report_task(
     name: str, runs: Sequence[Run], needs: Sequence[Task], road: Road, runner: Runner
 ) -> Task:
     files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
+    drawn = sorted(FIGURE_FILES.values())
 
     def action(draft: Path, progress: Progress) -> Details:
         tables = build_tables(gather(runs, road, runner))
+        figures = figures_of(runs, road, runner)
         for format_name, extension in EXTENSIONS.items():
-            text = render(tables, format_name, title=name)
+            text = render(tables, figures, format_name, title=name)
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
-        return {"tables": len(tables)}
+        (draft / FIGURES).mkdir()
+        write_figures(figures, draft, drawn)
+        return {"tables": len(tables), "figures": len(figures)}
 
     return Task(
         stage=Stage.REPORT,
         label=f"report {name}",
         folder=road.workspace.report(name),
         key="report",
-        values={"runs": [run.folder.relative_to(road.workspace.root).as_posix() for run in runs]},
+        values={
+            "runs": [run.folder.relative_to(road.workspace.root).as_posix() for run in runs],
+            "figures": drawn,  # a report that was made before it had any is made again
+        },
         action=action,
-        outputs=files,
+        outputs=(*files, FIGURES),
         feeds=(),
         needs=tuple(needs),
     )
@@ -242,6 +251,13 @@ def tables_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Table]:
     for number, rows in enumerate(groups.values(), 1):
         tables += build_tables(rows, suffix="" if number == 1 else f"-{number}")
     return tables
+
+
+def figures_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Figure]:
+    """The figures of some runs, in the order to print."""
+    return [
+        *mining_figures(gather_minings(runs, road, runner)),
+    ]
 
 
 def open_workspace(root: str | None) -> Workspace:

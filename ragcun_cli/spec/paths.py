@@ -97,3 +97,6 @@ METRICS = "metrics.json"
 PER_QUERY = "per_query.jsonl"
 TREC_RUN = "run.trec"
 ISOTROPY = "isotropy.json"
+
+# Files of a report.
+FIGURES = "figures"
