@@ -128,8 +128,10 @@ class Candidates:
     def _too_good(self, left: Sequence[int], ratio: float) -> set[int]:
         """Those that score nearly as the positive does, or better; none where it scores 0."""
         positive = self._scores[self._place]
-        bound = ratio * positive
-        return {at for at in left if self._hits.scores[at] >= bound} if positive > 0 else set()
+        if not positive > 0:
+            return set()
+        places = np.asarray(left, np.int64)
+        return set(places[self._hits.scores[places] >= ratio * positive].tolist())
 
     def _near(self, left: Sequence[int], overlap: float) -> set[int]:
         """Those that share so much of their words with a relevant passage."""
