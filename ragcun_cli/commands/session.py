@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli import console
-from ragcun_cli.pipeline import estimate, walk
+from ragcun_cli.pipeline import estimate, reporting, walk
+from ragcun_cli.pipeline.mining_table import lines
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
-from ragcun_cli.pipeline.report.formats import render
+from ragcun_cli.pipeline.report.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
@@ -129,9 +130,10 @@ class Session:
             gate=walk.gate_of(runs, self._road) if baseline_check else None,
         )
         console.say(f"{ran} stages ran" if ran else "nothing to do: all is current")
-        tables = walk.tables_of(runs, self._road, self._runner)
+        tables = reporting.tables_of(runs, self._road, self._runner)
         if self._json:
-            console.write(render(tables, "json", title=plan.name))
+            figures = reporting.figures_of(runs, self._road, self._runner)
+            console.write(render(tables, figures, "json", title=plan.name))
             return
         for table in tables:
             console.show_table(table)
@@ -204,14 +206,12 @@ class Session:
             console.write_json(summaries)
             return
         for label, summary in summaries.items():
-            rows = [
-                (name, text) for key, value in summary.items() for name, text in _lines(key, value)
-            ]
-            console.show_rows(label, ("", ""), rows)
+            folder = ("folder", summary.pop("folder"))
+            console.show_rows(label, ("", ""), [folder, *lines(summary)])
 
     def show_negatives(self, runs: Sequence[Run], query: str) -> None:
         """One query with its positive and its negatives, of each mining."""
-        from ragcun_cli.pipeline.mine import look_up
+        from ragcun_cli.pipeline.mined_rows import look_up
 
         found, scores = {}, {}
         for run in runs:
@@ -230,13 +230,13 @@ class Session:
         """Some tables of the report."""
         tables = [t for t in self._tables(runs) if t.key.split("-")[0] == only]
         if self._json:
-            console.write(render(tables, "json", title=only))
+            console.write(render(tables, (), "json", title=only))
             return
         for table in tables:
             console.show_table(table)
 
     def _tables(self, runs: Sequence[Run]) -> list[Table]:
-        return walk.tables_of(runs, self._road, self._runner)
+        return reporting.tables_of(runs, self._road, self._runner)
 
     def write_report(
         self,
@@ -246,7 +246,7 @@ class Session:
         *,
         title: str | None,
     ) -> None:
-        """The tables in one format on stdout or in a file, or for the terminal."""
+        """Tables and figures in one format on stdout or in a file; tables for the terminal."""
         tables = self._tables(runs)
         if format_name is None:
             if output is not None:
@@ -256,28 +256,19 @@ class Session:
             for table in tables:
                 console.show_table(table)
             return
-        text = render(tables, format_name, title=title or "all finished runs")
+        figures = reporting.figures_of(runs, self._road, self._runner)
+        text = render(tables, figures, format_name, title=title or "all finished runs")
+        kinds = [kind for name, kind in FIGURE_FILES.items() if name == format_name]
         if output is None:
             console.write(text)
+            names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
+            if names:
+                console.say(f"with --output FILE, {paths.FIGURES}/ beside it gets: {names}")
             return
         try:
             output.write_text(text, encoding="utf-8", newline="")
+            files = write_figures(figures, output.parent, kinds)
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
-        console.say(f"written: {output}")
-
-
-def _lines(key: str, value: object) -> list[tuple[str, str]]:
-    """One number a line; the quantiles of a score on one."""
-    name = key.replace("_", " ")
-    if key == "scores" and isinstance(value, dict):
-        return [(f"score of {kind}", _quantiles(found)) for kind, found in value.items()]
-    if isinstance(value, dict):
-        return [(f"{name}: {rule.replace('_', ' ')}", f"{n:,}") for rule, n in value.items()]
-    return [(name, f"{value:,}" if isinstance(value, int) else f"{value}")]
-
-
-def _quantiles(found: dict[str, float] | None) -> str:
-    if found is None:
-        return "none"
-    return ", ".join(f"{float(share):.0%} {score:.2f}" for share, score in found.items())
+        for file in (output, *files):
+            console.say(f"written: {file}")

@@ -23,6 +23,10 @@ SAME_SCORE = 1e-5
 """Relative: passages of the same words have the same BM25 score, so that only texts of hits with
 the score of a relevant passage have to be compared."""
 
+COUNTED = {"score_ratio": 0.95, "near_duplicate": 0.9}
+"""Rule that is off -> threshold at which the closing table says what it would leave out: TopK-
+PercPos of NV-Retriever (arXiv:2407.15831), and nine words of ten."""
+
 
 @dataclass(frozen=True)
 class Relevant:
@@ -59,15 +63,20 @@ class Candidates:
         positive: str,
         config: MiningConfig,
         scorer: Scorer | None = None,
+        *,
+        count_near: bool = False,
     ) -> None:
+        """Those of one query; ``count_near`` says how many are near duplicates if none go."""
         self._source = source
         self._corpus = corpus
         self._query = query
         self._hits = hits
         self._relevant = relevant
         self._config = config
+        self._count_near = count_near
         self._place = relevant.ids.index(positive)
         self.dropped: Counter[str] = Counter()
+        self.would_drop: dict[str, int] = {}
         self._kept = self._keep()[: config.depth]
         if scorer is not None:
             self._kept = self._drop("rescore", self._kept, self._too_close(self._kept, scorer))
@@ -83,10 +92,17 @@ class Candidates:
         relevant = np.flatnonzero(np.isin(self._hits.rows, self._relevant.rows))
         left = self._drop("relevant", range(len(self._hits.rows)), set(relevant.tolist()))
         left = self._drop("same_text", left, self._twins(left))
-        if self._config.max_score_ratio is not None:
-            left = self._drop("score_ratio", left, self._too_good(left))
-        if self._config.near_duplicate is not None:
-            left = self._drop("near_duplicate", left, self._near(left))
+        ratio, near = self._config.max_score_ratio, self._config.near_duplicate
+        if ratio is not None:
+            left = self._drop("score_ratio", left, self._too_good(left, ratio))
+        elif self._config.candidates == "bm25":
+            found = self._too_good(left, COUNTED["score_ratio"])
+            self.would_drop["score_ratio"] = len(found)
+        if near is not None:
+            left = self._drop("near_duplicate", left, self._near(left, near))
+        elif self._count_near:
+            found = self._near(left, COUNTED["near_duplicate"])
+            self.would_drop["near_duplicate"] = len(found)
         return left
 
     def _drop(self, rule: str, left: Sequence[int], out: set[int]) -> list[int]:
@@ -109,20 +125,21 @@ class Candidates:
             at for at, text in zip(like, texts, strict=True) if words(text) in self._relevant.words
         }
 
-    def _too_good(self, left: Sequence[int]) -> set[int]:
+    def _too_good(self, left: Sequence[int], ratio: float) -> set[int]:
         """Those that score nearly as the positive does, or better; none where it scores 0."""
         positive = self._scores[self._place]
-        bound = (self._config.max_score_ratio or 1.0) * positive
-        return {at for at in left if self._hits.scores[at] >= bound} if positive > 0 else set()
+        if not positive > 0:
+            return set()
+        places = np.asarray(left, np.int64)
+        return set(places[self._hits.scores[places] >= ratio * positive].tolist())
 
-    def _near(self, left: Sequence[int]) -> set[int]:
-        """Those that share most of their words with a relevant passage."""
+    def _near(self, left: Sequence[int], overlap: float) -> set[int]:
+        """Those that share so much of their words with a relevant passage."""
         texts = self._corpus.texts_of(self._hits.rows[list(left)])
-        near = self._config.near_duplicate or 1.0
         return {
             at
             for at, text in zip(left, texts, strict=True)
-            if any(word_overlap(words(text), other) >= near for other in self._relevant.words)
+            if any(word_overlap(words(text), other) >= overlap for other in self._relevant.words)
         }
 
     def _too_close(self, left: Sequence[int], scorer: Scorer) -> set[int]:
@@ -153,6 +170,7 @@ class Candidates:
             "hits": len(self._hits.rows),
             "candidates": len(self._kept),
             "dropped": dict(self.dropped),
+            "would_drop": self.would_drop,
             "rank": int(rank[0]) + 1 if len(rank) else None,
             "positive": positive,
             "hard": scores[: len(hard)],

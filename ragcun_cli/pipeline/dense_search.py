@@ -2,77 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ragcun_cli.core.ranking import ExactTopK
+from ragcun_cli.core.ranking import ExactTopK, Hits, exact_scores
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.hits import QueryHits
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.rescoring import DenseScores
+from ragcun_cli.pipeline.stored_embeddings import store_embeddings
+from ragcun_cli.spec.errors import EncoderError
+
+QUERIES_AT_ONCE = 65_536
+"""Searched in one reading of the passages' embeddings, in about a gigabyte at 768 dimensions."""
 
 PASSAGES_AT_ONCE = 8192
+
+
+class DenseIndex:
+    """Embeddings of all passages of a corpus, for the searches of one mining."""
+
+    def __init__(
+        self, scorer: DenseScores, corpus: Corpus, *, folder: Path, progress: Progress
+    ) -> None:
+        """Encode the passages, unless the folder holds them.
+
+        Args:
+            scorer: has the model.
+            corpus: to search.
+            folder: keeps embeddings (4 bytes a dimension, for each passage and query) and hits (16
+                bytes each) of this very mining.
+            progress: is told.
+        """
+        folder.mkdir(exist_ok=True)
+        encode = partial(scorer.embeddings, side="document")
+        self.scorer, self.folder, self.progress = scorer, folder, progress
+        self.passages = store_embeddings(
+            folder / "passages.npy", corpus.texts, encode, label="encode", progress=progress
+        )
 
 
 class DenseSearch:
     """The best passages of each query by a model's own similarity.
 
-    The corpus is read once, a block at a time, for all queries together: memory grows with the
-    queries (16 bytes a hit and 12 a dimension), not with the corpus. What is found is kept in a
-    file, so that a second start goes on without another reading.
+    Queries are searched in groups when their turn comes, each in one reading of the passages'
+    embeddings, so that memory grows with neither. What was found stays in the index's folder, and a
+    stop loses a group at most. Groups move no result.
     """
 
     def __init__(
-        self,
-        scorer: DenseScores,
-        corpus: Corpus,
-        queries: Mapping[str, str],
-        *,
-        depth: int,
-        file: Path,
-        progress: Progress,
+        self, index: DenseIndex, queries: Mapping[str, str], *, depth: int, name: str
     ) -> None:
-        """Look up all these queries, unless the file holds what was found.
+        """Encode the queries, unless the index's folder holds them.
 
         Args:
-            scorer: has the model.
-            corpus: to search.
-            queries: query id -> text; all of a mining, as others would move batches.
+            index: of the passages.
+            queries: query id -> text; all of a split, as others would move batches.
             depth: how many passages to look for.
-            file: an `.npz`, of this very search.
-            progress: is told.
+            name: of the split, for files.
         """
-        self._scorer, self._corpus = scorer, corpus
-        self._places = {query: place for place, query in enumerate(queries)}
-        if not file.is_file():
-            self._search(list(queries.values()), depth, file, progress)
-        with np.load(file) as kept:
-            self._rows, self._scores = kept["rows"], kept["scores"]
+        self._index, self._depth, self._name = index, depth, name
+        self._queries = list(queries)
+        texts = list(queries.values())
+        order = np.argsort([-len(text) for text in texts], kind="stable")  # as `encode` batches
+        self._rows = order.argsort()
+        ordered = [texts[at] for at in order]
+        self._row_of = {text: row for row, text in enumerate(ordered)}
+        self._embeddings = store_embeddings(
+            index.folder / f"{name}-queries.npy",
+            ordered,
+            partial(index.scorer.embeddings, side="query"),
+            label="encode queries",
+            progress=index.progress,
+        )
 
-    def _search(self, queries: list[str], depth: int, file: Path, progress: Progress) -> None:
-        asked = self._scorer.embeddings(queries, "query").to(self._scorer.model.device)
-        search = ExactTopK(asked, k=depth, similarity=self._scorer.similarity)
-        texts = self._corpus.texts
-        with progress.bar("search", total=len(texts), unit="passages") as advance:
-            for start in range(0, len(texts), PASSAGES_AT_ONCE):
-                block = texts[start : start + PASSAGES_AT_ONCE]
-                search.add(self._scorer.embeddings(block, "document"), first_row=start)
-                advance(len(block))
-        hits = search.hits()
-        scratch = file.with_name(f".{file.name}")
-        with scratch.open("wb") as stream:
-            np.savez(stream, rows=hits.rows, scores=hits.scores)
-        scratch.replace(file)
+    def hits_from(self, first: int) -> Iterator[QueryHits]:
+        """The best passages of all queries but the ``first`` ones, in the order of the queries.
 
-    def hits_of(self, queries: Iterable[str]) -> Iterator[QueryHits]:
-        """The best passages of some of the queries; equal scores stand in order of passage id."""
-        for query in queries:
-            place = self._places[query]
-            yield QueryHits(query, self._rows[place], self._scores[place])
+        Equal scores stand in order of passage id.
+
+        Raises:
+            EncoderError: an embedding that cannot be compared.
+        """
+        begun = first // QUERIES_AT_ONCE * QUERIES_AT_ONCE
+        for start in range(begun, len(self._queries), QUERIES_AT_ONCE):
+            group = self._queries[start : start + QUERIES_AT_ONCE]
+            stop = start + len(group)
+            file = self._index.folder / f"{self._name}-hits-{start}-{stop}.npz"
+            if not file.is_file():
+                _save(self._search(self._embeddings[self._rows[start:stop]]), file)
+            with np.load(file) as kept:
+                rows, scores = kept["rows"], kept["scores"]
+            for at in range(max(first - start, 0), len(group)):
+                yield QueryHits(group[at], rows[at], scores[at])
+
+    def _search(self, embeddings: NDArray[np.float32]) -> Hits:
+        scorer, passages = self._index.scorer, self._index.passages
+        asked = torch.from_numpy(embeddings)
+        bar = self._index.progress.bar("search", total=len(passages), unit="passages")
+        try:
+            search = ExactTopK(
+                asked.to(scorer.model.device), k=self._depth, similarity=scorer.similarity
+            )
+            with bar as advance:
+                for start in range(0, len(passages), PASSAGES_AT_ONCE):
+                    block = np.array(passages[start : start + PASSAGES_AT_ONCE])
+                    search.add(torch.from_numpy(block), first_row=start)
+                    advance(len(block))
+        except ValueError as error:
+            raise EncoderError(f"mining.dense_model: {error}") from error
+        return search.hits()
 
     def scores_of(self, query: str, rows: ArrayLike) -> NDArray[np.float64]:
-        """``(n,)`` scores of some rows for a query, whatever their rank."""
-        return self._scorer.scores(query, self._corpus.texts_of(np.asarray(rows, np.int64)))
+        """``(n,)`` scores of some rows for a query, whatever their rank; by its text."""
+        found = torch.from_numpy(self._index.passages[np.asarray(rows, np.int64)]).double()
+        asked = torch.from_numpy(np.array(self._embeddings[self._row_of[query]])).double()
+        similarity = self._index.scorer.similarity
+        return exact_scores(asked.expand(len(found), -1), found, similarity=similarity).numpy()
+
+
+def _save(hits: Hits, file: Path) -> None:
+    scratch = file.with_name(f".{file.name}")
+    with scratch.open("wb") as stream:
+        np.savez(stream, rows=hits.rows, scores=hits.scores)
+    scratch.replace(file)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.mine import MinedRow, read_rows
+from ragcun_cli.pipeline.mined_rows import MinedRow, read_rows
 from ragcun_cli.spec.errors import DataError
 
 ID_COLUMNS = ["query_id", "passage_ids"]

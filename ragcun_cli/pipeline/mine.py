@@ -1,46 +1,46 @@
-"""Mine the negatives of a training set: one row for each query, the same for every experiment."""
+"""Mine negatives for a training set: one row for each query, the same for every experiment."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.core.negatives import Negatives, choose_negatives
 from ragcun_cli.pipeline.candidates import Candidates, Relevant
-from ragcun_cli.pipeline.data import beir, storing
+from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.encoders import FoundEncoder
-from ragcun_cli.pipeline.hits import Scores
+from ragcun_cli.pipeline.hits import QueryHits, Scores
 from ragcun_cli.pipeline.journal import Journal
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.lexical_index import recipe
+from ragcun_cli.pipeline.mined_rows import FILES, MinedRow
+from ragcun_cli.pipeline.mining_queries import (
+    JudgedQueries,
+    dev_queries,
+    drawn,
+    training_queries,
+)
 from ragcun_cli.pipeline.mining_summary import summarise
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import digest
-from ragcun_cli.spec.paths import DENSE_HITS, MINING_DETAILS, MINING_SUMMARY, NEGATIVES, Workspace
+from ragcun_cli.spec.paths import DENSE_SEARCH, MINING_SUMMARY, Workspace
 from ragcun_cli.spec.profile import DataConfig, MiningConfig
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.dense_search import DenseSearch
+    from ragcun_cli.pipeline.dense_search import DenseIndex
     from ragcun_cli.pipeline.rescoring import Scorer
 
-
-@dataclass(frozen=True)
-class MinedRow:
-    """One training row, as ids."""
-
-    query: str
-    positive: str
-    hard: tuple[str, ...]
-    random: tuple[str, ...]
+QUERIES_COUNTED = 1000
+"""Of each split, those whose near duplicates are counted where none are left out: it takes the
+texts of all hits."""
 
 
 def mine(
@@ -55,10 +55,10 @@ def mine(
     models: Mapping[str, FoundEncoder] | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Write one row for each training query, and return the numbers of the closing table.
+    """Write one row for each training query and each of dev; return the numbers of the table.
 
     Rows are written as they are found: what an earlier attempt left in the draft is kept, and the
-    rest is the same as if it had never stopped.
+    rest is the same as if it had never stopped. The file of a set without a dev split is empty.
 
     Args:
         dataset: folder of the training set.
@@ -74,42 +74,120 @@ def mine(
     Raises:
         EncoderError: a model cannot be loaded, or its scores are of no use.
         DataError: the data set has no train judgements, or its corpus is too small.
+        WorkspaceError: the disk has no room for the embeddings of a dense mining.
     """
     corpus = Corpus.open(dataset)
-    qrels, without = _training_qrels(dataset, corpus, data=data, seed=seed)
+    judged = {
+        "train": training_queries(dataset, corpus, data=data, seed=seed),
+        "dev": dev_queries(dataset, corpus),
+    }
     texts = beir.read_queries(dataset)
-    journal = Journal(draft, (NEGATIVES, MINING_DETAILS))
-    queries = {query: texts[query] for query in qrels}
-    most = max(sum(grade > 0 for grade in judged.values()) for judged in qrels.values())
     scorer = _scorer(mining, models or {}, device=device)
-    depth, done = mining.depth + most, journal.rows
-    source: Scores
+    index: LexicalIndex | DenseIndex
     if mining.candidates == "dense":
         model = (models or {})["dense_model"]
-        source = search = _dense_search(
-            corpus, queries, draft, depth=depth, model=model, device=device, progress=progress
-        )
-        searched = search.hits_of(islice(queries, done, None))
+        index = _dense_index(corpus, draft, model=model, device=device, progress=progress)
     else:
-        source = index = open_index(dataset, corpus, mining, workspace=workspace, progress=progress)
-        searched = index.search_batches(dict(islice(queries.items(), done, None)), depth=depth)
-    with journal, progress.bar("mine", total=len(qrels), unit="queries") as advance:
-        advance(done)
-        for hits in searched:
-            judged, text = qrels[hits.query], queries[hits.query]
-            relevant = Relevant.of(judged, corpus)
-            drawn = _draw(f"{seed}:{hits.query}:positive") % len(relevant.ids)
-            positive = relevant.ids[drawn]
-            found = Candidates(source, corpus, text, hits, relevant, positive, mining, scorer)
-            chosen = _choose(hits.query, found, judged, corpus.ids, mining=mining, seed=seed)
-            row = MinedRow(hits.query, positive, chosen.hard, chosen.random)
-            journal.add(asdict(row), found.facts(row.hard, row.random))
-            advance(1)
-    summary = summarise(
-        draft / MINING_DETAILS, mining, passages=len(corpus), without_positive=without
-    )
+        index = open_index(dataset, corpus, mining, workspace=workspace, progress=progress)
+    summaries: dict[str, dict[str, Any] | None] = {}
+    for split, files in FILES.items():
+        found = judged[split]
+        journal = Journal(draft, files)
+        if found is None:
+            summaries[split] = None
+            continue
+        miner = _Miner(corpus, found, texts, index, mining, seed, scorer, name=split)
+        with journal, progress.bar(f"mine {split}", total=len(found.qrels), unit="queries") as step:
+            step(journal.rows)
+            for row, facts in miner.rows_after(journal.rows):
+                journal.add(asdict(row), facts)
+                step(1)
+        summaries[split] = summarise(
+            draft / files[1],
+            mining,
+            passages=len(corpus),
+            without_positive=found.without_positive,
+        )
+    summary = {**(summaries["train"] or {}), "dev": summaries["dev"]}
     (draft / MINING_SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+class _Miner:
+    """Finds the rows of one split."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        judged: JudgedQueries,
+        texts: Mapping[str, str],
+        index: LexicalIndex | DenseIndex,
+        mining: MiningConfig,
+        seed: int,
+        scorer: Scorer | None,
+        *,
+        name: str,
+    ) -> None:
+        self._corpus, self._qrels = corpus, judged.qrels
+        self._depth = mining.depth + judged.most_relevant
+        self._queries = {query: texts[query] for query in judged.qrels}
+        self._index, self._mining, self._seed, self._scorer = index, mining, seed, scorer
+        self._name = name
+        counted = smallest(judged.qrels, QUERIES_COUNTED, salt=f"{seed}:near_duplicate")
+        self._counted = frozenset(counted)
+
+    def rows_after(self, done: int) -> Iterator[tuple[MinedRow, dict[str, Any]]]:
+        """Rows and what the closing table is made of, of all queries but the first ones."""
+        if not self._queries:
+            return
+        source, searched = self._search(done)
+        for hits in searched:
+            judged = self._qrels[hits.query]
+            relevant = Relevant.of(judged, self._corpus)
+            place = drawn(f"{self._seed}:{hits.query}:positive") % len(relevant.ids)
+            found = Candidates(
+                source,
+                self._corpus,
+                self._queries[hits.query],
+                hits,
+                relevant,
+                relevant.ids[place],
+                self._mining,
+                self._scorer,
+                count_near=hits.query in self._counted,
+            )
+            chosen = self._choose(hits.query, found)
+            row = MinedRow(hits.query, relevant.ids[place], chosen.hard, chosen.random)
+            yield row, found.facts(row.hard, row.random)
+
+    def _search(self, done: int) -> tuple[Scores, Iterator[QueryHits]]:
+        if isinstance(self._index, LexicalIndex):
+            left = dict(islice(self._queries.items(), done, None))
+            return self._index, self._index.search_batches(left, depth=self._depth)
+        from ragcun_cli.pipeline.dense_search import DenseSearch
+
+        search = DenseSearch(self._index, self._queries, depth=self._depth, name=self._name)
+        return search, search.hits_from(done)
+
+    def _choose(self, query: str, candidates: Candidates) -> Negatives:
+        judged, mining = self._qrels[query], self._mining
+        try:
+            return choose_negatives(
+                candidates.ids,
+                first=sorted(passage for passage, grade in judged.items() if grade <= 0),
+                excluded=[passage for passage, grade in judged.items() if grade > 0],
+                is_twin=candidates.is_twin,
+                pool=self._corpus.ids,
+                count=mining.negatives_per_query,
+                hard_share=mining.hard_share,
+                skip_top=mining.skip_top,
+                seed=self._seed,
+                query_id=query,
+            )
+        except ValueError as error:
+            raise DataError(
+                str(error), hint="a corpus with more passages, or fewer mining.negatives_per_query"
+            ) from error
 
 
 def _scorer(
@@ -122,48 +200,14 @@ def _scorer(
     return load_scorer(models["rescore_model"].folder, mining, device=device)
 
 
-def _dense_search(
-    corpus: Corpus,
-    queries: Mapping[str, str],
-    draft: Path,
-    *,
-    depth: int,
-    model: FoundEncoder,
-    device: str,
-    progress: Progress,
-) -> DenseSearch:
-    from ragcun_cli.pipeline.dense_search import DenseSearch
+def _dense_index(
+    corpus: Corpus, draft: Path, *, model: FoundEncoder, device: str, progress: Progress
+) -> DenseIndex:
+    from ragcun_cli.pipeline.dense_search import DenseIndex
     from ragcun_cli.pipeline.rescoring import DenseScores
 
     scorer = DenseScores(model.folder, device=device)
-    file = draft / DENSE_HITS
-    return DenseSearch(scorer, corpus, queries, depth=depth, file=file, progress=progress)
-
-
-def _choose(
-    query: str,
-    candidates: Candidates,
-    judged: Mapping[str, int],
-    pool: Sequence[str],
-    *,
-    mining: MiningConfig,
-    seed: int,
-) -> Negatives:
-    try:
-        return choose_negatives(
-            candidates.ids,
-            first=sorted(passage for passage, grade in judged.items() if grade <= 0),
-            excluded=[passage for passage, grade in judged.items() if grade > 0],
-            is_twin=candidates.is_twin,
-            pool=pool,
-            count=mining.negatives_per_query,
-            hard_share=mining.hard_share,
-            skip_top=mining.skip_top,
-            seed=seed,
-            query_id=query,
-        )
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    return DenseIndex(scorer, corpus, folder=draft / DENSE_SEARCH, progress=progress)
 
 
 def open_index(
@@ -179,68 +223,4 @@ def open_index(
     folder = workspace.lexical_index(digest(recipe(sha256, mining)))
     return LexicalIndex.open_or_build(
         corpus, mining, digest=sha256, folder=folder, progress=progress
-    )
-
-
-def _training_qrels(
-    dataset: Path, corpus: Corpus, *, data: DataConfig, seed: int
-) -> tuple[beir.Qrels, int]:
-    """The queries to mine for, and how many have no relevant passage and are left out."""
-    read = beir.read_qrels(dataset, "train")
-    unknown = set(storing.unknown_passages(read, corpus))
-    known = {
-        query: {passage: grade for passage, grade in judged.items() if passage not in unknown}
-        for query, judged in read.items()
-    }
-    qrels = {
-        query: judged
-        for query, judged in known.items()
-        if any(grade > 0 for grade in judged.values())
-    }
-    if not qrels:
-        raise DataError(f"{dataset}: no training query has a relevant passage")
-    without = len(read) - len(qrels)
-    if data.max_train_queries is None or data.max_train_queries >= len(qrels):
-        return qrels, without
-    chosen = sorted(qrels, key=lambda query: _draw(f"{seed}:{query}:sample"))
-    kept = set(chosen[: data.max_train_queries])
-    return {query: judged for query, judged in qrels.items() if query in kept}, without
-
-
-def _draw(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def read_rows(file: Path) -> Iterator[MinedRow]:
-    """The mined rows, in the order of the training judgements."""
-    with file.open(encoding="utf-8") as stream:
-        for line in stream:
-            row = json.loads(line)
-            yield MinedRow(row["query"], row["positive"], tuple(row["hard"]), tuple(row["random"]))
-
-
-def look_up(folder: Path, dataset: Path, query: str) -> list[dict[str, Any]]:
-    """A mined query, its positive and its negatives: kind, id, text, and each passage's BM25 score.
-
-    Raises:
-        DataError: the query was not mined.
-    """
-    corpus = Corpus.open(dataset)
-    with (folder / MINING_DETAILS).open(encoding="utf-8") as details:
-        for row, line in zip(read_rows(folder / NEGATIVES), details, strict=True):
-            if row.query != query:
-                continue
-            facts = json.loads(line)
-            kinds = [("positive", [row.positive], [facts["positive"]])]
-            kinds += [("hard", list(row.hard), facts["hard"])]
-            kinds += [("random", list(row.random), facts["random"])]
-            text = beir.read_queries(dataset)[query]
-            return [{"kind": "query", "id": query, "text": text}] + [
-                {"kind": kind, "id": name, "score": score, "text": corpus.texts_by_id([name])[0]}
-                for kind, names, scores in kinds
-                for name, score in zip(names, scores, strict=True)
-            ]
-    raise DataError(
-        f"no training query '{query}' was mined",
-        hint=shlex.join(["head", "-n", "3", str(folder / NEGATIVES)]),
     )

@@ -34,13 +34,14 @@ class MiningModels:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._found: dict[tuple[str, bool], FoundEncoder | None] = {}
+        self._found: dict[tuple[EncoderConfig, bool], FoundEncoder | None] = {}
 
     def find(self, config: MiningConfig) -> dict[str, FoundEncoder | None]:
         """Key of the profile -> the model it names, None where this machine has yet to fetch it.
 
         Raises:
-            EncoderError: what lies there is not such a model, or has no weights in safetensors.
+            EncoderError: what lies there is not such a model, has no weights in safetensors, or
+                others than the profile names.
         """
         return {key: self._find(key, config) for key in _named(config)}
 
@@ -80,42 +81,62 @@ class MiningModels:
         return sum(UNKNOWN_WEIGHTS for found in self.find(config).values() if found is None)
 
     def _find(self, key: str, config: MiningConfig) -> FoundEncoder | None:
-        name, crossed = _named(config)[key], _is_crossed(key, config)
-        if (name, crossed) not in self._found:
-            encoder = EncoderConfig(base=name)
+        named, crossed = _named(config)[key], _is_crossed(key, config)
+        if (named, crossed) not in self._found:
             if crossed:
-                place = find_folder(encoder, self._workspace, marker="config.json")
-                found = None if place is None else _cross_encoder(name, *place)
+                place = find_folder(named, self._workspace, marker="config.json")
+                found = None if place is None else _cross_encoder(named.base, *place)
             else:
-                found = find_encoder(encoder, self._workspace)
+                found = find_encoder(named, self._workspace)
                 if found is not None:
                     _check_dense(found.folder)
-            self._found[name, crossed] = found
-        return self._found[name, crossed]
+            self._found[named, crossed] = found
+        return self._as_pinned(key, config, self._found[named, crossed])
 
     def _fetch(self, key: str, config: MiningConfig) -> FoundEncoder:
         if (found := self._find(key, config)) is not None:
             return found
-        name, crossed = _named(config)[key], _is_crossed(key, config)
+        named, crossed = _named(config)[key], _is_crossed(key, config)
         try:
             if crossed:
-                found = _cross_encoder(name, download(EncoderConfig(base=name)), "hub")
+                found = _cross_encoder(named.base, download(named), "hub")
             else:
-                found = fetch_encoder(EncoderConfig(base=name), self._workspace)
+                found = fetch_encoder(named, self._workspace)
                 _check_dense(found.folder)
         except EncoderError as error:
-            a_path = name.startswith((".", "~")) or name.count("/") != 1
+            a_path = named.base.startswith((".", "~")) or named.base.count("/") != 1
             hint = f"--set mining.{key}=FOLDER, one that holds a saved model"
             raise EncoderError(
                 f"mining.{key}: {error}", hint=hint if a_path else error.hint
             ) from error
-        self._found[name, crossed] = found
+        self._found[named, crossed] = found
+        self._as_pinned(key, config, found)
         return found
 
+    def _as_pinned(
+        self, key: str, config: MiningConfig, found: FoundEncoder | None
+    ) -> FoundEncoder | None:
+        pinned = getattr(config, f"{key}_sha256")
+        if found is None or pinned in (None, found.sha256):
+            return found
+        raise EncoderError(
+            f"mining.{key} '{found.name}' ({found.source}) has weights with sha256 "
+            f"{found.sha256}, and the profile names {pinned}",
+            hint=f"change mining.{key}_sha256, or mining.{key}_revision, in the profile",
+        )
 
-def _named(config: MiningConfig) -> dict[str, str]:
-    names = {"dense_model": config.dense_model, "rescore_model": config.rescore_model}
-    return {key: name for key, name in names.items() if name is not None}
+
+def _named(config: MiningConfig) -> dict[str, EncoderConfig]:
+    """Key of the profile -> name and revision of the model; its digest is compared when found."""
+    names = {
+        "dense_model": (config.dense_model, config.dense_model_revision),
+        "rescore_model": (config.rescore_model, config.rescore_model_revision),
+    }
+    return {
+        key: EncoderConfig(base=name, revision=revision)
+        for key, (name, revision) in names.items()
+        if name is not None
+    }
 
 
 def _is_crossed(key: str, config: MiningConfig) -> bool:

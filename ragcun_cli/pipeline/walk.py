@@ -12,13 +12,10 @@ from ragcun_cli.pipeline.baseline_gate import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.tasks import absent_error
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.report.formats import EXTENSIONS, render
-from ragcun_cli.pipeline.report.results import Row, gather
-from ragcun_cli.pipeline.report.table import Table
-from ragcun_cli.pipeline.report.tables import build_tables
+from ragcun_cli.pipeline.reporting import report_task
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_on_disk
-from ragcun_cli.pipeline.stages import Details, Runner, Task, with_needs
+from ragcun_cli.pipeline.stages import Runner, Task, with_needs
 from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import Workspace
@@ -214,50 +211,12 @@ def reproduce_tasks(name: str, runs: Sequence[Run], road: Road, runner: Runner) 
         *stage_tasks(Stage.EVAL, runs, road, datasets),
         *stage_tasks(Stage.ISOTROPY, runs, road),
     ]
-    return [*work, _report_task(name, runs, work, road, runner)]
+    return [*work, report_task(name, runs, work, road, runner)]
 
 
 def gate_of(runs: Sequence[Run], road: Road) -> BaselineGate:
     """Holds the untouched base of a plan against published scores."""
     return BaselineGate(runs, road, sets_to_check(runs[0].profile.evaluation.datasets, road))
-
-
-def _report_task(
-    name: str, runs: Sequence[Run], needs: Sequence[Task], road: Road, runner: Runner
-) -> Task:
-    files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
-
-    def action(draft: Path, progress: Progress) -> Details:
-        tables = build_tables(gather(runs, road, runner))
-        for format_name, extension in EXTENSIONS.items():
-            text = render(tables, format_name, title=name)
-            (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
-        return {"tables": len(tables)}
-
-    return Task(
-        stage=Stage.REPORT,
-        label=f"report {name}",
-        folder=road.workspace.report(name),
-        key="report",
-        values={"runs": [run.folder.relative_to(road.workspace.root).as_posix() for run in runs]},
-        action=action,
-        outputs=files,
-        feeds=(),
-        needs=tuple(needs),
-    )
-
-
-def tables_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Table]:
-    """The tables of some runs: one set of tables for those that share data sets and base."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in gather(runs, road, runner):
-        profile = row.run.profile
-        key = (profile.encoder.base, *profile.evaluation.datasets)
-        groups.setdefault(key, []).append(row)
-    tables: list[Table] = []
-    for number, rows in enumerate(groups.values(), 1):
-        tables += build_tables(rows, suffix="" if number == 1 else f"-{number}")
-    return tables
 
 
 def open_workspace(root: str | None) -> Workspace:

@@ -96,7 +96,9 @@ CORPUS = "corpus.jsonl"
 NEGATIVES = "negatives.jsonl"
 MINING_SUMMARY = "summary.json"
 MINING_DETAILS = "details.jsonl"
-DENSE_HITS = "hits.npz"
+DEV_NEGATIVES = "dev_negatives.jsonl"
+DEV_MINING_DETAILS = "dev_details.jsonl"
+DENSE_SEARCH = "dense"
 """In the draft alone."""
 
 # Files of a run.
@@ -118,6 +120,9 @@ MTEB = "mteb"
 """Of an evaluation: its scores in mteb's layout."""
 ISOTROPY = "isotropy.json"
 MODEL_META = "model_meta.json"
+
+# Files of a report.
+FIGURES = "figures"
 
 
 def run_file(stem: str, variant: str = "") -> Path:

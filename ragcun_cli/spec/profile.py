@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ragcun_cli.spec.paths import dataset_folder
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 VARIANT = r"^(int8|binary|binary-rescored|truncate-[1-9][0-9]*)$"
 
@@ -61,7 +62,7 @@ class EncoderConfig(Section):
     revision: str | None = None
     """Commit, branch or tag on the Hub; none means its main branch."""
 
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
     """Digest of the base's weight file; another file is refused."""
 
     max_seq_length: int | None = Field(None, ge=4)
@@ -99,6 +100,12 @@ class MiningConfig(Section):
     dense_model: str | None = Field(None, min_length=1)
     """Model of dense candidates: a folder, such as `model` of a finished run, or a name that is
     looked up as `encoder.base` is. It reads texts as it was saved to."""
+
+    dense_model_revision: str | None = Field(None, min_length=1)
+    """Commit, branch or tag of it on the Hub; none means its main branch."""
+
+    dense_model_sha256: Sha256 | None = None
+    """Digest of its weight file; another file is refused."""
 
     method: Literal["lucene", "robertson", "atire", "bm25l", "bm25+"] = "lucene"
     """BM25 variant, by the name bm25s gives it."""
@@ -142,6 +149,12 @@ class MiningConfig(Section):
     rescore_model: str | None = Field(None, min_length=1)
     """Model of that score: a folder, or a name in the Hub cache or on the Hub."""
 
+    rescore_model_revision: str | None = Field(None, min_length=1)
+    """Commit, branch or tag of it on the Hub; none means its main branch."""
+
+    rescore_model_sha256: Sha256 | None = None
+    """Digest of its weight file; another file is refused."""
+
     rescore_margin: float = Field(MARGIN, ge=0)
     """What a hit's score has to lie below the positive's, on the model's scale: logits, minus
     distances, cosines (which need far less than the default) or dot products; 0 keeps hits that
@@ -158,6 +171,9 @@ class MiningConfig(Section):
                 raise ValueError(f"{key} '{chosen}' needs {name}")
             if chosen == without and model is not None:
                 raise ValueError(f"{name} does nothing while {key} is '{without}'")
+            for pin in (f"{name}_revision", f"{name}_sha256"):
+                if getattr(self, pin) is not None and model is None:
+                    raise ValueError(f"{pin} does nothing without {name}")
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 COMMANDS = ["data", "mine", "train", "eval", "isotropy", "report", "reproduce", "profile"]
-HEAVY = {"torch", "transformers", "sentence_transformers", "scipy", "datasets"}
+HEAVY = {"torch", "transformers", "sentence_transformers", "scipy", "matplotlib", "datasets"}
 
 
 def test_no_help_page_imports_a_heavy_library():

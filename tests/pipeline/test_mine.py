@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.beir import words as beir_words
 from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.mine import MinedRow, look_up, mine, read_rows
+from ragcun_cli.pipeline.mine import mine
+from ragcun_cli.pipeline.mined_rows import MinedRow, look_up, read_rows
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import Workspace
@@ -308,7 +309,7 @@ def test_one_query_can_be_looked_at(dataset, tmp_path):
     assert [p["id"] for p in negatives] == [*rows[7].hard, *rows[7].random]
     assert {p["kind"] for p in negatives} == {"hard", "random"}
     assert all(passage["text"].startswith("N") for passage in (positive, *negatives))
-    with pytest.raises(DataError, match="no training query 'q99' was mined"):
+    with pytest.raises(DataError, match="no query 'q99' was mined"):
         look_up(tmp_path / "draft", dataset, "q99")
 
 

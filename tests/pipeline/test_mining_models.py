@@ -14,7 +14,8 @@ from ragcun_cli.pipeline.data.beir import words
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.dense_search import DenseSearch
 from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.mine import mine, read_rows
+from ragcun_cli.pipeline.mine import mine
+from ragcun_cli.pipeline.mined_rows import read_rows
 from ragcun_cli.pipeline.mining_models import MiningModels
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
@@ -271,13 +272,13 @@ def test_a_mining_with_models_that_was_stopped_goes_on_to_the_same_bytes(
         "depth": 10,
     }
     mined(sea[0], tmp_path, **both)
-    whole = {file.name: file.read_bytes() for file in (tmp_path / "draft").iterdir()}
+    whole = contents(tmp_path / "draft")
     searches = []
     search = DenseSearch._search
 
     def watched(self, *arguments):
         searches.append(1)
-        search(self, *arguments)
+        return search(self, *arguments)
 
     monkeypatch.setattr(DenseSearch, "_search", watched)
     for rows, kept in ((0, True), (5, True), (5, False), (QUERIES, True)):
@@ -287,16 +288,142 @@ def test_a_mining_with_models_that_was_stopped_goes_on_to_the_same_bytes(
             lines = whole[name].splitlines(keepends=True)
             (draft / name).write_bytes(b"".join(lines[:rows]))
         if kept:
-            (draft / "hits.npz").write_bytes(whole["hits.npz"])
+            shutil.copytree(tmp_path / "draft/dense", draft / "dense")
         searches.clear()
         mined(sea[0], tmp_path, draft=draft, **both)
         assert len(searches) == (not kept)
-        left = {file.name: file.read_bytes() for file in draft.iterdir()}
+        left = contents(draft)
         assert left.keys() == whole.keys()
-        assert all(left[name] == whole[name] for name in whole if name != "hits.npz")
-        with np.load(draft / "hits.npz") as new, np.load(tmp_path / "draft/hits.npz") as old:
-            assert (new["rows"] == old["rows"]).all()
-            assert (new["scores"] == old["scores"]).all()
+        hits = {name for name in whole if name.endswith(".npz")}
+        assert len(hits) == 1
+        assert all(left[name] == whole[name] for name in whole.keys() - hits)
+        for name in hits:
+            with np.load(draft / name) as new, np.load(tmp_path / "draft" / name) as old:
+                assert (new["rows"] == old["rows"]).all()
+                assert (new["scores"] == old["scores"]).all()
+
+
+def contents(folder):
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def test_neither_groups_of_queries_nor_how_the_draft_is_kept_move_dense_candidates(
+    sea, unnormalised, tmp_path, monkeypatch
+):
+    dense = {"candidates": "dense", "dense_model": str(unnormalised), "depth": 10}
+    mined(sea[0], tmp_path, **dense)
+    whole = contents(tmp_path / "draft")
+    for group in (1, 5, QUERIES):
+        monkeypatch.setattr("ragcun_cli.pipeline.dense_search.QUERIES_AT_ONCE", group)
+        mined(sea[0], tmp_path, **dense)
+        found = contents(tmp_path / "draft")
+        assert sum(name.endswith(".npz") for name in found) == -(-QUERIES // group)
+        kept = {name for name in found if not name.endswith(".npz")}
+        assert all(found[name] == whole[name] for name in kept)
+
+
+def test_a_stopped_dense_mining_loses_one_group_of_queries_at_most(
+    sea, unnormalised, tmp_path, monkeypatch
+):
+    dense = {"candidates": "dense", "dense_model": str(unnormalised), "depth": 10}
+    monkeypatch.setattr("ragcun_cli.pipeline.dense_search.QUERIES_AT_ONCE", 5)
+    mined(sea[0], tmp_path, **dense)
+    whole = contents(tmp_path / "draft")
+    search, searches = DenseSearch._search, []
+
+    def stopping(self, *arguments):
+        searches.append(1)
+        if len(searches) == 2:
+            raise KeyboardInterrupt
+        return search(self, *arguments)
+
+    monkeypatch.setattr(DenseSearch, "_search", stopping)
+    draft = tmp_path / "stopped"
+    draft.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        mined(sea[0], tmp_path, draft=draft, **dense)
+    assert len(contents(draft)["negatives.jsonl"].splitlines()) == 5
+    mined(sea[0], tmp_path, draft=draft, **dense)
+    assert len(searches) == 2 + 2  # the second group again, and the third
+    found = contents(draft)
+    assert all(found[name] == whole[name] for name in whole if not name.endswith(".npz"))
+
+
+def test_scores_of_dense_candidates_take_no_pass_through_the_model(
+    sea, unnormalised, tmp_path, monkeypatch
+):
+    def never(*arguments):
+        raise AssertionError("one query at a time")
+
+    monkeypatch.setattr("ragcun_cli.pipeline.rescoring.DenseScores.scores", never)
+    dense = {"candidates": "dense", "dense_model": str(unnormalised), "depth": 10}
+    _, facts, _ = mined(sea[0], tmp_path, **dense)
+    assert len(facts) == QUERIES
+
+
+def test_an_embedding_without_a_direction_is_an_error_that_says_so(tiny, tmp_path):
+    model = SentenceTransformer(str(tiny), device="cpu")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    model = SentenceTransformer(modules=list(model)[:2], similarity_fn_name="cosine")
+    model.save(str(tmp_path / "zero"), create_model_card=False)
+    corpus = {f"p{n}": f"tide {n}" for n in range(9)}
+    beir.write(
+        tmp_path / "sea", corpus=corpus, queries={"q": "tide"}, qrels={"train": {"q": {"p1": 1}}}
+    )
+    with pytest.raises(EncoderError, match=r"mining\.dense_model: 1 query embeddings are"):
+        mined(tmp_path / "sea", tmp_path, candidates="dense", dense_model=str(tmp_path / "zero"))
+
+
+def test_dense_candidates_of_a_corpus_smaller_than_depth_are_all_passages(unnormalised, tmp_path):
+    corpus = {f"p{n}": f"tide {n}" for n in range(9)}
+    beir.write(
+        tmp_path / "sea", corpus=corpus, queries={"q": "tide"}, qrels={"train": {"q": {"p1": 1}}}
+    )
+    _, facts, _ = mined(
+        tmp_path / "sea", tmp_path, candidates="dense", dense_model=str(unnormalised)
+    )
+    assert (facts[0]["hits"], facts[0]["candidates"]) == (9, 8)
+
+
+@pytest.mark.parametrize("key", ["dense_model", "rescore_model"])
+def test_another_weight_file_than_the_pinned_one_is_refused(tiny, crossed, tmp_path, key):
+    model = {"dense_model": tiny, "rescore_model": crossed}[key]
+    chosen = {"dense_model": ("candidates", "dense"), "rescore_model": ("rescore", "cross-encoder")}
+    keys = {chosen[key][0]: chosen[key][1], key: str(model)}
+    models = MiningModels(Workspace(tmp_path, tmp_path))
+    found = models.find(MiningConfig(**keys))[key]
+    pinned = {**keys, f"{key}_sha256": found.sha256}
+    assert models.fetch(MiningConfig(**pinned)) == {key: found}
+    other = MiningConfig(**{**keys, f"{key}_sha256": "0" * 64})
+    for look in (models.find, models.fetch):
+        with pytest.raises(EncoderError, match=f"mining.{key} '.*' .local path. has weights") as no:
+            look(other)
+    assert f"mining.{key}_sha256" in no.value.hint
+
+
+def test_the_revision_of_a_model_is_looked_up_in_the_hub_cache(tiny, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    repository = cache / "models--some--model"
+    for commit, branch in (("a" * 40, "main"), ("b" * 40, "second")):
+        shutil.copytree(tiny, repository / "snapshots" / commit)
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / branch).write_text(commit)
+    models = MiningModels(Workspace(tmp_path, tmp_path))
+    places = {}
+    for revision in (None, "second", "c" * 40):
+        config = MiningConfig(
+            candidates="dense", dense_model="some/model", dense_model_revision=revision
+        )
+        places[revision] = models.find(config)["dense_model"]
+    assert places[None].folder.name == "a" * 40
+    assert places["second"].folder.name == "b" * 40
+    assert places["c" * 40] is None
 
 
 @pytest.mark.parametrize(

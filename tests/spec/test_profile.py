@@ -103,6 +103,14 @@ def test_what_changes_the_model_changes_its_identity(sections):
         ),
         ({"mining": {"rescore": "dense"}}, "rescore 'dense' needs rescore_model"),
         (
+            {"mining": {"dense_model_revision": "main"}},
+            "dense_model_revision does nothing without dense_model",
+        ),
+        (
+            {"mining": {"rescore_model_sha256": "0" * 64}},
+            "rescore_model_sha256 does nothing without rescore_model",
+        ),
+        (
             {"mining": {"rescore_model": "x"}},
             "rescore_model does nothing while rescore is 'none'",
         ),

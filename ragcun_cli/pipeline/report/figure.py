@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Figure:
-    """Lines over the same axes."""
+    """Lines over the same axes.
+
+    Raises:
+        ValueError: there are no lines, two have the same label, or ``key`` cannot name a file.
+    """
 
     key: str
     """File stem and LaTeX label: letters, digits, ``.``, ``_`` and ``-``."""
@@ -44,3 +49,10 @@ class Figure:
     y_scale: Literal["linear", "log"] = "linear"
     notes: tuple[str, ...] = ()
     """Printed under the figure, one line each."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.key):
+            raise ValueError(f"figure {self.key!r}: the key cannot name a file")
+        labels = [series.label for series in self.series]
+        if not labels or len(set(labels)) < len(labels):
+            raise ValueError(f"figure {self.key!r}: labels {labels} do not tell its lines apart")

@@ -1,4 +1,4 @@
-"""Tables as one web page that needs no network and no script."""
+"""Tables and figures as one web page that needs no network and no script."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
+from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.table import (
     Table,
     alignment,
@@ -29,14 +30,23 @@ class _Shown:
     """The longest detail of the column, whose width a number without one leaves free."""
 
 
-def render_html(tables: Sequence[Table], *, title: str, generated_from: str) -> str:
+def render_html(
+    tables: Sequence[Table],
+    figures: Sequence[Figure] = (),
+    *,
+    title: str,
+    generated_from: str,
+) -> str:
     """The page, the same bytes for the same arguments.
 
     Args:
         tables: in the order to print.
+        figures: after the tables, drawn into the page.
         title: title and first heading of the page.
         generated_from: one line under the title that says what the numbers come from.
     """
+    from ragcun_cli.pipeline.report.plots import inline_svg
+
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
@@ -45,6 +55,7 @@ def render_html(tables: Sequence[Table], *, title: str, generated_from: str) -> 
         title=title,
         generated_from=generated_from,
         tables=[(table, _rows(table)) for table in tables],
+        figures=[(figure, inline_svg(figure)) for figure in figures],
         alignment=alignment,
         legend=legend(tables),
     )

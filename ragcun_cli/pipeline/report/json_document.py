@@ -1,20 +1,25 @@
-"""Tables as one JSON document."""
+"""Tables and figures as one JSON document."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.table import Cell, Difference, Interval, Spread, Table
 
 
-def render_json(tables: Sequence[Table]) -> str:
-    """``{"tables": [{"key", "caption", "columns", "rows", "notes", ...}]}``, keys in sorted order.
+def render_json(tables: Sequence[Table], figures: Sequence[Figure] = ()) -> str:
+    """``{"figures": [...], "tables": [...]}``, each with key, caption and notes; keys are sorted.
 
     A row is an object from a column's key to the unscaled value: a number, a text, null for *not
     measured*, ``{"mean", "deviation"}`` or ``{"value", "low", "high"}``. The order of columns is
-    that of ``columns``. ``scale`` is the factor of the displayed value.
+    that of ``columns``. ``scale`` is the factor of the displayed value. A figure has ``series``,
+    each ``{"label", "x", "y"}`` with a y for each x.
     """
-    document = {"tables": [_table(table) for table in tables]}
+    document = {
+        "figures": [asdict(figure) for figure in figures],
+        "tables": [_table(table) for table in tables],
+    }
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=2, sort_keys=True)
     return f"{text}\n"
 

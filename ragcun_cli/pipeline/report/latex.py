@@ -1,4 +1,4 @@
-r"""Tables for a paper, in the style of ``booktabs``.
+r"""Tables for a paper, in the style of ``booktabs``, and its figures.
 
 The text compiles with pdfLaTeX, LuaLaTeX and XeLaTeX and the two packages its first line names.
 pdfLaTeX sets Latin and Greek letters and the common signs; other scripts need one of the others.
@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.table import (
     Cell,
     Column,
@@ -22,6 +23,7 @@ from ragcun_cli.pipeline.report.table import (
     legend,
     one_line,
 )
+from ragcun_cli.spec.paths import FIGURES
 
 PACKAGES = r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."
 MISSING = "--"
@@ -60,15 +62,24 @@ _ESCAPES = str.maketrans(
 )
 
 
-def render_latex(tables: Sequence[Table], *, generated_from: str | None = None) -> str:
-    r"""A float for each table, to be read with ``\input``.
+def render_latex(
+    tables: Sequence[Table],
+    figures: Sequence[Figure] = (),
+    *,
+    generated_from: str | None = None,
+) -> str:
+    r"""A float for each table and figure, to be read with ``\input``.
+
+    Files of figures are named from the document's own folder; elsewhere ``\graphicspath`` helps.
 
     Args:
         tables: in the order to print.
+        figures: after the tables.
         generated_from: one line of comment that says what the numbers come from.
     """
     comment = [f"% {one_line(generated_from)}"] if generated_from else []
-    return "\n".join([PACKAGES, *comment]) + "\n" + "".join(f"\n{_float(t)}\n" for t in tables)
+    floats = [*map(_float, tables), *map(_figure, figures)]
+    return "\n".join([PACKAGES, *comment]) + "\n" + "".join(f"\n{text}\n" for text in floats)
 
 
 def escape(text: str) -> str:
@@ -92,6 +103,26 @@ def _float(table: Table) -> str:
         rf"  \resizebox{{{WIDTH}}}{{!}}{{\usebox2}}",
         *_notes(table),
         rf"\end{{{environment}}}",
+    ]
+    return "\n".join(lines)
+
+
+def _figure(figure: Figure) -> str:
+    notes = [
+        r"  \par\smallskip",
+        r"  \begin{minipage}{\linewidth}",
+        r"    \footnotesize\raggedright",
+        *(rf"    {escape(note)}\par" for note in figure.notes),
+        r"  \end{minipage}",
+    ]
+    lines = [
+        r"\begin{figure}[t]",
+        r"  \centering",
+        rf"  \includegraphics[width=\linewidth]{{{FIGURES}/{figure.key}.pdf}}",
+        rf"  \caption{{{escape(figure.caption)}}}",
+        rf"  \label{{fig:{figure.key}}}",
+        *(notes if figure.notes else []),
+        r"\end{figure}",
     ]
     return "\n".join(lines)
 

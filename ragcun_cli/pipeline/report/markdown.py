@@ -1,8 +1,9 @@
-"""Tables as GitHub writes them, padded so that the source reads as a table too."""
+"""Tables as GitHub writes them, padded so that the source reads as a table too, and figures."""
 
 import re
 from collections.abc import Sequence
 
+from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.table import (
     Align,
     Cell,
@@ -14,15 +15,21 @@ from ragcun_cli.pipeline.report.table import (
     legend,
     one_line,
 )
+from ragcun_cli.spec.paths import FIGURES
 
 
 def render_markdown(
-    tables: Sequence[Table], *, title: str | None = None, generated_from: str | None = None
+    tables: Sequence[Table],
+    figures: Sequence[Figure] = (),
+    *,
+    title: str | None = None,
+    generated_from: str | None = None,
 ) -> str:
-    """A section for each table, the meaning of bold, ``±`` and intervals after the last.
+    """A section for each table, the meaning of bold, ``±`` and intervals, one for each figure.
 
     Args:
         tables: in the order to print.
+        figures: after the tables, by the names of their files.
         title: the heading of the page.
         generated_from: one line under the title that says what the numbers come from.
     """
@@ -32,6 +39,10 @@ def render_markdown(
         blocks += [f"## {escape(table.caption)}", _grid(table)]
         blocks += ["\n".join(f"- {_paragraph(note)}" for note in table.notes)] * bool(table.notes)
     blocks += [_paragraph(" ".join(legend(tables)))] * bool(legend(tables))
+    for figure in figures:
+        caption = escape(figure.caption)
+        blocks += [f"## {caption}", f"![{caption}]({FIGURES}/{figure.key}.svg)"]
+        blocks += ["\n".join(f"- {_paragraph(note)}" for note in figure.notes)] * bool(figure.notes)
     return "\n\n".join(blocks) + "\n"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ragcun_cli.pipeline.report.figure import Figure, Series
 from ragcun_cli.pipeline.report.html_page import render_html
 from ragcun_cli.pipeline.report.json_document import render_json
 from ragcun_cli.pipeline.report.latex import render_latex
@@ -69,10 +70,27 @@ COST = Table(
     heading_columns=2,
 )
 TABLES = (RESULTS, COST)
+FIGURE = Figure(
+    key="spectrum-1.a_b",
+    caption="Eigenvalues & 100% of_them <b>",
+    x_label="Rank_$k$",
+    y_label="Share, \N{GREEK SMALL LETTER LAMDA}_k",
+    series=(
+        Series("base", (1.0, 2.0, 3.0), (0.5, 0.25, 0.125)),
+        Series("_with [iso] & <tropy>", (1.0, 3.0), (0.3, 0.0)),
+    ),
+    x_scale="log",
+    y_scale="log",
+    notes=("- Of 3 of 512 dimensions, 50% <i>",),
+)
+FIGURES = (FIGURE,)
 
 
 def files() -> dict[str, str]:
     return {
+        "figures.tex": render_latex((), FIGURES, generated_from=GENERATED_FROM),
+        "figures.md": render_markdown((), FIGURES, title=TITLE, generated_from=GENERATED_FROM),
+        "figures.json": render_json((), FIGURES),
         "tables.tex": render_latex(TABLES, generated_from=GENERATED_FROM),
         "tables.md": render_markdown(TABLES, title=TITLE, generated_from=GENERATED_FROM),
         "tables.csv": render_csv(TABLES),

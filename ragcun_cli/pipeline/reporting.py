@@ -1,0 +1,87 @@
+"""The tables and figures of runs, and the stage that writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.report.evaluation_tables import calibration_figures
+from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.figures import isotropy_figures
+from ragcun_cli.pipeline.report.formats import EXTENSIONS, FIGURE_FILES, render, write_figures
+from ragcun_cli.pipeline.report.mining_figures import gather_minings, mining_figures
+from ragcun_cli.pipeline.report.results import Row, gather
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables import build_tables
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.stages import Details, Runner, Task
+from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.paths import FIGURES
+
+
+def report_task(
+    name: str, runs: Sequence[Run], needs: Sequence[Task], road: Road, runner: Runner
+) -> Task:
+    """Write the tables and figures of a plan in every format.
+
+    Args:
+        name: of the plan.
+        runs: its rows.
+        needs: what the numbers rest on.
+        road: of the runs.
+        runner: knows what is current.
+    """
+    files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
+    drawn = sorted(FIGURE_FILES.values())
+
+    def action(draft: Path, progress: Progress) -> Details:
+        tables = build_tables(gather(runs, road, runner))
+        figures = figures_of(runs, road, runner)
+        for format_name, extension in EXTENSIONS.items():
+            text = render(tables, figures, format_name, title=name)
+            (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
+        (draft / FIGURES).mkdir()
+        write_figures(figures, draft, drawn)
+        return {"tables": len(tables), "figures": len(figures)}
+
+    return Task(
+        stage=Stage.REPORT,
+        label=f"report {name}",
+        folder=road.workspace.report(name),
+        key="report",
+        values={
+            "runs": [run.folder.relative_to(road.workspace.root).as_posix() for run in runs],
+            "figures": drawn,  # a report that was made before it had any is made again
+        },
+        action=action,
+        outputs=(*files, FIGURES),
+        feeds=(),
+        needs=tuple(needs),
+    )
+
+
+def tables_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Table]:
+    """The tables of some runs: one set of tables for those that share data sets and base."""
+    groups = _groups(gather(runs, road, runner))
+    return [table for suffix, rows in groups.items() for table in build_tables(rows, suffix=suffix)]
+
+
+def figures_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Figure]:
+    """The figures of some runs, in the order to print."""
+    figures = mining_figures(gather_minings(runs, road, runner))
+    for suffix, rows in _groups(gather(runs, road, runner)).items():
+        figures += isotropy_figures(rows, suffix) + calibration_figures(rows, suffix)
+    return figures
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Suffix of keys -> rows that share data sets and base, and so stand in one table."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        profile = row.run.profile
+        key = (profile.encoder.base, *profile.evaluation.datasets)
+        groups.setdefault(key, []).append(row)
+    numbered = enumerate(groups.values(), 1)
+    return {"" if number == 1 else f"-{number}": rows for number, rows in numbered}

@@ -1,0 +1,224 @@
+"""Figures: what is drawn, and how each format has it."""
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib as mpl
+import pytest
+
+from ragcun_cli.pipeline.report import plots
+from ragcun_cli.pipeline.report.figure import Figure, Series
+from ragcun_cli.pipeline.report.formats import render, write_figures
+from ragcun_cli.pipeline.report.html_page import render_html
+from ragcun_cli.pipeline.report.mining_figures import Mining, mining_figures
+from ragcun_cli.pipeline.report.plots import draw, inline_svg
+
+SIGNATURES = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+
+
+def figure(count=2, **changes):
+    lines = tuple(Series(f"line {n}", (1.0, 2.0, 4.0), (n, n + 1.0, 0.0)) for n in range(count))
+    given = {"key": "sizes", "caption": "Sizes", "x_label": "x", "y_label": "y", "series": lines}
+    return Figure(**(given | changes))
+
+
+@pytest.mark.parametrize("kind", ["line", "steps"])
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_the_same_figure_gives_the_same_bytes(name, kind):
+    drawn = draw(figure(kind=kind), name)
+    assert drawn.startswith(SIGNATURES[name])
+    assert draw(figure(kind=kind), name) == drawn
+    mpl.rcParams["lines.linewidth"] = 9  # as a person's own settings may have it
+    try:
+        assert draw(figure(kind=kind), name) == drawn
+    finally:
+        mpl.rcdefaults()
+    assert draw(figure(kind=kind, series=figure(3).series), name) != drawn
+
+
+def test_another_process_gives_the_same_bytes():
+    program = (
+        "import sys; from ragcun_cli.pipeline.report.figure import Figure, Series; "
+        "from ragcun_cli.pipeline.report.plots import draw; "
+        "a = Figure('k', 'c', 'x', 'y', (Series('s', (1.0, 2.0), (3.0, 4.0)),)); "
+        "[sys.stdout.buffer.write(draw(a, name)) for name in ('svg', 'pdf', 'png')]"
+    )
+    written = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    same = Figure("k", "c", "x", "y", (Series("s", (1.0, 2.0), (3.0, 4.0)),))
+    assert written.stdout == b"".join(draw(same, name) for name in SIGNATURES)
+
+
+def test_no_two_lines_of_28_look_alike(monkeypatch):
+    seen = []
+    add = plots._add_line
+
+    def watched(axes, series, number, *, kind):
+        add(axes, series, number, kind=kind)
+        line = axes.get_lines()[-1]
+        dashes = tuple(line._unscaled_dash_pattern[1] or ())
+        seen.append((line.get_color(), dashes))
+
+    monkeypatch.setattr(plots, "_add_line", watched)
+    draw(figure(28), "png")
+    assert len(set(seen)) == len(seen) == 28
+
+
+def axes_of(monkeypatch, shown):
+    kept = []
+    set_axes = plots._set_axes
+
+    def watched(axes, given):
+        kept.append(axes)
+        set_axes(axes, given)
+
+    monkeypatch.setattr(plots, "_set_axes", watched)
+    draw(shown, "png")
+    return kept[0]
+
+
+def test_few_lines_have_their_legend_inside_and_many_below(monkeypatch):
+    assert axes_of(monkeypatch, figure(1)).get_legend() is None
+    inside = axes_of(monkeypatch, figure(4)).get_legend()
+    assert [text.get_text() for text in inside.get_texts()] == [f"line {n}" for n in range(4)]
+    outside = axes_of(monkeypatch, figure(5))
+    assert outside.get_legend() is None
+    (legend,) = outside.figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [f"line {n}" for n in range(5)]
+
+
+def test_steps_hold_from_their_x_to_the_next(monkeypatch):
+    (line,) = axes_of(monkeypatch, figure(1, kind="steps")).get_lines()
+    assert line.get_drawstyle() == "steps-post"
+    assert line.get_xydata().tolist() == [[1, 0], [2, 1], [4, 0]]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1000.0, "1,000"), (0.5, "0.5"), (-2.0, "\N{MINUS SIGN}2"), (1e-6, "10⁻⁶"), (2e9, "2·10⁹")],
+)
+def test_numbers_on_axes_read_as_in_tables(value, text):
+    assert plots._number(value) == text
+
+
+@pytest.mark.parametrize("name", ["$x^2$", "_hidden", "a & <b>", "100% \\alpha", "-- } {"])
+def test_any_label_is_drawn_as_it_reads(monkeypatch, name):
+    series = (Series(name, (1.0, 2.0), (1.0, 2.0)), Series("b", (1.0, 2.0), (2.0, 1.0)))
+    shown = figure(series=series, x_label=name, y_label=name)
+    axes = axes_of(monkeypatch, shown)
+    texts = [*axes.get_legend().get_texts(), axes.xaxis.label, axes.yaxis.label]
+    assert [text.get_text() for text in texts] == [name, "b", name, name]
+    assert not any(text.get_parse_math() for text in texts)
+    ElementTree.fromstring(draw(shown, "svg"))
+
+
+def test_a_line_without_positive_values_is_drawn_on_a_logarithmic_axis():
+    zeros = (Series("a", (0.0, 1.0), (0.0, 0.0)),)
+    for name in SIGNATURES:
+        assert draw(figure(series=zeros, x_scale="log", y_scale="log"), name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": "../a"}, "cannot name a file"),
+        ({"series": ()}, "do not tell its lines apart"),
+        ({"series": (Series("a", (1.0,), (1.0,)),) * 2}, "do not tell its lines apart"),
+    ],
+)
+def test_a_figure_that_cannot_be_shown_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        figure(**change)
+
+
+# Formats
+
+
+def test_a_page_has_the_drawings_in_it_and_loads_nothing():
+    two = [figure(), figure(key="more", caption='"<b>&', notes=("<i>",))]
+    page = render_html([], two, title="T", generated_from="plan")
+    assert page.count("<svg") == 2
+    assert not any(mark in page for mark in ("http:", "https:", "<script", "<link", "src="))
+    assert all(reference in page for reference in ('id="sizes"', 'id="more"', "&lt;i&gt;"))
+    assert "<b>" not in page
+    names = re.findall(r'\bid="([^"]*)"', page)
+    assert len(names) == len(set(names)) > 20
+    for reference in re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', page):
+        assert "".join(reference) in names
+    assert 'aria-label="Sizes. y over x: line 0, line 1"' in page
+
+
+def test_the_drawing_of_a_page_is_well_formed():
+    assert ElementTree.fromstring(inline_svg(figure())).tag == "svg"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("latex", "pdf"), ("markdown", "svg")])
+def test_the_files_that_a_text_names_are_those_that_are_written(tmp_path, name, kind):
+    figures = [figure(), figure(key="more.2_b")]
+    text = render([], figures, name, title="T")
+    files = write_figures(figures, tmp_path, [kind])
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == [
+        f"figures/{key}.{kind}" for key in ("sizes", "more.2_b")
+    ]
+    assert all(file.read_bytes().startswith(SIGNATURES[kind]) for file in files)
+    named = re.findall(r"[{(](figures/[^)}]*)", text)
+    assert named == [file.relative_to(tmp_path).as_posix() for file in files]
+
+
+def test_json_has_the_numbers_that_are_drawn():
+    (found,) = json.loads(render([], [figure()], "json", title="T"))["figures"]
+    assert found["series"][1] == {"label": "line 1", "x": [1.0, 2.0, 4.0], "y": [1, 2.0, 0.0]}
+
+
+def test_csv_is_of_tables_alone():
+    assert render([], [figure()], "csv", title="T") == render([], [], "csv", title="T")
+
+
+# Of minings
+
+
+def summary(**changes):
+    return {
+        "queries": 4,
+        "positive_within": {"1": 1, "2": 3},
+        "score_histogram": {
+            "edges": [0.0, 1.0, 2.0],
+            "positive": [1, 3],
+            "hard": [1, 1],
+            "random": [0, 0],
+        },
+        "dev": None,
+    } | changes
+
+
+def test_a_mining_is_shown_by_the_shares_of_its_scores_and_ranks():
+    dev = summary(queries=2, positive_within={"1": 2, "2": 2})
+    minings = [
+        Mining("sea", 1, "bm25", summary(dev=dev)),
+        Mining("lake", 1, "dense", summary()),
+    ]
+    first, second, ranks = mining_figures(minings)
+    assert [f.key for f in (first, second, ranks)] == [
+        "mining-scores",
+        "mining-scores-2",
+        "mining-ranks",
+    ]
+    assert first.x_label == "BM25 score"
+    assert second.x_label == "Score of the dense model"
+    assert {s.label: s.y for s in first.series} == {
+        "positives": (0.25, 0.75, 0.0),
+        "hard negatives": (0.5, 0.5, 0.0),
+    }
+    assert first.series[0].x == (0.0, 1.0, 2.0)
+    assert {s.label: (s.x, s.y) for s in ranks.series} == {
+        "sea": ((1.0, 2.0), (0.25, 0.75)),
+        "sea, dev": ((1.0, 2.0), (1.0, 1.0)),
+        "lake": ((1.0, 2.0), (0.25, 0.75)),
+    }
+
+
+def test_no_mining_gives_no_figure():
+    assert mining_figures([]) == []
