@@ -12,6 +12,7 @@ def mine(
     set_: options.Sets = None,
     seed: options.Seeds = None,
     workspace: options.WorkspaceFolder = None,
+    device: options.Device = "auto",
     force: options.Force = False,
     show: Annotated[
         str | None, typer.Option("--show", metavar="QUERY_ID", help="One query and its negatives.")
@@ -29,7 +30,7 @@ def mine(
     from ragcun_cli.commands.session import Session
     from ragcun_cli.spec.manifest import Stage
 
-    session = Session(workspace, as_json=as_json)
+    session = Session(workspace, device=device, as_json=as_json)
     runs = session.trained_runs(profile, sets=set_, seeds=seed)
     session.run_stage(Stage.MINE, runs, force=force, prerequisites=prerequisites, yes=yes)
     if show is None:
