@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ragcun_cli.core import scoring
+from ragcun_cli.core import reservoirs, scoring
 from ragcun_cli.core import topk_kernels as kernels
 from ragcun_cli.core.scoring import Proposal, Similarity
-from ragcun_cli.core.topk_kernels import Asked, Piece, Reservoirs
+from ragcun_cli.core.topk_kernels import Asked, Piece
 
 _QUERIES_AT_ONCE, _PASSAGES_AT_ONCE = 1024, 16384  # 64 MiB of float32 products
 _TASKS_A_THREAD = 4
@@ -38,13 +38,7 @@ class CpuRanking:
             slope=self._proposal.slope.numpy(),
             slack=self._proposal.slack.numpy(),
         )
-        room = (len(queries), k + k // 2 + 8)
-        self._held = Reservoirs(
-            scores=np.empty(room),
-            rows=np.empty(room, np.int64),
-            counts=np.zeros(len(queries), np.int64),
-            last=np.full(len(queries), -np.inf),
-        )
+        self._held = reservoirs.empty(len(queries), k)
         self._products, self._centred = _Room(), _Room()
         self._k, self._code = k, _CODES[similarity]
         self.scored = 0
@@ -60,11 +54,11 @@ class CpuRanking:
             self._held.last[:] = self._held.scores[:, columns - 1]
 
     def best(self) -> tuple[Tensor, Tensor]:
-        """``(q, k)`` rows and scores, best first; what stands after the last passage is undefined."""
+        """``(q, k)`` rows and scores, best first; undefined where passages are fewer."""
         with _Threads() as threads:
             threads.share(
                 len(self._held.counts),
-                lambda first, stop: kernels.sort_best(self._held, first, stop, self._k),
+                lambda first, stop: reservoirs.sort_best(self._held, first, stop, self._k),
             )
         rows, scores = self._held.rows[:, : self._k], self._held.scores[:, : self._k]
         return torch.from_numpy(rows), torch.from_numpy(scores)
@@ -87,11 +81,16 @@ class CpuRanking:
     def _keep_best(
         self, piece: Piece, products: NDArray[np.float32], query: int, threads: "_Threads"
     ) -> None:
+        held, asked, k, code = self._held, self._asked, self._k, self._code
+
         def work(first: int, stop: int) -> int:
-            queries = (query + first, query + stop, query)
-            return kernels.keep_best(
-                self._held, self._asked, piece, products, queries, self._k, self._code
+            number = query + first
+            starts, places = kernels.choose(
+                held, asked, piece, products[first:stop], number, k, code
             )
+            scores = kernels.scores_of(asked, piece, number, starts, places, code)
+            reservoirs.keep(held, number, starts, piece.rows, places, scores, k)
+            return len(scores)
 
         self.scored += sum(threads.share(len(products), work))
 

@@ -30,7 +30,7 @@ class TorchRanking:
         self._scores[:, :columns] = scores[:, :columns].to(self._scores)
 
     def best(self) -> tuple[Tensor, Tensor]:
-        """``(q, k)`` rows and scores, best first; what stands after the last passage is undefined."""
+        """``(q, k)`` rows and scores, best first; undefined where passages are fewer."""
         return self._rows.cpu(), self._scores.cpu()
 
     @torch.no_grad()
