@@ -255,7 +255,7 @@ def exact_score(query: Doubles, passage: Vectors, similarity: int, buffer: Doubl
         right = left if euclidean else passage[2 * half]
         buffer[0] = left * right + (buffer[0] if half else 0.0)
     total = _tree_sum(buffer[: max(1, half)])
-    return 0.0 - float(np.sqrt(total)) if euclidean else total + 0.0
+    return float(0.0 - np.sqrt(total) if euclidean else total + 0.0)
 
 
 @njit(nogil=True)
@@ -269,4 +269,4 @@ def _tree_sum(values: Doubles) -> float:
         if width % 2:
             values[0] += values[width - 1]
         width = half
-    return values[0]
+    return float(values[0])
