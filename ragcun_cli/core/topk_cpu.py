@@ -16,6 +16,7 @@ from ragcun_cli.core.topk_kernels import Asked, Piece
 
 _QUERIES_AT_ONCE, _PASSAGES_AT_ONCE = 1024, 16384  # 64 MiB of float32 products
 _TASKS_A_THREAD = 4
+_WORTH_A_TASK = 2**14  # numbers to look at
 _T = TypeVar("_T")
 _CODES = {"euclidean": kernels.EUCLIDEAN, "cosine": kernels.COSINE, "dot": kernels.DOT}
 
@@ -59,6 +60,7 @@ class CpuRanking:
             threads.share(
                 len(self._held.counts),
                 lambda first, stop: reservoirs.sort_best(self._held, first, stop, self._k),
+                size=self._held.rows.size,
             )
         rows, scores = self._held.rows[:, : self._k], self._held.scores[:, : self._k]
         return torch.from_numpy(rows), torch.from_numpy(scores)
@@ -92,7 +94,7 @@ class CpuRanking:
             reservoirs.keep(held, number, starts, piece.rows, places, scores, k)
             return len(scores)
 
-        self.scored += sum(threads.share(len(products), work))
+        self.scored += sum(threads.share(len(products), work, size=products.size))
 
     def _prepared(self, vectors: NDArray[Any], first_row: int, threads: "_Threads") -> Piece:
         """The passages that can be hits, and what is derived of them."""
@@ -110,6 +112,7 @@ class CpuRanking:
         threads.share(
             count,
             lambda first, stop: kernels.prepare(piece, first, stop, centre, self._code, roundoff),
+            size=vectors.size,
         )
         scoring.refuse(piece.rows[piece.lengths < 0].tolist(), kind="passage")
         kept = scoring.without_spare_copies(
@@ -122,18 +125,26 @@ class _Threads:
     """Shares work among as many threads as torch would use."""
 
     def __init__(self) -> None:
-        self._count = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(torch.get_num_threads())
 
     def __enter__(self) -> "_Threads":
-        self._pool = ThreadPoolExecutor(self._count)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown()
 
-    def share(self, count: int, work: Callable[[int, int], _T]) -> list[_T]:
-        """What the work returns for each of the parts that so many things are cut in."""
-        parts = min(count, self._count * _TASKS_A_THREAD)
+    def share(self, count: int, work: Callable[[int, int], _T], *, size: int) -> list[_T]:
+        """What the work returns for each of the parts that so many things are cut in.
+
+        Args:
+            count: of the things.
+            work: to be done from one of them to another.
+            size: of all the work, in numbers looked at.
+        """
+        most = torch.get_num_threads() * _TASKS_A_THREAD
+        parts = max(1, min(count, most, size // _WORTH_A_TASK))
+        if parts == 1:
+            return [work(0, count)]
         edges = [count * part // parts for part in range(parts + 1)]
         return list(self._pool.map(work, edges[:-1], edges[1:]))
 
