@@ -118,11 +118,8 @@ class Search:
         """
         blocks = share.blocks(len(self._test.corpus), self._config.block_passages)
         every = max(1, chunk // self._config.block_passages)
-        rankers, done = self._rankers(), 0
-        if state is not None and (kept := read_hits(state)) is not None:
-            found, done = kept
-            for name, ranker in rankers.items():
-                ranker.hold(found[name])
+        held, done = (state and read_hits(state)) or ({}, 0)
+        rankers = self._rankers(held)
         label, total = f"{self._test.name} passages", sum(map(len, blocks))
         with self._progress.bar(label, total=total, unit="texts") as advance:
             advance(sum(map(len, blocks[:done])))
@@ -148,18 +145,17 @@ class Search:
                 str(error), hint='--set \'evaluation.variants=["int8", "binary"]\''
             ) from error
 
-    def _rankers(self) -> dict[str, ExactTopK]:
-        depth, smaller = self._config.depth + 1, VARIANT_DEPTH + 1
-        try:
-            plain = ExactTopK(self._queries, k=depth, similarity=self._similarity)
-            return {PLAIN: plain} | {
-                name: ExactTopK(
-                    codec.queries(self._queries), k=smaller, similarity=codec.similarity
-                )
-                for name, codec in self._codecs.items()
-            }
-        except ValueError as error:
-            raise self._unusable(error) from error
+    def _rankers(self, held: Mapping[str, Hits]) -> dict[str, ExactTopK]:
+        def ranker(name: str, queries: Tensor, depth: int, similarity: Similarity) -> ExactTopK:
+            try:
+                return ExactTopK(queries, k=depth + 1, similarity=similarity, held=held.get(name))
+            except ValueError as error:
+                raise self._unusable(error) from error
+
+        return {PLAIN: ranker(PLAIN, self._queries, self._config.depth, self._similarity)} | {
+            name: ranker(name, codec.queries(self._queries), VARIANT_DEPTH, codec.similarity)
+            for name, codec in self._codecs.items()
+        }
 
     def _add(
         self, rankers: Mapping[str, ExactTopK], rows: range, advance: Callable[[int], None]

@@ -6,10 +6,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.core import ranking
-from ragcun_cli.core.ranking import ExactTopK
+from ragcun_cli.core import topk_cpu, topk_kernels, topk_torch
+from ragcun_cli.core.ranking import ExactTopK, Hits, exact_scores, merge
 
 SIMILARITIES = ("euclidean", "cosine", "dot")
+
+
+class TorchTopK(ExactTopK):
+    """As on a GPU, but for the device."""
+
+    _on_cpu = topk_torch.TorchRanking
+
+
+PATHS = (ExactTopK, TorchTopK)
+paths = pytest.mark.parametrize("path", PATHS, ids=("cpu", "torch"))
 
 
 def brute_force(queries, passages, *, k, similarity):
@@ -26,8 +36,8 @@ def brute_force(queries, passages, *, k, similarity):
     return rows, np.take_along_axis(scores, rows, axis=1)
 
 
-def rank(queries, passages, *, k, similarity, cuts=()):
-    top = ExactTopK(queries, k=k, similarity=similarity)
+def rank(queries, passages, *, k, similarity, cuts=(), path=ExactTopK):
+    top = path(queries, k=k, similarity=similarity)
     edges = [0, *cuts, len(passages)]
     for first, last in itertools.pairwise(edges):
         top.add(passages[first:last], first_row=first)
@@ -38,6 +48,10 @@ def assert_same(hits, expected):
     rows, scores = expected
     np.testing.assert_array_equal(hits.rows, rows)
     np.testing.assert_allclose(hits.scores, scores, rtol=1e-12, atol=1e-12)
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @st.composite
@@ -57,44 +71,155 @@ def problems(draw):
     return [row.to(dtype) for row in rows], {"k": k, "similarity": similarity}, cuts
 
 
-@settings(max_examples=300, deadline=None)
+def assert_same_bytes(hits, other):
+    assert hits.rows.tobytes() == other.rows.tobytes()
+    assert hits.scores.tobytes() == other.scores.tobytes()
+    assert hits.rows.shape == other.rows.shape
+
+
+@settings(max_examples=1000, deadline=None)
 @given(problems())
 def test_hits_are_those_of_brute_force_whatever_the_chunks(problem):
     (queries, passages), arguments, cuts = problem
-    hits = rank(queries, passages, cuts=cuts, **arguments)
-    assert_same(hits, brute_force(queries, passages, **arguments))
+    expected = brute_force(queries, passages, **arguments)
     whole = rank(queries, passages, **arguments)
-    np.testing.assert_array_equal(hits.rows, whole.rows)
-    np.testing.assert_array_equal(hits.scores, whole.scores)
+    assert_same(whole, expected)
+    for path in PATHS:
+        assert_same_bytes(rank(queries, passages, cuts=cuts, path=path, **arguments), whole)
 
 
 @settings(max_examples=100, deadline=None)
 @given(problems(), st.integers(1, 4), st.integers(1, 9), st.integers(1, 30))
 def test_hits_do_not_depend_on_the_sizes_of_blocks(problem, queries_once, passages_once, elements):
     (queries, passages), arguments, cuts = problem
+    whole = rank(queries, passages, **arguments)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_QUERIES_AT_ONCE", queries_once)
-        patch.setattr(ranking, "_PASSAGES_AT_ONCE", passages_once)
-        patch.setattr(ranking, "_ELEMENTS_AT_ONCE", elements)
-        hits = rank(queries, passages, cuts=cuts, **arguments)
-    assert_same(hits, brute_force(queries, passages, **arguments))
+        for module in (topk_cpu, topk_torch):
+            patch.setattr(module, "_QUERIES_AT_ONCE", queries_once)
+            patch.setattr(module, "_PASSAGES_AT_ONCE", passages_once)
+        patch.setattr(topk_torch, "_ELEMENTS_AT_ONCE", elements)
+        for path in PATHS:
+            assert_same_bytes(rank(queries, passages, cuts=cuts, path=path, **arguments), whole)
 
 
-def gaussian(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+@settings(max_examples=200, deadline=None)
+@given(problems(), st.randoms())
+def test_parts_in_any_order_merged_or_continued_give_the_bytes_of_one_search(problem, random):
+    (queries, passages), arguments, cuts = problem
+    whole = rank(queries, passages, **arguments)
+    parts = list(itertools.pairwise([0, *cuts, len(passages)]))
+    random.shuffle(parts)
+    for path in PATHS:
+        held, shards = None, []
+        for first, last in parts:
+            search = path(queries, held=held, **arguments)
+            search.add(passages[first:last], first_row=first)
+            held = search.hits()
+            alone = path(queries, **arguments)
+            alone.add(passages[first:last], first_row=first)
+            shards.append(alone.hits())
+        assert_same_bytes(held, whole)
+        assert_same_bytes(merge(shards, k=arguments["k"]), whole)
 
 
+@paths
+def test_a_search_goes_on_after_its_hits_were_looked_at(path):
+    queries, passages = gaussian(5, 8), gaussian(300, 8, seed=1)
+    top = path(queries, k=20, similarity="dot")
+    for first in range(0, 300, 30):
+        top.add(passages[first : first + 30], first_row=first)
+        seen = brute_force(queries, passages[: first + 30], k=20, similarity="dot")
+        assert_same(top.hits(), seen)
+
+
+def test_fewer_are_kept_of_hits_that_were_found_for_more():
+    queries, passages = gaussian(3, 8), gaussian(90, 8, seed=1)
+    deep = rank(queries, passages[:50], k=40, similarity="dot")
+    for path in PATHS:
+        top = path(queries, k=7, similarity="dot", held=deep)
+        top.add(passages[50:], first_row=50)
+        assert_same_bytes(top.hits(), rank(queries, passages, k=7, similarity="dot"))
+    again = merge([deep], k=7)
+    assert_same_bytes(again, rank(queries, passages[:50], k=7, similarity="dot"))
+
+
+def test_what_cannot_be_merged_or_continued_is_refused():
+    queries, passages = gaussian(3, 8), gaussian(20, 8, seed=1)
+    hits = rank(queries, passages, k=5, similarity="dot")
+    fewer = Hits(rows=hits.rows[:2], scores=hits.scores[:2])
+    for call, why in (
+        (lambda: merge([], k=5), "0 parts"),
+        (lambda: merge([hits, fewer], k=5), "same queries"),
+        (lambda: merge([hits, hits], k=5), f"same row: {hits.rows[0, 0]}"),
+        (lambda: merge([hits], k=0), "k is 0"),
+        (lambda: ExactTopK(queries, k=5, similarity="dot", held=fewer), "hits of 2 queries"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            call()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 7, 8, 31, 64, 127, 512, 513])
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_real_embeddings_with_many_copies_rank_as_brute_force_ranks_them(similarity):
+def test_compiled_scores_are_those_of_torch_to_the_bit(similarity, width):
+    queries, passages = gaussian(40, width) + 1e3, gaussian(40, width, seed=1) - 3
+    left, right = (rows.repeat_interleave(40, 0) for rows in (queries, passages))
+    right = passages.repeat(40, 1)
+    expected = exact_scores(left.double(), right.double(), similarity=similarity).numpy()
+    hits = rank(queries, passages, k=40, similarity=similarity)
+    scores = np.empty((40, 40))
+    np.put_along_axis(scores, hits.rows, hits.scores, axis=1)
+    assert scores.tobytes() == expected.reshape(40, 40).tobytes()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_many_passages_in_order_of_their_quality_are_ranked_right(similarity, offset):
+    queries, passages = gaussian(7, 24), gaussian(20_000, 24, seed=1)
+    passages[5_000:9_000] = passages[4_999]
+    passages += offset / 24**0.5
+    order = exact_scores(
+        queries[:1].double().expand_as(passages), passages.double(), similarity=similarity
+    ).argsort()
+    passages = passages[order]
+    expected = brute_force(queries, passages, k=300, similarity=similarity)
+    for path in PATHS:
+        hits = rank(queries, passages, k=300, similarity=similarity, cuts=(700, 9000), path=path)
+        np.testing.assert_allclose(hits.scores, expected[1], rtol=1e-12, atol=1e-12)
+    assert_same_bytes(hits, rank(queries, passages, k=300, similarity=similarity))
+
+
+def test_equal_estimates_by_the_thousand_do_not_slow_the_choice():
+    passages = torch.randint(0, 2, (16_000, 6), generator=torch.Generator().manual_seed(0)).float()
+    top = ExactTopK(gaussian(4, 6), k=500, similarity="euclidean")
+    top.add(passages, first_row=0)
+    expected = brute_force(gaussian(4, 6), passages, k=500, similarity="euclidean")
+    assert_same(top.hits(), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_hits_do_not_depend_on_the_number_of_threads(threads):
+    queries, passages = gaussian(30, 16), gaussian(500, 16, seed=1)
+    whole, before = rank(queries, passages, k=9, similarity="cosine"), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert_same_bytes(rank(queries, passages, k=9, similarity="cosine"), whole)
+    finally:
+        torch.set_num_threads(before)
+
+
+@paths
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_real_embeddings_with_many_copies_rank_as_brute_force_ranks_them(similarity, path):
     queries, distinct = gaussian(20, 33), gaussian(150, 33, seed=1)
     passages = distinct[torch.randint(150, (700,), generator=torch.Generator().manual_seed(2))]
     for cuts in ((), (1,), range(0, 700, 13), range(1, 700)):
-        hits = rank(queries, passages, k=40, similarity=similarity, cuts=cuts)
+        hits = rank(queries, passages, k=40, similarity=similarity, cuts=cuts, path=path)
         assert_same(hits, brute_force(queries, passages, k=40, similarity=similarity))
 
 
+@paths
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_passages_that_float32_scores_confuse_are_ranked_by_float64(similarity):
+def test_passages_that_float32_scores_confuse_are_ranked_by_float64(similarity, path):
     queries = gaussian(8, 256)
     passages = gaussian(1, 256, seed=1) + 1e-6 * gaussian(400, 256, seed=2)
     expected = brute_force(queries, passages, k=10, similarity=similarity)
@@ -104,17 +229,20 @@ def test_passages_that_float32_scores_confuse_are_ranked_by_float64(similarity):
         "cosine": lambda: torch.cosine_similarity(queries[:, None], passages[None], dim=2),
     }[similarity]()
     assert (careless.topk(10, dim=1).indices.numpy() != expected[0]).any()
-    assert_same(rank(queries, passages, k=10, similarity=similarity, cuts=(7, 200)), expected)
+    hits = rank(queries, passages, k=10, similarity=similarity, cuts=(7, 200), path=path)
+    assert_same(hits, expected)
 
 
+@paths
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_where_even_float64_rounds_its_rounding_decides(similarity):
+def test_where_even_float64_rounds_its_rounding_decides(similarity, path):
     noise = torch.randint(0, 9, (300, 2), generator=torch.Generator().manual_seed(0)) * 2.0**-52
     for seed in range(20):
         queries = 1 + gaussian(4, 2, seed=seed).double().abs() * 1e-9
         arguments = {"k": 5, "similarity": similarity}
         expected = brute_force(queries, 1 + noise, **arguments)
-        np.testing.assert_array_equal(rank(queries, 1 + noise, **arguments).rows, expected[0])
+        hits = rank(queries, 1 + noise, path=path, **arguments)
+        np.testing.assert_array_equal(hits.rows, expected[0])
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -134,16 +262,23 @@ def test_euclidean_keeps_true_distances_under_a_large_common_offset():
     assert_same(rank(queries, passages, k=5, similarity="euclidean"), expected)
 
 
-def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k(monkeypatch):
-    scored, exact_scores = [], ranking.exact_scores
+@paths
+def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k(path, monkeypatch):
+    scored = []
 
-    def spy(queries, passages, *, similarity):
-        scored.append(len(queries))
-        return exact_scores(queries, passages, similarity=similarity)
+    def spy(function, pairs):
+        def counted(*arguments, **named):
+            scored.append(pairs(*arguments))
+            return function(*arguments, **named)
 
-    monkeypatch.setattr(ranking, "exact_scores", spy)
+        return counted
+
+    in_torch = spy(topk_torch.exact_scores, lambda queries, passages: len(queries))
+    compiled = spy(topk_kernels.scores_of, lambda *arguments: arguments[3][-1])
+    monkeypatch.setattr(topk_torch, "exact_scores", in_torch)
+    monkeypatch.setattr(topk_kernels, "scores_of", compiled)
     passages = gaussian(1, 16).expand(30_000, 16)
-    hits = rank(gaussian(50, 16, seed=1), passages, k=4, similarity="euclidean")
+    hits = rank(gaussian(50, 16, seed=1), passages, k=4, similarity="euclidean", path=path)
     np.testing.assert_array_equal(hits.rows, np.tile([0, 1, 2, 3], (50, 1)))
     pieces = 2
     assert 0 < sum(scored) <= pieces * 50 * 4
@@ -210,13 +345,15 @@ def test_neither_autocast_nor_gradients_nor_reduced_precision_reach_the_products
 
     monkeypatch.setattr(torch, "addmm", spy)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hits = rank(queries, passages, k=9, similarity="euclidean")
+        hits = rank(queries, passages, k=9, similarity="euclidean", path=TorchTopK)
     ((product, precisions),) = products
     assert product.dtype == torch.float32
     assert not product.requires_grad
     assert precisions == ["ieee", "ieee"]
     assert reduced_precision() == ["tf32", "bf16"]
     assert_same(hits, brute_force(queries, passages.detach(), k=9, similarity="euclidean"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_same_bytes(rank(queries, passages, k=9, similarity="euclidean"), hits)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
