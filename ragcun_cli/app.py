@@ -15,6 +15,7 @@ from ragcun_cli.commands.report import report
 from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
 from ragcun_cli.pipeline import ranks
+from ragcun_cli.pipeline.kept_kernels import keep_kernels
 from ragcun_cli.spec.errors import RagcunError
 
 INTERRUPTED = 130
@@ -81,6 +82,7 @@ def _run_as_rank() -> None:
 def main() -> None:
     """Run the command line; an expected error becomes one message, one hint and an exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    keep_kernels()
     # Threads that wait must not spin: on a shared machine that slows everyone down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

@@ -11,8 +11,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import hypothesis
 import pytest
 
-from ragcun_cli.app import main
-from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.kept_kernels import keep_kernels
+
+keep_kernels()
+
+from ragcun_cli.app import main  # noqa: E402
+from ragcun_cli.pipeline.data import sources  # noqa: E402
 
 # Shared machines pause; an example that took long is no fault.
 hypothesis.settings.register_profile("ragcun", deadline=None)

@@ -11,10 +11,10 @@ would fail a search.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ragcun_cli.core.bm25 import Floats, Ints
+from ragcun_cli.core.compiled import njit
 
 _WINDOW = 2**16  # passages scored at once: 256 KiB of float32, which stays in a core's own cache
 _ROW_BITS = 0xFFFFFFFF

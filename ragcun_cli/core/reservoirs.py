@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ragcun_cli.core.compiled import njit
 
 _FRESH = 4  # the k best are chosen when the passages put since are more than a fourth of k
 

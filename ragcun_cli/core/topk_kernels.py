@@ -1,7 +1,6 @@
 """What ranking does on a CPU to vectors and scores, one at a time.
 
-Compiled when first called, in a few seconds, and not kept: a home that is full or read-only would
-fail a search. Neither fused nor reordered: float64 scores are to the bit those of ``exact_scores``.
+Neither fused nor reordered: float64 scores are to the bit those of ``exact_scores``.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ragcun_cli.core.compiled import njit
 from ragcun_cli.core.reservoirs import Reservoirs, select
 from ragcun_cli.core.scoring import LONGEST_SQUARED, SHORTEST_SQUARED, UNDERFLOW
 

@@ -118,7 +118,8 @@ class Search:
         """
         blocks = share.blocks(len(self._test.corpus), self._config.block_passages)
         every = max(1, chunk // self._config.block_passages)
-        held, done = (state and read_hits(state)) or ({}, 0)
+        kept = None if state is None else read_hits(state)
+        held, done = ({}, 0) if kept is None else kept
         rankers = self._rankers(held)
         label, total = f"{self._test.name} passages", sum(map(len, blocks))
         with self._progress.bar(label, total=total, unit="texts") as advance:

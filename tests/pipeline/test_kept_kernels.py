@@ -1,0 +1,50 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ragcun_cli.pipeline.kept_kernels import keep_kernels
+
+SEARCH = """
+from ragcun_cli.pipeline.kept_kernels import keep_kernels
+keep_kernels()
+import torch
+from ragcun_cli.core.ranking import ExactTopK
+search = ExactTopK(torch.eye(3), k=2, similarity="dot")
+search.add(torch.eye(3), first_row=0)
+print(search.hits().rows.tolist())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _unset(monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+
+
+def test_kernels_are_kept_in_the_users_cache_by_their_source(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_kernels()
+    (folder,) = (tmp_path / "ragcun/kernels").iterdir()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(folder)
+    assert len(folder.name) == 16
+
+
+def test_a_folder_that_was_named_is_left_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    keep_kernels()
+    assert os.environ["NUMBA_CACHE_DIR"] == "mine"
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_folder_that_can_be_written_nothing_is_kept_and_searches_go_on(
+    monkeypatch, tmp_path
+):
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    keep_kernels()
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    done = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True)
+    assert done.stdout == "[[0, 1], [1, 0], [2, 0]]\n", done.stderr
