@@ -32,7 +32,7 @@ class _Ranking(Protocol):
 
     def __init__(self, queries: Tensor, *, k: int, similarity: Similarity) -> None: ...
 
-    def hold(self, rows: Tensor, scores: Tensor) -> None: ...
+    def hold(self, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None: ...
 
     def add(self, passages: Tensor, *, first_row: int) -> None: ...
 
@@ -85,7 +85,7 @@ class ExactTopK:
         if held is not None:
             if held.rows.shape != held.scores.shape or len(held.rows) != len(queries):
                 raise ValueError(f"hits of {len(held.rows)} queries are none of {len(queries)}")
-            self._ranking.hold(torch.from_numpy(held.rows), torch.from_numpy(held.scores))
+            self._ranking.hold(held.rows, held.scores)
             self._seen = held.rows.shape[1]
 
     def add(self, passages: Tensor, *, first_row: int) -> None:

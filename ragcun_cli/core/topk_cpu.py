@@ -12,13 +12,14 @@ from torch import Tensor
 from ragcun_cli.core import reservoirs, scoring
 from ragcun_cli.core import topk_kernels as kernels
 from ragcun_cli.core.scoring import Proposal, Similarity
-from ragcun_cli.core.topk_kernels import Asked, Piece
+from ragcun_cli.core.topk_kernels import Asked
+from ragcun_cli.core.topk_passages import COSINE, DOT, EUCLIDEAN, Piece, prepare
 
 _QUERIES_AT_ONCE, _PASSAGES_AT_ONCE = 1024, 16384  # 64 MiB of float32 products
 _TASKS_A_THREAD = 4
 _WORTH_A_TASK = 2**14  # numbers to look at
 _T = TypeVar("_T")
-_CODES = {"euclidean": kernels.EUCLIDEAN, "cosine": kernels.COSINE, "dot": kernels.DOT}
+_CODES = {"euclidean": EUCLIDEAN, "cosine": COSINE, "dot": DOT}
 
 
 class CpuRanking:
@@ -45,11 +46,11 @@ class CpuRanking:
         self.scored = 0
         """Pairs whose score was computed in float64."""
 
-    def hold(self, rows: Tensor, scores: Tensor) -> None:
+    def hold(self, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
         """Let ``(q, c)`` hits, best first, stand for passages that were ranked before."""
         columns = min(self._k, rows.shape[1])
-        self._held.rows[:, :columns] = rows[:, :columns].numpy()
-        self._held.scores[:, :columns] = scores[:, :columns].numpy()
+        self._held.rows[:, :columns] = rows[:, :columns]
+        self._held.scores[:, :columns] = scores[:, :columns]
         self._held.counts[:] = columns
         if columns == self._k:
             self._held.last[:] = self._held.scores[:, columns - 1]
@@ -111,7 +112,7 @@ class CpuRanking:
         centre, roundoff = self._proposal.centre.numpy(), self._proposal.roundoff
         threads.share(
             count,
-            lambda first, stop: kernels.prepare(piece, first, stop, centre, self._code, roundoff),
+            lambda first, stop: prepare(piece, first, stop, centre, self._code, roundoff),
             size=vectors.size,
         )
         scoring.refuse(piece.rows[piece.lengths < 0].tolist(), kind="passage")

@@ -1,24 +1,26 @@
-"""What ranking does on a CPU to vectors and scores, one at a time.
+"""What ranking does on a CPU to float32 products: choosing by them, and scoring again in float64.
 
 Neither fused nor reordered: float64 scores are to the bit those of ``exact_scores``.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragcun_cli.core.compiled import njit
 from ragcun_cli.core.reservoirs import Reservoirs, select
-from ragcun_cli.core.scoring import LONGEST_SQUARED, SHORTEST_SQUARED, UNDERFLOW
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Vectors = NDArray[Any]
-
-EUCLIDEAN, COSINE, DOT = 0, 1, 2
+from ragcun_cli.core.topk_passages import (
+    COSINE,
+    EUCLIDEAN,
+    Doubles,
+    Floats,
+    Piece,
+    Vectors,
+    tree_sum,
+)
 
 _TILE = 512  # passages scored together: 1 MiB of 512 dimensions, which a core may have to itself
 _CROWD = 4  # a cut is sharpened when the passages that reach it are more than a fourth of k
@@ -36,72 +38,6 @@ class Asked(NamedTuple):
     slope: Doubles
     slack: Doubles
     """``(q,)`` by how much the estimates of a query can be wrong."""
-
-
-class Piece(NamedTuple):
-    """Passages to rank."""
-
-    vectors: Vectors
-    """``(n, d)``, float32 or float64."""
-    rows: NDArray[np.int64]
-    """``(n,)``."""
-    centred: Floats
-    """``(n, d)`` right factors of the float32 product."""
-    lengths: Doubles
-    """``(n,)``."""
-    lower: Floats
-    """``(n,)`` added to a product: the least that the exact value can be."""
-    upper: Floats
-    """``(n,)`` added to a product: the most."""
-    sums: Doubles
-    """``(n,)`` equal for identical passages."""
-
-
-@njit(nogil=True, error_model="numpy")
-def prepare(
-    piece: Piece, first: int, stop: int, centre: Doubles, similarity: int, roundoff: float
-) -> None:
-    """Fill in what is derived of passages ``first`` to ``stop``; length -1 marks unusable ones.
-
-    Args:
-        piece: of which ``vectors`` is given.
-        first: of the passages to do.
-        stop: after the last of them.
-        centre: ``(d,)`` subtracted from them.
-        similarity: EUCLIDEAN, COSINE or DOT.
-        roundoff: as in ``Proposal``, whose ``of_passages`` is the same arithmetic.
-    """
-    width = len(centre)
-    point, buffer = np.empty(width), np.empty(width)
-    double = (np.log2(width) + 16) * 2.0**-52
-    shortest = SHORTEST_SQUARED if similarity == COSINE else -1.0
-    middle = np.sqrt((centre * centre).sum())
-    for place in range(first, stop):
-        vector, centred = piece.vectors[place], piece.centred[place]
-        for i in range(width):
-            point[i] = vector[i]
-            buffer[i] = point[i] * point[i]
-        whole = _tree_sum(buffer)
-        if not (shortest < whole <= LONGEST_SQUARED):
-            piece.lengths[place] = -1.0
-            continue
-        length = piece.lengths[place] = np.sqrt(whole)
-        scale = 1 / length if similarity == COSINE else 1.0
-        for i in range(width):
-            away = point[i] * scale - centre[i]
-            centred[i] = away
-            buffer[i] = away * away
-        squared = _tree_sum(buffer)
-        piece.sums[place] = whole + 1.618 * squared
-        if similarity == DOT:
-            bias = 0.0
-            slack = double * (length + middle) + roundoff * np.sqrt(squared)
-        else:
-            bias = -squared
-            slack = 2 * roundoff * squared + (8 * double if similarity == COSINE else 0.0)
-        slack += width * UNDERFLOW
-        piece.lower[place] = bias - slack
-        piece.upper[place] = piece.lower[place] + 2 * np.float32(slack)
 
 
 @njit(nogil=True)
@@ -253,19 +189,5 @@ def exact_score(query: Doubles, passage: Vectors, similarity: int, buffer: Doubl
         left = query[2 * half] - passage[2 * half] if euclidean else query[2 * half]
         right = left if euclidean else passage[2 * half]
         buffer[0] = left * right + (buffer[0] if half else 0.0)
-    total = _tree_sum(buffer[: max(1, half)])
+    total = tree_sum(buffer[: max(1, half)])
     return float(0.0 - np.sqrt(total) if euclidean else total + 0.0)
-
-
-@njit(nogil=True)
-def _tree_sum(values: Doubles) -> float:
-    """The sum in the order of ``row_sums``; spoils the values."""
-    width = len(values)
-    while width > 1:
-        half = width // 2
-        for i in range(half):
-            values[i] += values[half + i]
-        if width % 2:
-            values[0] += values[width - 1]
-        width = half
-    return float(values[0])

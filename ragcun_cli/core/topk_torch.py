@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ragcun_cli.core import scoring
@@ -23,11 +25,11 @@ class TorchRanking:
         self._scores = torch.full((len(queries), k), -torch.inf).to(rows)
         self._rows = torch.full_like(self._scores, 2**63 - 1, dtype=torch.int64)
 
-    def hold(self, rows: Tensor, scores: Tensor) -> None:
+    def hold(self, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
         """Let ``(q, c)`` hits, best first, stand for passages that were ranked before."""
         columns = min(self._columns, rows.shape[1])
-        self._rows[:, :columns] = rows[:, :columns].to(self._rows)
-        self._scores[:, :columns] = scores[:, :columns].to(self._scores)
+        self._rows[:, :columns] = torch.from_numpy(rows[:, :columns].copy())
+        self._scores[:, :columns] = torch.from_numpy(scores[:, :columns].copy())
 
     def best(self) -> tuple[Tensor, Tensor]:
         """``(q, k)`` rows and scores, best first; undefined where passages are fewer."""
