@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ragcun_cli.core.compiled import njit
 from ragcun_cli.core.scoring import LONGEST_SQUARED, SHORTEST_SQUARED, UNDERFLOW
 
 Floats = NDArray[np.float32]
