@@ -19,10 +19,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TEXTS_AT_ONCE = 8192
 """Sorted by length and tokenised together."""
 
-_PROMPTS: Mapping[Side | None, Sequence[str]] = {
+_PROMPTS: Mapping[Side, Sequence[str]] = {
     "query": ("query",),
     "document": ("document", "passage", "corpus"),
-    None: (),
 }
 """Names that sentence-transformers looks for, in this order."""
 
@@ -70,7 +69,8 @@ def encode_block(
 ) -> Tensor:
     """``(n, d)`` fp32 embeddings of texts that are in memory together.
 
-    Before the texts goes the model's own prompt for a side, or the one that is given. All are
+    Before the texts goes the model's own prompt for a side, or without one the prompt that is
+    given. All are
     tokenised once, then batches are cut from them in order of their number of tokens, so that
     little is padded (characters tell it badly: FiQA padded 22 %). Which texts share a batch moves
     an embedding in its last digits, and depends on the texts of the block alone.
@@ -110,7 +110,7 @@ def _batches(
     """Rows of each batch and what the model reads of them, the longest first."""
 
     def read(some: Sequence[str]) -> dict[str, Any]:
-        before = prompt or _own_prompt(model, side)
+        before = prompt if side is None else _own_prompt(model, side)
         return dict(model.preprocess(list(some), prompt=before, **_task(side)))
 
     whole = read(texts)
@@ -139,7 +139,7 @@ def _cut(values: Tensor, rows: Tensor, kept: slice, shape: torch.Size) -> Tensor
     return chosen[:, kept] if values.shape[:2] == shape else chosen
 
 
-def _own_prompt(model: SentenceTransformer, side: Side | None) -> str | None:
+def _own_prompt(model: SentenceTransformer, side: Side) -> str | None:
     names = [*(name for name in _PROMPTS[side] if name in model.prompts)]
     name = names[0] if names else model.default_prompt_name
     return None if name is None else model.prompts.get(name)

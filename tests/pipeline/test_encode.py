@@ -45,6 +45,20 @@ def test_embeddings_are_those_of_sentence_transformers(tiny, side, size):
     )
 
 
+def test_no_prompt_is_none_even_where_the_model_has_a_default(tiny):
+    tiny.prompts, tiny.default_prompt_name = {"ask": "ask: "}, "ask"
+    try:
+        plain = encode_block(tiny, TEXTS, prompt="", batch_size=8)
+        assert torch.allclose(
+            plain, tiny.encode(TEXTS, prompt="", convert_to_tensor=True), atol=1e-6
+        )
+        asked = encode_block(tiny, TEXTS, side="query", batch_size=8)
+        assert torch.allclose(asked, tiny.encode_query(TEXTS, convert_to_tensor=True), atol=1e-6)
+        assert not torch.allclose(asked, plain)
+    finally:
+        tiny.default_prompt_name = None
+
+
 def test_a_given_prompt_goes_before_the_texts(tiny):
     tiny.prompts = {}
     expected = encode_block(tiny, [f"read: {text}" for text in TEXTS], batch_size=8)

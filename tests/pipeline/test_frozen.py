@@ -57,9 +57,9 @@ def test_nothing_is_encoded_twice(base, folder, monkeypatch):
     outputs = BaseOutputs(folder, width=32)
     fill(outputs, base, TEXTS[:2])
     encoded = []
-    original = base.encode
+    original = base.preprocess
     monkeypatch.setattr(
-        base, "encode", lambda texts, **more: encoded.extend(texts) or original(texts, **more)
+        base, "preprocess", lambda texts, **more: encoded.extend(texts) or original(texts, **more)
     )
     fill(outputs, base, TEXTS)
     fill(BaseOutputs(folder, width=32), base, TEXTS)
