@@ -132,10 +132,17 @@ def test_neither_the_order_of_the_sets_nor_chunks_move_a_measure(
 
 def test_embeddings_without_a_direction_are_named(model, folders, tmp_path):
     class Broken(SentenceTransformer):
-        def encode_query(self, texts, **settings):
-            rows = super().encode_query(texts, **settings).clone()
-            rows[[text.endswith("number 7?") for text in texts]] = 0
-            return rows
+        def preprocess(self, texts, **settings):
+            marks = torch.tensor([text.endswith("number 7?") for text in texts])
+            return super().preprocess(texts, **settings) | {"without direction": marks}
+
+        def forward(self, features, **settings):
+            marks = features.pop("without direction")
+            found = super().forward(features, **settings)
+            found["sentence_embedding"] = torch.where(
+                marks[:, None], 0, found["sentence_embedding"]
+            )
+            return found
 
     broken = Broken(modules=list(model), device="cpu")
     with pytest.raises(DataError, match=r"isotropy queries: 2 embeddings .*one/q007"):
