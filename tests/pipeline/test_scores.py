@@ -65,7 +65,7 @@ def test_smaller_forms_are_scored_from_their_own_run_files(tmp_path):
 
 def test_calibration_is_of_the_best_hit_of_each_query_with_hits(tmp_path):
     names = [f"q{number:02}" for number in range(60)]
-    test = made("set", {name: {"p": 1, "x": 0} for name in names})
+    test = made("set", {name: {"p": 1, "x": 0, "y": 0} for name in names})
     right = [number % 3 > 0 for number in range(60)]
     ranking = {
         name: [("p" if good else "x", 1.0 + good + number / 100), ("y", 0.0)]
