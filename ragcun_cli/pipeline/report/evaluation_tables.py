@@ -8,7 +8,7 @@ from typing import Any
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
 from ragcun_cli.pipeline.report.results import Row
-from ragcun_cli.pipeline.report.table import Cell, Column, Spread, Table
+from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 
 METRIC = "ndcg@10"
 
@@ -38,14 +38,14 @@ def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
             continue
         sizes = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"]
         plain = [_mean(seed.metrics, sets, ("metrics", METRIC)) for seed in row.seeds]
-        body.append((row.label, "as they are", sizes[""], _spread(plain), "reference"))
+        body.append((row.label, "as they are", sizes[""], over_seeds(plain), "reference"))
         for name in row.seeds[0].metrics[sets[0]]["variants"]:
             found = [_mean(seed.metrics, sets, ("variants", name, METRIC)) for seed in row.seeds]
             lost = [
                 None if ours is None or theirs is None else ours - theirs
                 for ours, theirs in zip(found, plain, strict=True)
             ]
-            body.append((row.label, name, sizes[name], _spread(found), _spread(lost)))
+            body.append((row.label, name, sizes[name], over_seeds(found), over_seeds(lost)))
     if not body:
         return None
     return Table(
@@ -149,7 +149,7 @@ def _calibration_cell(row: Row, key: str) -> Cell:
             if parts:
                 means.append(statistics.fmean(parts))
         by_seed.append(statistics.fmean(means) if means else None)
-    return _spread(by_seed)
+    return over_seeds(by_seed)
 
 
 def _mean(
@@ -164,13 +164,3 @@ def _mean(
             return None
         values.append(float(found))
     return statistics.fmean(values)
-
-
-def _spread(values: Sequence[float | None]) -> Cell:
-    """One number, or mean and deviation over seeds; None unless every seed has one."""
-    measured = [value for value in values if value is not None]
-    if not measured or len(measured) < len(values):
-        return None
-    if len(set(measured)) == 1:
-        return measured[0]
-    return Spread(statistics.fmean(measured), statistics.stdev(measured))

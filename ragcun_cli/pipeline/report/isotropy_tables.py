@@ -11,7 +11,7 @@ import numpy as np
 from ragcun_cli.core.half_samples import half_width
 from ragcun_cli.core.isotropy import plan_score_of_gaussian
 from ragcun_cli.pipeline.report.results import Row
-from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Interval, Spread, Table
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Interval, Table, over_seeds
 
 Measures = Mapping[str, Any]
 
@@ -127,14 +127,10 @@ def isotropy_cell(row: Row, key: str, side: str = "queries") -> Cell:
     if measured is None:
         return "none" if row.run.reference == "bm25" else None
     values: list[int | float | None] = [each[key] for each in measured]
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    if len(set(known)) > 1:
-        return Spread(statistics.fmean(known), statistics.stdev(known))
-    if key == "plan_score" and measured[0]["intervals"] is not None:
-        return Interval(known[0], *measured[0]["intervals"][key])
-    return known[0]
+    cell = over_seeds(values)
+    if key == "plan_score" and isinstance(cell, float) and measured[0]["intervals"] is not None:
+        return Interval(cell, *measured[0]["intervals"][key])
+    return cell
 
 
 def _measure_cells(row: Row, side: str, columns: Sequence[Column]) -> tuple[Cell, ...]:
@@ -220,6 +216,4 @@ def _hub_cell(row: Row, key: str, sets: Sequence[str]) -> Cell:
         if any(value is None for value in values):
             return None
         by_seed.append(statistics.fmean(values))
-    if len(set(by_seed)) == 1:
-        return by_seed[0]
-    return Spread(statistics.fmean(by_seed), statistics.stdev(by_seed))
+    return over_seeds(by_seed)

@@ -2,6 +2,7 @@
 
 import math
 import re
+import statistics
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,16 @@ class Interval:
 
 Cell = str | int | float | Spread | Difference | Interval | None
 """None is *not measured*: never 0.0, never a default. A number that does not apply is a word."""
+
+
+def over_seeds(values: Sequence[float | None]) -> Cell:
+    """The number that all seeds have, or mean and deviation; None unless every seed has one."""
+    measured = [value for value in values if value is not None]
+    if not measured or len(measured) < len(values):
+        return None
+    if len(set(measured)) == 1:
+        return measured[0]
+    return Spread(statistics.fmean(measured), statistics.stdev(measured))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
 from ragcun_cli.pipeline.report.evaluation_tables import evaluation_tables
 from ragcun_cli.pipeline.report.isotropy_tables import isotropy_cell, isotropy_tables
 from ragcun_cli.pipeline.report.results import Row
-from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Spread, Table
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, over_seeds
 
 MAIN_METRIC = "ndcg@10"
 BOOTSTRAP_SEED = 0
@@ -79,7 +79,7 @@ def _results_row(
     row: Row, first: Row, datasets: Sequence[str], averaged: Sequence[str]
 ) -> tuple[Cell, ...]:
     training = row.seeds[0].training
-    scores = tuple(_over_seeds(row.means(name, MAIN_METRIC)) for name in datasets)
+    scores = tuple(over_seeds(row.means(name, MAIN_METRIC) or []) for name in datasets)
     return (
         row.label,
         None if training is None else int(training.details["trainable_parameters"]),
@@ -94,7 +94,7 @@ def _average(row: Row, averaged: Sequence[str]) -> Cell:
     by_set = [row.means(name, MAIN_METRIC) for name in averaged]
     if not by_set or any(means is None for means in by_set):
         return None
-    return _over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
+    return over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
 
 
 def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
@@ -112,14 +112,6 @@ def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
         return None
     interval = paired_interval(differences, weights=weights, seed=BOOTSTRAP_SEED)
     return Difference(interval.difference, interval.low, interval.high)
-
-
-def _over_seeds(values: Sequence[float] | None) -> Cell:
-    if not values:
-        return None
-    if len(set(values)) == 1:
-        return values[0]
-    return Spread(statistics.fmean(values), statistics.stdev(values))
 
 
 def cost_table(rows: Sequence[Row], suffix: str = "") -> Table:
