@@ -1,11 +1,11 @@
 """A whole evaluation of one encoder on one data set, beside mteb's and sentence-transformers'.
 
 python benchmarks/eval_end_to_end.py WORKSPACE scifact fiqa --passages 6000 --rounds 3
-    [--encoder FOLDER_OR_NAME] [--precision fp32 bf16] [--batch-size 64]
+    [--queries 150] [--encoder FOLDER_OR_NAME] [--precision fp32 bf16] [--batch-size 64]
 
 Each side encodes queries and passages, searches exactly and scores, in turns in one process, so
 that all meet the same load; the ratio is of its seconds to ragcun's, the median over rounds. Of a
-larger data set so many passages are kept: judged ones, and others by the digest of their ids.
+larger data set so many queries and passages are kept: judged ones, and others by the digest of their ids.
 mteb takes part where it is installed.
 """
 
@@ -31,14 +31,17 @@ from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
 from ragcun_cli.spec.profile import EvaluationConfig
 
 
-def smaller(test: TestSet, passages: int) -> TestSet:
+def smaller(test: TestSet, passages: int, queries: int) -> TestSet:
     if len(test.corpus) <= passages:
         return test
-    judged = {passage for grades in test.qrels.values() for passage in grades}
+    asked = sorted(smallest(test.queries, queries, salt="benchmark"))
+    qrels = {name: test.qrels[name] for name in asked}
+    judged = {passage for grades in qrels.values() for passage in grades}
     others = (name for name in test.corpus.ids if name not in judged)
     kept = judged.union(smallest(others, passages - len(judged), salt="benchmark"))
     rows = test.corpus.rows_of(sorted(kept))
-    return TestSet(test.name, test.corpus.take(rows), test.queries, test.qrels)
+    texts = {name: test.queries[name] for name in asked}
+    return TestSet(test.name, test.corpus.take(rows), texts, qrels)
 
 
 def of_ragcun(model, test: TestSet, config: EvaluationConfig) -> float:
@@ -134,6 +137,7 @@ def main() -> None:
     parser.add_argument("datasets", nargs="+")
     parser.add_argument("--encoder")
     parser.add_argument("--passages", type=int, default=6000)
+    parser.add_argument("--queries", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["fp32"])
     parser.add_argument("--batch-size", type=int, default=64)
@@ -152,7 +156,7 @@ def main() -> None:
     model = load_model(Path(asked.encoder), device="cpu")
     workspace = walk.open_workspace(asked.workspace)
     for name in asked.datasets:
-        test = smaller(read_test_set(name, workspace.dataset(name)), asked.passages)
+        test = smaller(read_test_set(name, workspace.dataset(name)), asked.passages, asked.queries)
         for precision in asked.precision:
             config = EvaluationConfig(batch_size=asked.batch_size, precision=precision)
             seconds: dict[str, list[float]] = {side: [] for side in sides}
