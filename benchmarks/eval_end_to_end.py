@@ -5,8 +5,8 @@ python benchmarks/eval_end_to_end.py WORKSPACE scifact fiqa --passages 6000 --ro
 
 Each side encodes queries and passages, searches exactly and scores, in turns in one process, so
 that all meet the same load; the ratio is of its seconds to ragcun's, the median over rounds. Of a
-larger data set so many queries and passages are kept: judged ones, and others by the digest of their ids.
-mteb takes part where it is installed.
+larger data set so many queries and passages are kept: judged passages, and others by the digest of
+their ids. mteb takes part where it is installed.
 """
 
 from __future__ import annotations
