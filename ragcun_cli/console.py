@@ -39,6 +39,9 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 SHORT = 12
 """Cells up to this long are never broken."""
 
+GAP = 3
+"""Characters that a column takes beside its cells."""
+
 PLAIN_WIDTH = 240
 """Of a table that goes to a file or a pipe: wide enough that no cell is folded."""
 
@@ -84,7 +87,8 @@ def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
 def show_table(table: Table) -> None:
     """A table of measured numbers on stdout, its best cells bold, its notes below.
 
-    Where the terminal is too narrow for its columns, it is turned on its side.
+    Where the terminal is too narrow for its columns, it is turned on its side, in several parts if
+    need be: no number is ever broken.
     """
     from ragcun_cli.pipeline.report.table import alignment, best_cells, cell_text
 
@@ -96,38 +100,61 @@ def show_table(table: Table) -> None:
         ]
         for number, row in enumerate(table.rows)
     ]
-    shown = _rich_table(table.caption)
     labels = [column.label for column in table.columns]
-    needed = sum(
-        max(len(label) // 2, *(len(row[index]) for row in cells)) + 3
+    widths = [
+        max(*map(len, label.split()), *(len(row[index]) for row in cells), 0)
         for index, label in enumerate(labels)
-    )
+    ]
+    needed = sum(widths) + GAP * len(widths)
     if out.is_terminal and needed > out.width:
-        shown.add_column(labels[0])
-        for row in cells:
-            shown.add_column(row[0].plain, justify="right")
-        for index, label in enumerate(labels[1:], 1):
-            shown.add_row(label, *(row[index] for row in cells))
+        names = [Text(table.row_name(row)) for row in table.rows]
+        for part in _on_its_side(table, names, cells):
+            _print_table(part)
     else:
+        shown = _rich_table(table.caption)
         for index, label in enumerate(labels):
-            shown.add_column(label, justify=alignment(table, index), no_wrap=index == 0)
+            justify = alignment(table, index)
+            shown.add_column(label, justify=justify, min_width=widths[index], overflow="fold")
         for row in cells:
             shown.add_row(*row)
-    _print_table(shown)
+        _print_table(shown, width=max(PLAIN_WIDTH, needed))
     for note in table.notes:
         out.print(Text(note, style="dim"), soft_wrap=not out.is_terminal)
     out.print()
+
+
+def _on_its_side(
+    table: Table, names: Sequence[Text], cells: Sequence[Sequence[Text]]
+) -> Iterator[RichTable]:
+    """A row for each column, in as many tables as it takes to break no number."""
+    heads = table.heading_columns
+    labels = [column.label for column in table.columns[heads:]]
+    widths = [max(len(cell) for cell in row[heads:]) for row in cells]
+    start = 0
+    while start < len(cells):
+        stop, room = start, out.width - max(map(len, labels)) - GAP
+        while stop < len(cells) and (stop == start or widths[stop] + GAP <= room):
+            room -= widths[stop] + GAP
+            stop += 1
+        part = _rich_table(table.caption)
+        part.add_column("", no_wrap=True)
+        for at in range(start, stop):
+            part.add_column(names[at], justify="right", min_width=widths[at], overflow="fold")
+        for index, label in enumerate(labels, heads):
+            part.add_row(label, *(cells[at][index] for at in range(start, stop)))
+        yield part
+        start = stop
 
 
 def _rich_table(title: str) -> RichTable:
     return RichTable(title=escape(title), title_justify="left", box=box.SIMPLE, pad_edge=False)
 
 
-def _print_table(table: RichTable) -> None:
+def _print_table(table: RichTable, *, width: int = PLAIN_WIDTH) -> None:
     if out.is_terminal:
         out.print(table, soft_wrap=False)
     else:
-        Console(width=PLAIN_WIDTH, highlight=False, soft_wrap=False).print(table)
+        Console(width=width, highlight=False, soft_wrap=False).print(table)
 
 
 def agree(question: str, *, yes: bool) -> bool:

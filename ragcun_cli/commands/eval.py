@@ -67,6 +67,8 @@ def evaluate(
     session = EvalSession(workspace, device=device, as_json=as_json, searching=how)
     names = session.names(datasets)
     runs = session.chosen_runs(profile, model, sets=set_, seeds=seed, datasets=names)
+    if query is not None and (baseline_check or force or not prerequisites):
+        raise typer.BadParameter("--query only looks at hits: leave the other options out")
     if query is not None:
         session.look(runs, query, names, yes=yes)
         return

@@ -45,6 +45,8 @@ class EvalSession(Session):
         names = split_names(given)
         if not names or names == ["all"]:
             return None
+        if "all" in names:
+            raise RagcunError("'all' stands alone: it means the sets of each run's plan")
         public = [name for name in sources.BEIR if name not in sources.GATED]
         spread = [one for name in names for one in (public if name == "public" else [name])]
         return list(dict.fromkeys(spread))
@@ -61,10 +63,16 @@ class EvalSession(Session):
         """The runs of a profile and the models that are named; without both, all finished runs."""
         if not models:
             return self.runs(profile, sets=sets, seeds=seeds)
+        if profile is None and seeds:
+            raise RagcunError("--seed chooses runs of a profile", hint="--profile NAME --seed 1")
         runs = [] if profile is None else self.runs(profile, sets=sets, seeds=seeds)
         named = datasets or self._testable()
-        settings = runs[0].profile if runs else None
-        profiles = [profile_of_model(m, named, like=settings, sets=sets or ()) for m in models]
+        like = runs[0].profile if runs else None
+        changes = () if runs else sets or ()  # the profile has them already
+        profiles = [
+            profile_of_model(model, named, like=like, sets=changes)
+            for model in dict.fromkeys(models)
+        ]
         return [*runs, *(Run(p, None, "untouched", self.workspace) for p in profiles)]
 
     def _testable(self) -> list[str]:
@@ -147,13 +155,18 @@ class EvalSession(Session):
         self, runs: Sequence[Run], query: str, names: Sequence[str] | None, *, yes: bool
     ) -> None:
         """Show what models find for a query that somebody typed."""
+        if not query.strip():
+            raise RagcunError("the query is empty", hint='--query "what somebody would ask"')
+        how = self._road.evaluations.how
+        if how.shard is not None or how.merge:
+            raise RagcunError("--query looks at hits; --shard and --merge have no part in it")
         if names is None or len(names) != 1:
             raise RagcunError("a query is searched in one data set", hint="--datasets scifact")
         if not 1 <= len(runs) <= 2:
             listed = ", ".join(run.label for run in runs[:6])
             raise RagcunError(
                 f"one or two models are shown side by side, and these are {len(runs)}: {listed}",
-                hint="--model FOLDER --model FOLDER, or --profile NAME --seed 1",
+                hint="--model FOLDER --model FOLDER",
             )
         consent = walk.Consent(ask=lambda question: console.agree(question, yes=yes))
         walk.bring_up_to_date(

@@ -40,6 +40,8 @@ def report(
 
     session = Session(workspace, as_json=as_json)
     runs = session.runs(profile, sets=set_, seeds=seed)
-    if as_json and format_ is None:
+    if as_json and format_ not in (None, Format.JSON):
+        raise typer.BadParameter(f"--json is a format too; --format {format_.value} is another")
+    if as_json:
         format_ = Format.JSON
     session.write_report(runs, format_.value if format_ else None, output, title=profile)

@@ -78,7 +78,7 @@ class Session:
             )
         found = walk.finished_runs(self.workspace, self._road, self._runner)
         chosen = [run for run in found if not seeds or run.seed is None or run.seed in seeds]
-        if not any(run.reference is None for run in chosen):
+        if seeds and not any(run.reference is None for run in chosen):
             raise WorkspaceError(f"no finished run has seed {seeds}", hint="ragcun report")
         return chosen
 

@@ -10,11 +10,14 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from ragcun_cli.pipeline.progress import Advance, Progress
+from ragcun_cli.spec.errors import EncoderError
 
 Side = Literal["query", "document"]
 """Which of the model's own prompts goes before a text, where it has any."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+FEWER_TEXTS = "--set evaluation.batch_size=16, or fewer"
 
 TEXTS_AT_ONCE = 8192
 """Sorted by length and tokenised together."""
@@ -77,6 +80,7 @@ def encode_block(
 
     Raises:
         ValueError: there are no texts.
+        EncoderError: the model fails on them: too many positions, unknown tokens, no memory left.
     """
     if not texts:
         raise ValueError("there are no texts to encode")
@@ -94,7 +98,10 @@ def encode_block(
                 else value
                 for key, value in features.items()
             }
-            embeddings = model(on_device, **_task(side))["sentence_embedding"]
+            try:
+                embeddings = model(on_device, **_task(side))["sentence_embedding"]
+            except (IndexError, RuntimeError) as error:
+                raise _cannot_encode(error) from error
             rows.append(embeddings[:, : model.truncate_dim].float())
             order.append(chosen)
             advance(len(chosen))
@@ -102,6 +109,16 @@ def encode_block(
     back = torch.empty(len(texts), dtype=torch.long)
     back[torch.cat(order)] = torch.arange(len(texts))
     return joined[back.to(joined.device)]
+
+
+def _cannot_encode(error: Exception) -> EncoderError:
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    if "out of memory" in said:
+        return EncoderError(f"memory gave out while encoding: {said}", hint=FEWER_TEXTS)
+    return EncoderError(
+        f"the model cannot encode these texts: {said}",
+        hint="a max_seq_length that the model has positions for, and its own tokenizer",
+    )
 
 
 def _batches(

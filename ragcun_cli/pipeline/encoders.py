@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragcun_cli.pipeline.encoder_files import WEIGHTS, files_digest, first_weights
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
-from ragcun_cli.spec.manifest import digest, file_digest
+from ragcun_cli.spec.manifest import file_digest
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-WEIGHTS = "model.safetensors"
 PUBLISHED_MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 OFFLINE_PACKAGES = {
@@ -31,9 +31,8 @@ OFFLINE_PACKAGES = {
 }
 """Encoder name -> (import package, folder in it, sha256 of the weights the publisher put out)."""
 
-TEXT_FILES = ("tokenizer.json", "sentence_bert_config.json", "config_sentence_transformers.json")
-
-HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/*.safetensors"]
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+"""Patterns that reach into the folders of modules."""
 
 
 @dataclass(frozen=True)
@@ -180,50 +179,27 @@ def download(config: EncoderConfig) -> Path:
         raise EncoderError(
             f"encoder '{config.base}' is no folder, is not on this machine, and the Hub did not "
             f"give it{offline}: {str(error).splitlines()[0]}",
-            hint="pip install 'ragcun[offline]'"
-            if offline
-            else f"hf download {config.base}, where there is a network",
+            hint="pip install 'ragcun[offline]'" if offline else _where_from(config.base),
         ) from error
 
 
+def _where_from(name: str) -> str:
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return f"hf download {name}, where there is a network"
+    return "a folder that exists, or a name on the Hub such as BAAI/bge-small-en-v1.5"
+
+
 def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
-    modules = _module_folders(folder)
-    weights = [place / WEIGHTS for place in modules if (place / WEIGHTS).is_file()]
-    pickled = [
-        p for place in modules for p in place.glob("*.bin") if place / WEIGHTS not in weights
-    ]
-    if not weights or pickled:
-        raise EncoderError(
-            f"{folder} is not a sentence-transformers folder with all its weights in safetensors "
-            "format; pickled weights are never loaded",
-            hint="save it with SentenceTransformer(...).save(FOLDER)",
-        )
-    seen = file_digest(weights[0])
+    weights = first_weights(folder)
+    seen = file_digest(weights)
     if config.sha256 not in (None, seen):
         raise EncoderError(
             f"encoder '{config.base}' ({source}) has weights with sha256 {seen}, and the profile "
             f"names {config.sha256}",
             hint="change encoder.sha256, or encoder.revision, in the profile",
         )
-    return FoundEncoder(
-        config.base, folder, source, seen, files_digest(folder), weights[0].stat().st_size
-    )
-
-
-def _module_folders(folder: Path) -> list[Path]:
-    try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        return [folder / module["path"] for module in modules]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def files_digest(folder: Path) -> str:
-    """Digest of the files that decide what the encoder computes, and of no others in the folder."""
-    files = [folder / name for name in ("modules.json", *TEXT_FILES)]
-    files += [p / name for p in _module_folders(folder) for name in ("config.json", WEIGHTS)]
-    present = sorted({file for file in files if file.is_file()})
-    return digest({file.relative_to(folder).as_posix(): file_digest(file) for file in present})
+    size = weights.stat().st_size
+    return FoundEncoder(config.base, folder, source, seen, files_digest(folder), size)
 
 
 def load_encoder(found: FoundEncoder, config: EncoderConfig, *, device: str) -> SentenceTransformer:
@@ -261,6 +237,8 @@ def load_saved(
     Raises:
         EncoderError: the files make none; ``what`` it was to be.
     """
+    from safetensors import SafetensorError
+
     quieten_libraries()
     try:
         return kind(
@@ -270,7 +248,7 @@ def load_saved(
             local_files_only=True,
             model_kwargs={"use_safetensors": True, "dtype": "float32"},
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise EncoderError(f"{folder} cannot be loaded as {what}: {error}") from error
 
 

@@ -36,6 +36,11 @@ class EvaluationTasks:
         folder = paths.dataset_folder(dataset)
         return folder if own else f"{folder}@{similarity}"
 
+    def _description(self, run: Run, dataset: str) -> tuple[str, str] | None:
+        """What says how the run is evaluated; an evaluation beside its own does not."""
+        beside = self.name(run, dataset) != paths.dataset_folder(dataset)
+        return None if beside else (paths.RUN, run.description())
+
     def tasks(self, run: Run, dataset: str) -> list[Task]:
         """What there is to do for one run and one data set: of a shard, its share of the search.
 
@@ -92,7 +97,7 @@ class EvaluationTasks:
             feeds=(f"{key}/{paths.PER_QUERY}",),
             needs=(search, data),
             size="run files",
-            describes=(paths.RUN, run.description()),
+            describes=self._description(run, dataset),
         )
 
     def search(self, run: Run, dataset: str) -> Task:
@@ -137,7 +142,7 @@ class EvaluationTasks:
             resumable=not lexical,
             size=f"{passages // share:,} passages",
             seconds=self._road.encoding_seconds(run, passages=passages // share, queries=queries),
-            describes=(paths.RUN, run.description()),
+            describes=self._description(run, dataset),
         )
 
     def _values(self, run: Run) -> dict[str, Any]:
@@ -178,7 +183,6 @@ class EvaluationTasks:
             feeds=(paths.QUERY_SCALE,),
             needs=(self._road.train(run), data),
             reads_splits=((data, "dev"),),
-            describes=(paths.RUN, run.description()),
         )
 
     # Shards

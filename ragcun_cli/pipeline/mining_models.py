@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline import estimate
+from ragcun_cli.pipeline.encoder_files import TEXT_FILES, WEIGHTS, read_json, saved_as
 from ragcun_cli.pipeline.encoders import (
-    TEXT_FILES,
-    WEIGHTS,
     FoundEncoder,
     download,
     fetch_encoder,
@@ -88,8 +86,6 @@ class MiningModels:
                 found = None if place is None else _cross_encoder(named.base, *place)
             else:
                 found = find_encoder(named, self._workspace)
-                if found is not None:
-                    _check_dense(found.folder)
             self._found[named, crossed] = found
         return self._as_pinned(key, config, self._found[named, crossed])
 
@@ -102,7 +98,6 @@ class MiningModels:
                 found = _cross_encoder(named.base, download(named), "hub")
             else:
                 found = fetch_encoder(named, self._workspace)
-                _check_dense(found.folder)
         except EncoderError as error:
             a_path = named.base.startswith((".", "~")) or named.base.count("/") != 1
             hint = f"--set mining.{key}=FOLDER, one that holds a saved model"
@@ -145,9 +140,9 @@ def _is_crossed(key: str, config: MiningConfig) -> bool:
 
 def _cross_encoder(name: str, folder: Path, source: str) -> FoundEncoder:
     """A saved cross-encoder; the Hub's are often plain checkpoints without a list of modules."""
-    architectures = _json(folder / "config.json").get("architectures") or [""]
+    architectures = (read_json(folder / "config.json") or {}).get("architectures") or [""]
     classifies = str(architectures[0]).endswith("ForSequenceClassification")
-    if not classifies and _saved_as(folder) != "CrossEncoder":
+    if not classifies and saved_as(folder) != "CrossEncoder":
         raise EncoderError(
             f"{folder} is no cross-encoder: a head to score pairs would be random",
             hint="--set mining.rescore=dense, if it is a SentenceTransformer",
@@ -161,24 +156,3 @@ def _cross_encoder(name: str, folder: Path, source: str) -> FoundEncoder:
     digests = {file.name: file_digest(file) for file in files if file.is_file()}
     size = (folder / WEIGHTS).stat().st_size
     return FoundEncoder(name, folder, source, digests[WEIGHTS], digest(digests), size)
-
-
-def _check_dense(folder: Path) -> None:
-    if _saved_as(folder) in ("CrossEncoder", "SparseEncoder"):
-        raise EncoderError(
-            f"{folder} is a {_saved_as(folder)}, which gives texts no dense embeddings",
-            hint="--set mining.rescore=cross-encoder, if it scores pairs",
-        )
-
-
-def _saved_as(folder: Path) -> str | None:
-    kind: str | None = _json(folder / "config_sentence_transformers.json").get("model_type")
-    return kind
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragcun_cli.pipeline.devices import check_precision
-from ragcun_cli.pipeline.encoders import FoundEncoder, files_digest, load_encoder, load_model
+from ragcun_cli.pipeline.encoder_files import files_digest
+from ragcun_cli.pipeline.encoders import FoundEncoder, load_encoder, load_model
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.spec.paths import MODEL
 from ragcun_cli.spec.profile import EncoderConfig

@@ -53,7 +53,7 @@ def write_mteb(
     meta = model_meta(
         _name(run),
         revision=weights[:16],
-        similarity=settings["similarity"],
+        similarity=settings["similarity"].removeprefix("scaled_"),
         dimensions=settings["dimensions"],
         max_tokens=settings["max_tokens"],
         parameters=settings["parameters"],

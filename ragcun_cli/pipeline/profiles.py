@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 import ragcun_cli
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
-from ragcun_cli.spec.profile import NAME, NAMED_MODEL, RunProfile
+from ragcun_cli.spec.profile import NAME, NAMED_MODEL, EvaluationConfig, RunProfile
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -85,16 +85,26 @@ def profile_of_model(
     Raises:
         ProfileError: a value is not valid.
     """
+    changes = _changes(sets)
+    allowed = {"evaluation": set(EvaluationConfig.model_fields) - {"datasets"}}
+    allowed["encoder"] = {"max_seq_length", "revision", "sha256"}
+    for section, changed in changes.items():
+        for key in changed if isinstance(changed, dict) else {""}:
+            if key not in allowed.get(section, set()):
+                raise ProfileError(
+                    f"--set {section}.{key} does nothing to a model that is evaluated as it is",
+                    hint="--set evaluation.KEY=VALUE, or encoder.max_seq_length",
+                )
     folder = Path(name).expanduser()
     base = str(folder.resolve()) if folder.is_dir() else name
-    evaluation = {} if like is None else like.evaluation.model_dump(mode="json")
+    evaluation: dict[str, Any] = {} if like is None else like.evaluation.model_dump(mode="json")
     values = {
         "name": NAMED_MODEL,
         "description": name,
         "encoder": {"base": base},
         "evaluation": evaluation | {"datasets": list(datasets)},
     }
-    return _validated(RunProfile, overlay(values, _changes(sets)), f"--model {name}")
+    return _validated(RunProfile, overlay(values, changes), f"--model {name}")
 
 
 def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:

@@ -77,11 +77,17 @@ def figures_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Figure]:
 
 
 def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Suffix of keys -> rows that share data sets and base, and so stand in one table."""
+    """Suffix of keys -> rows that share data sets, similarity and base, and so stand in one table.
+
+    A model that was named on the command line stands with the first that have its data sets.
+    """
     groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        profile = row.run.profile
-        key = (profile.encoder.base, *profile.evaluation.datasets)
+    for row in sorted(rows, key=lambda row: row.run.is_named_model):
+        evaluation = row.run.profile.evaluation
+        shared = (evaluation.similarity, *evaluation.datasets)
+        key = (row.run.profile.encoder.base, *shared)
+        if row.run.is_named_model:
+            key = next((known for known in groups if known[1:] == shared), ("", *shared))
         groups.setdefault(key, []).append(row)
     numbered = enumerate(groups.values(), 1)
     return {"" if number == 1 else f"-{number}": rows for number, rows in numbered}

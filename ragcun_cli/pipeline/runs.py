@@ -57,11 +57,19 @@ class Run:
         return self.workspace.run(self.name, digest(self.values), self.seed)
 
     @property
+    def is_named_model(self) -> bool:
+        """Whether it is a model that was named on the command line."""
+        return self.reference == "untouched" and self.profile.name == NAMED_MODEL
+
+    @property
+    def title(self) -> str:
+        """Of its row in a table."""
+        return self.profile.description if self.is_named_model else self.name
+
+    @property
     def label(self) -> str:
         """For people."""
-        if self.reference == "untouched" and self.profile.name == NAMED_MODEL:
-            return self.profile.description
-        return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
+        return self.title if self.seed is None else f"{self.title}, seed {self.seed}"
 
     def description(self) -> str:
         """The text of its run file."""

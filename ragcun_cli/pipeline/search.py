@@ -162,6 +162,7 @@ class Search:
         self, rankers: Mapping[str, ExactTopK], rows: range, advance: Callable[[int], None]
     ) -> None:
         passages = self._passages(rows, advance)
+        self._refuse_without_direction(passages, rows)
         try:
             for name, ranker in rankers.items():
                 form = passages if name == PLAIN else self._codecs[name].passages(passages)
@@ -169,10 +170,22 @@ class Search:
         except ValueError as error:
             raise self._unusable(error) from error
 
+    def _refuse_without_direction(self, passages: Tensor, rows: range) -> None:
+        """Name passages of length 0, which have no cosine."""
+        if self._similarity != "cosine":
+            return
+        if places := (passages == 0).all(dim=1).nonzero().flatten().tolist():
+            named = self._test.corpus.ids_of([rows.start + place for place in places[:5]])
+            raise EncoderError(
+                f"'{self._test.name}' has passages whose embedding has length 0, and so no cosine: "
+                f"{', '.join(named)}; texts without a known token have none",
+                hint="--set evaluation.similarity=dot, or data without those passages",
+            )
+
     def _unusable(self, error: ValueError) -> EncoderError:
         return EncoderError(
             f"the model cannot be evaluated on '{self._test.name}': {error}",
-            hint="train it again, or look at its training_log.jsonl",
+            hint="if it was trained here, its training_log.jsonl says since when",
         )
 
     def _passages(self, rows: range, advance: Callable[[int], None]) -> Tensor:
@@ -223,11 +236,11 @@ def similarity_of(model: SentenceTransformer, config: EvaluationConfig) -> Simil
 
 
 def bytes_per_passage(model: SentenceTransformer, config: EvaluationConfig) -> dict[str, int]:
-    """Of a vector in an index, by form of the embeddings; ``PLAIN`` is float32."""
+    """Of a vector in an index, by form of the embeddings."""
     width = model.get_embedding_dimension()
     similarity, sample = similarity_of(model, config), torch.zeros(2, width)
     smaller = {n: parse_variant(n).fit(sample, similarity=similarity) for n in config.variants}
-    return {PLAIN: 4 * width} | {n: codec.bytes_per_passage for n, codec in smaller.items()}
+    return {"float32": 4 * width} | {n: codec.bytes_per_passage for n, codec in smaller.items()}
 
 
 def max_tokens(model: SentenceTransformer) -> int | None:

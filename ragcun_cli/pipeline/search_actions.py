@@ -100,7 +100,9 @@ class SearchActions:
         source = self._road.models.source(run)
         model = source.load()
         details = {
-            "similarity": similarity_of(model, config),
+            "similarity": config.similarity
+            if config.similarity == "scaled_euclidean"
+            else similarity_of(model, config),
             "dimensions": model.get_embedding_dimension(),
             "precision": config.precision,
             "embeddings": config.embeddings,

@@ -52,8 +52,15 @@ def finished_runs(workspace: Workspace, road: Road, runner: Runner) -> list[Run]
     Raises:
         WorkspaceError: there is none.
     """
-    on_disk = [run for run in runs_on_disk(workspace) if runner.is_current(road.train(run))]
-    if not any(run.reference is None for run in on_disk):
+    found = list(runs_on_disk(workspace))
+    on_disk = [run for run in found if runner.is_current(road.train(run))]
+    for run in found:
+        if run not in on_disk:
+            runner.progress.note(
+                f"left out: {run.label}, whose {road.train(run).label.partition(' ')[0]} is out of "
+                "date, or a file behind it is missing or was changed"
+            )
+    if not on_disk:
         raise WorkspaceError(
             f"no finished run in {workspace.root}", hint="ragcun reproduce --profile quickstart"
         )

@@ -454,7 +454,7 @@ def test_a_model_of_the_wrong_kind_is_refused(sea, tiny, crossed, tmp_path):
     models = MiningModels(Workspace(tmp_path, tmp_path))
     with pytest.raises(EncoderError, match="is no cross-encoder: a head to score pairs would be"):
         models.find(MiningConfig(rescore="cross-encoder", rescore_model=str(tiny)))
-    with pytest.raises(EncoderError, match="is not a sentence-transformers folder"):
+    with pytest.raises(EncoderError, match="is no sentence-transformers folder"):
         models.find(MiningConfig(rescore="dense", rescore_model=str(crossed)))
     two = save_cross_encoder(tiny, tmp_path / "two", labels=2)
     with pytest.raises(EncoderError, match="gives 2 scores a pair"):

@@ -38,7 +38,7 @@ def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
             continue
         sizes = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"]
         plain = [_mean(seed.metrics, sets, ("metrics", METRIC)) for seed in row.seeds]
-        body.append((row.label, "as they are", sizes[""], over_seeds(plain), "reference"))
+        body.append((row.label, "as they are", sizes["float32"], over_seeds(plain), "reference"))
         for name in row.seeds[0].metrics[sets[0]]["variants"]:
             found = [_mean(seed.metrics, sets, ("variants", name, METRIC)) for seed in row.seeds]
             lost = [

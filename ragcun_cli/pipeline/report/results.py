@@ -147,15 +147,15 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     """Names of rows; namesakes are told apart by the values in which they differ."""
     labels = []
     for run in runs:
-        others = [_flat(other.values) for other in runs if other.name == run.name]
+        others = [_flat(other.values) for other in runs if other.title == run.title]
         if len(others) == 1:
-            labels.append(run.name)
+            labels.append(run.title)
             continue
         keys = sorted({key for values in others for key in values})
         own = _flat(run.values)
         differing = [key for key in keys if len({str(values.get(key)) for values in others}) > 1]
         shown = ", ".join(f"{key}={own.get(key, 'default')}" for key in differing)
-        labels.append(f"{run.name} ({shown})")
+        labels.append(f"{run.title} ({shown})")
     return labels
 
 

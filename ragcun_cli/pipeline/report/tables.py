@@ -57,6 +57,8 @@ def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = ""
         "interval: a paired bootstrap over the queries within each set, 10,000 resamples.",
         ISOTROPY_NOTE,
     ]
+    if (similarity := rows[0].run.profile.evaluation.similarity) != "model":
+        notes.append(f"Ranked by {similarity.replace('_', ' ')}, whatever the models' own is.")
     if averaged != shown:
         outside = ", ".join(name for name in shown if name not in averaged)
         notes.append(f"Beside the averages, which are of zero-shot sets: {outside}.")
