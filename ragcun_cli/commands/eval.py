@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ragcun_cli import options
+from ragcun_cli.pipeline.searching import CHUNK_PASSAGES
 
 
 def evaluate(
@@ -33,7 +34,7 @@ def evaluate(
     ] = False,
     chunk: Annotated[
         int, typer.Option("--chunk", min=1, help="Passages between two saves of a search.")
-    ] = 65_536,
+    ] = CHUNK_PASSAGES,
     keep_embeddings: Annotated[
         bool,
         typer.Option("--keep-embeddings", help="Keep embeddings of passages, and use kept ones."),

@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.mining_table import lines
 from ragcun_cli.pipeline.model_card import loading_lines
 from ragcun_cli.pipeline.profiles import load_plan
 from ragcun_cli.pipeline.report.formats import FIGURE_FILES, render, write_figures
-from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.results import gather
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
 from ragcun_cli.pipeline.searching import ALONE, Searching
@@ -130,9 +130,10 @@ class Session:
             gate=walk.gate_of(runs, self._road) if baseline_check else None,
         )
         console.say(f"{ran} stages ran" if ran else "nothing to do: all is current")
-        tables = reporting.tables_of(runs, self._road, self._runner)
+        rows = gather(runs, self._road, self._runner)
+        tables = reporting.tables_of(rows)
         if self._json:
-            figures = reporting.figures_of(runs, self._road, self._runner)
+            figures = reporting.figures_of(rows, self._road, self._runner)
             console.write(render(tables, figures, "json", title=plan.name))
             return
         for table in tables:
@@ -228,15 +229,13 @@ class Session:
 
     def show_tables(self, runs: Sequence[Run], *, only: str) -> None:
         """Some tables of the report."""
-        tables = [t for t in self._tables(runs) if t.key.split("-")[0] == only]
+        rows = gather(runs, self._road, self._runner)
+        tables = [t for t in reporting.tables_of(rows) if t.key.split("-")[0] == only]
         if self._json:
             console.write(render(tables, (), "json", title=only))
             return
         for table in tables:
             console.show_table(table)
-
-    def _tables(self, runs: Sequence[Run]) -> list[Table]:
-        return reporting.tables_of(runs, self._road, self._runner)
 
     def write_report(
         self,
@@ -247,7 +246,8 @@ class Session:
         title: str | None,
     ) -> None:
         """Tables and figures in one format on stdout or in a file; tables for the terminal."""
-        tables = self._tables(runs)
+        rows = gather(runs, self._road, self._runner)
+        tables = reporting.tables_of(rows)
         if format_name is None:
             if output is not None:
                 raise WorkspaceError(
@@ -256,7 +256,7 @@ class Session:
             for table in tables:
                 console.show_table(table)
             return
-        figures = reporting.figures_of(runs, self._road, self._runner)
+        figures = reporting.figures_of(rows, self._road, self._runner)
         text = render(tables, figures, format_name, title=title or "all finished runs")
         kinds = [kind for name, kind in FIGURE_FILES.items() if name == format_name]
         if output is None:

@@ -16,13 +16,13 @@ from ragcun_cli.pipeline.models import ModelSource
 from ragcun_cli.pipeline.progress import Progress, Silent
 from ragcun_cli.pipeline.run_files import Ranking, ranking_of, write_run
 from ragcun_cli.pipeline.search import (
-    CHUNK_PASSAGES,
     VARIANT_DEPTH,
     WHOLE,
     Search,
     Share,
     named_hits,
 )
+from ragcun_cli.pipeline.searching import CHUNK_PASSAGES
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
 from ragcun_cli.spec.errors import StaleInputError
 from ragcun_cli.spec.paths import Workspace, run_file

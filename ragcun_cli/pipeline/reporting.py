@@ -37,8 +37,8 @@ def report_task(
     drawn = sorted(FIGURE_FILES.values())
 
     def action(draft: Path, progress: Progress) -> Details:
-        tables = build_tables(gather(runs, road, runner))
-        figures = figures_of(runs, road, runner)
+        rows = gather(runs, road, runner)
+        tables, figures = build_tables(rows), figures_of(rows, road, runner)
         for format_name, extension in EXTENSIONS.items():
             text = render(tables, figures, format_name, title=name)
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
@@ -62,17 +62,18 @@ def report_task(
     )
 
 
-def tables_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Table]:
-    """The tables of some runs: one set of tables for those that share data sets and base."""
-    groups = _groups(gather(runs, road, runner))
-    return [table for suffix, rows in groups.items() for table in build_tables(rows, suffix=suffix)]
+def tables_of(rows: Sequence[Row]) -> list[Table]:
+    """The tables of gathered rows: one set for those that share data sets and base."""
+    groups = _groups(rows)
+    return [table for suffix, some in groups.items() for table in build_tables(some, suffix=suffix)]
 
 
-def figures_of(runs: Sequence[Run], road: Road, runner: Runner) -> list[Figure]:
-    """The figures of some runs, in the order to print."""
+def figures_of(rows: Sequence[Row], road: Road, runner: Runner) -> list[Figure]:
+    """The figures of gathered rows and of their minings, in the order to print."""
+    runs = [seed.run for row in rows for seed in row.seeds]
     figures = mining_figures(gather_minings(runs, road, runner))
-    for suffix, rows in _groups(gather(runs, road, runner)).items():
-        figures += isotropy_figures(rows, suffix) + calibration_figures(rows, suffix)
+    for suffix, some in _groups(rows).items():
+        figures += isotropy_figures(some, suffix) + calibration_figures(some, suffix)
     return figures
 
 

@@ -19,6 +19,7 @@ from ragcun_cli.pipeline.hits import QueryHits
 from ragcun_cli.pipeline.hits_files import read_hits, write_hits
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.run_files import Ranking, ranking_of
+from ragcun_cli.pipeline.searching import CHUNK_PASSAGES
 from ragcun_cli.pipeline.test_sets import TestSet
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.profile import EvaluationConfig
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from ragcun_cli.pipeline.embedding_cache import EmbeddingCache
-
-CHUNK_PASSAGES = 65_536
-"""Searched between two saves of an interruptible search."""
 
 VARIANT_DEPTH = 100
 """Passages kept for each query of a smaller form of the embeddings."""

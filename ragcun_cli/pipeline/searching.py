@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ragcun_cli.spec.errors import RagcunError
 
-_PASSAGES_AT_ONCE = 65_536
+CHUNK_PASSAGES = 65_536
+"""Searched between two saves of an interruptible search."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Searching:
     """Find this one's share and keep it, to be merged."""
     merge: bool = False
     """Put together what shards have found instead of searching."""
-    chunk: int = _PASSAGES_AT_ONCE
+    chunk: int = CHUNK_PASSAGES
     """Passages between two saves."""
     keep_embeddings: bool = False
     """Keep the embeddings of passages in the workspace's cache, and use those that are there."""

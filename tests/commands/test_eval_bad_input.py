@@ -10,17 +10,6 @@ from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture
-def workspace(smoke_workspace, tmp_path):
-    return shutil.copytree(smoke_workspace, tmp_path / "ws")
-
-
-@pytest.fixture
-def model(smoke_workspace, tmp_path):
-    source = next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/model"))
-    return shutil.copytree(source, tmp_path / "model")
-
-
-@pytest.fixture
 def fails(ragcun, workspace, model):
     """What an evaluation says that fails, after which no result of the model is kept."""
 
