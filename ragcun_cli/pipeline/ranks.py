@@ -7,9 +7,8 @@ to train or to search, so that only one of them downloads, mines, scores, writes
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -55,16 +54,23 @@ def leading() -> Iterator[None]:
     finally:
         if not _training:
             _broadcast(None)
+            _leave()
 
 
 @contextmanager
 def training(job: Job) -> Iterator[None]:
-    """Have all ranks train the same job."""
+    """Have all ranks train the same job. One that stops itself does so on all of them at once."""
+    from ragcun_cli.core.trainer import TrainingStoppedError
+
     global _training
     if not is_alone():
         _broadcast(job)
         _training = True
-    yield
+    try:
+        yield
+    except TrainingStoppedError:
+        _training = False
+        raise
     _training = False
 
 
@@ -101,7 +107,7 @@ def _gathered(job: SearchJob, progress: Progress | None = None) -> list[dict[For
 def follow() -> None:
     """What ranks 1 and up do: join each training and each search, until rank 0 is done.
 
-    A training that stops itself does so on all ranks at once, and rank 0 says why.
+    Why a training stopped itself, rank 0 says.
     """
     from ragcun_cli.core.trainer import TrainingStoppedError
     from ragcun_cli.pipeline.evaluate import SearchJob
@@ -112,10 +118,9 @@ def follow() -> None:
         if isinstance(job, SearchJob):
             _gathered(job)
             continue
-        try:
+        with suppress(TrainingStoppedError):
             join_training(job)
-        except TrainingStoppedError:
-            sys.exit(1)
+    _leave()
 
 
 def _join() -> None:
@@ -127,6 +132,19 @@ def _join() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     _calls = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+
+def _leave() -> None:
+    """Wait for gloo's threads, by dropping every name of the group that has just been used.
+
+    One that still lets go of its last message while the interpreter ends aborts the process, and
+    with it a finished command: 11 of 60 times on loaded cores (pytorch issue 190489).
+    """
+    global _calls
+    import torch.distributed as dist
+
+    _calls = None
+    dist.destroy_process_group()
 
 
 def _broadcast(job: Job | SearchJob | None) -> Job | SearchJob | None:

@@ -70,7 +70,7 @@ def test_two_ranks_are_one_process(evaluate, workspace, model):
     expected = whole(evaluate, workspace)
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--master-port", "29619", "-m", "ragcun_cli", "eval", "--model", model),
+        *("--standalone", "-m", "ragcun_cli", "eval", "--model", model),
         *("--datasets", "smoke-numpy", "-w", workspace, *BLOCKS),
     ]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}

@@ -244,7 +244,7 @@ def test_two_ranks_train_what_one_process_does(train, workspace):
     options = [option for value in sets for option in ("--set", value)]
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--master-port", "29617", "-m", "ragcun_cli", "train"),
+        *("--standalone", "-m", "ragcun_cli", "train"),
         *("--profile", workspace / "with_isotropy-plan.toml", "--workspace", workspace),
         *("--seed", "1", "--json", *options),
     ]

@@ -1,0 +1,37 @@
+"""Processes that torchrun starts, at their end."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import os
+import torch.distributed as dist
+from ragcun_cli.pipeline import ranks
+
+before = len(os.listdir("/proc/self/task"))
+if ranks.rank():
+    ranks.follow()
+else:
+    with ranks.leading():
+        pass
+    print(len(os.listdir("/proc/self/task")) - before, dist.is_initialized())
+"""
+
+
+def test_no_thread_of_gloo_outlives_the_work(tmp_path):
+    """One that does aborts the process at its exit, now and then: exit code -6 after all is done."""
+    script = tmp_path / "work.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+            *("--standalone", script),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "False"]
