@@ -31,7 +31,7 @@ from ragcun_cli.pipeline.data.lines import Notes
 from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 PASSAGES, QUERIES, DEPTH = 8_841_823, 502_939, 100
 HEAD, TAIL = 20_000, 1.7  # rank after which frequency falls faster than 1/rank, and how fast

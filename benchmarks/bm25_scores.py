@@ -14,7 +14,8 @@ from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.test_sets import read_test_set
 from ragcun_cli.pipeline.walk import open_workspace
-from ragcun_cli.spec.profile import EvaluationConfig, MiningConfig
+from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 PUBLISHED = {
     ("scifact", 0.9): 0.6789,

@@ -28,7 +28,7 @@ from ragcun_cli.pipeline.encoders import load_model
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.search import Search
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
-from ragcun_cli.spec.profile import EvaluationConfig
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 
 def smaller(test: TestSet, passages: int, queries: int) -> TestSet:

@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.test_sets import read_test_set
 from ragcun_cli.pipeline.walk import open_workspace
-from ragcun_cli.spec.profile import EvaluationConfig
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 START_TEXTS = 2000
 

@@ -61,11 +61,6 @@ class Variant:
         """What `parse_variant` reads."""
         return self.kind if self.dimensions is None else f"{self.kind}-{self.dimensions}"
 
-    @property
-    def needs_sample(self) -> bool:
-        """Whether values of the sample matter, and not its width alone."""
-        return self.kind != "truncate"
-
     def fit(self, sample: Tensor, *, similarity: Similarity) -> Codec:
         """The variant for the encoder that a sample of passages is from.
 

@@ -14,7 +14,7 @@ from ragcun_cli.core.negatives import word_overlap
 from ragcun_cli.pipeline.data.beir import words
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.hits import QueryHits, Scores
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.rescoring import Scorer

@@ -18,8 +18,8 @@ from ragcun_cli.pipeline.models import ModelSource
 from ragcun_cli.pipeline.test_sets import TestSet
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import digest, write_atomically
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import EvaluationConfig
 
 INDEX, IDS = "index.json", "ids.txt"
 

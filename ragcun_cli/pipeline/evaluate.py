@@ -25,8 +25,9 @@ from ragcun_cli.pipeline.search import (
 from ragcun_cli.pipeline.searching import CHUNK_PASSAGES
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
 from ragcun_cli.spec.errors import StaleInputError
+from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace, run_file
-from ragcun_cli.spec.profile import EvaluationConfig, MiningConfig
 
 
 class Form(NamedTuple):

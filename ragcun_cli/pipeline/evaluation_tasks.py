@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.stages import Details, Runner, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import StaleInputError
 from ragcun_cli.spec.manifest import Stage
-from ragcun_cli.spec.profile import stated
+from ragcun_cli.spec.section import stated
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.road import Road

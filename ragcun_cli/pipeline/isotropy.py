@@ -21,8 +21,8 @@ from ragcun_cli.pipeline.isotropy_measures import measures_of
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_sets
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 from ragcun_cli.spec.paths import ISOTROPY
-from ragcun_cli.spec.profile import EvaluationConfig, IsotropyConfig
 
 TEXTS_AT_ONCE = 8192
 SALT = "isotropy"

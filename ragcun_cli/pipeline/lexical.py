@@ -18,7 +18,7 @@ from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.hits import QueryHits
 from ragcun_cli.pipeline.lexical_index import Postings, build, open_or_build
 from ragcun_cli.pipeline.progress import Progress, Silent
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 QUERIES_AT_ONCE = 64
 

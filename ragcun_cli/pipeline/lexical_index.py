@@ -20,7 +20,7 @@ from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.terms import Terms
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import write_atomically
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 FORMAT = 1
 """Raised when the files of an index, or the numbers in them, change."""

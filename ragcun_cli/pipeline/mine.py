@@ -31,8 +31,9 @@ from ragcun_cli.pipeline.mining_summary import summarise
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import digest
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import DENSE_SEARCH, MINING_SUMMARY, Workspace
-from ragcun_cli.spec.profile import DataConfig, MiningConfig
+from ragcun_cli.spec.profile import DataConfig
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.dense_search import DenseIndex

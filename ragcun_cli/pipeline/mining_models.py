@@ -17,8 +17,9 @@ from ragcun_cli.pipeline.encoders import (
 )
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import digest, file_digest
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import EncoderConfig, MiningConfig
+from ragcun_cli.spec.profile import EncoderConfig
 
 UNKNOWN_WEIGHTS = 440_000_000
 """Bytes of a base-sized model's weights, for estimates made before it is here."""

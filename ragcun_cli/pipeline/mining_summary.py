@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ragcun_cli.pipeline.candidates import COUNTED
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 RANKS = (1, 10, 100)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.spec.manifest import write_atomically
-from ragcun_cli.spec.profile import TrainingConfig
+from ragcun_cli.spec.training_config import TrainingConfig
 
 LOADING = """\
 from sentence_transformers import SentenceTransformer

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 import ragcun_cli
 from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
-from ragcun_cli.spec.profile import NAME, NAMED_MODEL, EvaluationConfig, RunProfile
+from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile
+from ragcun_cli.spec.section import NAME
 
 Model = TypeVar("Model", bound=BaseModel)
 

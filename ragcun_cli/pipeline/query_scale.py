@@ -22,8 +22,9 @@ from ragcun_cli.pipeline.scores import ndcg_of
 from ragcun_cli.pipeline.search import named_hits
 from ragcun_cli.pipeline.selection import digests_of, read_selection_set
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import QUERY_SCALE
-from ragcun_cli.spec.profile import EvaluationConfig, SelectionConfig
+from ragcun_cli.spec.training_config import SelectionConfig
 
 FACTORS = tuple(round(2 ** (step / 8), 6) for step in range(-8, 25))
 """Tried: from 1/2 to 8 in steps of an eighth of an octave."""

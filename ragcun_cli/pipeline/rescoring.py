@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.encode import encode
 from ragcun_cli.pipeline.encoders import load_model, load_saved
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 TEXTS_AT_ONCE = 64
 

@@ -24,8 +24,10 @@ from ragcun_cli.pipeline.stages import Details, Task
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import EncoderConfig, MiningConfig, stated
+from ragcun_cli.spec.profile import EncoderConfig
+from ragcun_cli.spec.section import stated
 
 BASE_SIZED = 440_000_000
 """Bytes of a base-sized encoder's weights, for estimates made before it is here."""

@@ -14,7 +14,8 @@ from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import RUN, Workspace
 from ragcun_cli.spec.plan import PaperPlan, Reference
-from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values, stated
+from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values
+from ragcun_cli.spec.section import stated
 
 RETIRED = (("isotropy", "texts"), ("isotropy", "max_texts"))
 """Keys that run files of earlier versions have, and that are no part of a run's identity."""

@@ -22,7 +22,7 @@ from ragcun_cli.pipeline.run_files import Ranking, ranking_of
 from ragcun_cli.pipeline.searching import CHUNK_PASSAGES
 from ragcun_cli.pipeline.test_sets import TestSet
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.profile import EvaluationConfig
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

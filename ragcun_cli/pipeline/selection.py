@@ -17,8 +17,9 @@ from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import SELECTION
-from ragcun_cli.spec.profile import EvaluationConfig, SelectionConfig
+from ragcun_cli.spec.training_config import SelectionConfig
 
 
 @dataclass(frozen=True)

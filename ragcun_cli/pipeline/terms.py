@@ -11,7 +11,7 @@ import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
 from ragcun_cli.core.bm25 import Ints
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 _KNOWN_WORDS = 2**20  # forgotten when there are more; about 150 MB
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragcun_cli.spec.profile import NAME, RunProfile, Section
+from ragcun_cli.spec.profile import RunProfile
+from ragcun_cli.spec.section import NAME, Section
 
 Reference = Literal["untouched", "untouched_pca", "bm25"]
 """Rows that nothing was trained for: the base encoder as published; the base behind the head every

@@ -23,8 +23,9 @@ from ragcun_cli.pipeline.mined_rows import look_up, read_rows
 from ragcun_cli.pipeline.mining_table import lines
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import DataConfig, MiningConfig
+from ragcun_cli.spec.profile import DataConfig
 
 ROWS = {"train": "negatives.jsonl", "dev": "dev_negatives.jsonl"}
 
@@ -133,7 +134,8 @@ from ragcun_cli.pipeline import journal
 from ragcun_cli.pipeline.mine import mine
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import DataConfig, MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
+from ragcun_cli.spec.profile import DataConfig
 
 dataset, root, writes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 journal.ROWS_AT_ONCE = 7

@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.isotropy import write_isotropy
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.profile import EvaluationConfig, IsotropyConfig
+from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 
 NUMBERS = 150
 

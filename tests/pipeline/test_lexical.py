@@ -9,7 +9,7 @@ import pytest
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 WORDS = [
     "tide",

@@ -19,7 +19,7 @@ from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.terms import Terms
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.profile import MiningConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 
 METHODS = ["lucene", "robertson", "atire", "bm25l", "bm25+"]
 WORDS = [

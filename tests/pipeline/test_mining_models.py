@@ -20,8 +20,9 @@ from ragcun_cli.pipeline.mining_models import MiningModels
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import DataConfig, MiningConfig
+from ragcun_cli.spec.profile import DataConfig
 
 PASSAGES, QUERIES = 40, 12
 

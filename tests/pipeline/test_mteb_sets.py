@@ -19,8 +19,9 @@ from ragcun_cli.pipeline.mteb_json import MtebTask, recorded_task
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace, dataset_folder
-from ragcun_cli.spec.profile import EvaluationConfig, RunProfile
+from ragcun_cli.spec.profile import RunProfile
 
 CORPUS = [
     {"id": "d2", "title": "Two", "text": "second"},

@@ -17,7 +17,7 @@ from ragcun_cli.pipeline.run_files import ranking_of, read_run, write_run
 from ragcun_cli.pipeline.search import PLAIN, WHOLE, Search, Share, named_hits
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 from ragcun_cli.spec.errors import DataError, EncoderError, WorkspaceError
-from ragcun_cli.spec.profile import EvaluationConfig
+from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 WORDS = ["graph", "matrix", "sort", "rows", "edges", "path", "node", "array", "sum", "mean", "copy"]
 CONFIG = EvaluationConfig(depth=100, block_passages=16, batch_size=4)

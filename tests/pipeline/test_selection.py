@@ -9,7 +9,7 @@ from ragcun_cli.pipeline.selection import (
     refuse_test_queries,
 )
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.profile import SelectionConfig
+from ragcun_cli.spec.training_config import SelectionConfig
 
 
 @pytest.fixture

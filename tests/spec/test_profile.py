@@ -5,7 +5,8 @@ import pytest
 from pydantic import ValidationError
 
 from ragcun_cli.spec.manifest import digest
-from ragcun_cli.spec.profile import RunProfile, model_values, stated
+from ragcun_cli.spec.profile import RunProfile, model_values
+from ragcun_cli.spec.section import stated
 
 DEFAULTS = Path(__file__).with_name("defaults.json")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from ragcun_cli.spec.profile import MTEB_NAME
+from ragcun_cli.spec.measuring_config import MTEB_NAME
 
 TEST_LIMIT = 500
 """Pairs in a pydocs test set; enough for the quickstart and quick to encode."""

@@ -16,7 +16,7 @@ from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import NAME
+from ragcun_cli.spec.section import NAME
 
 LONGEST_NAME = 100
 

@@ -1,0 +1,28 @@
+"""What the sections of a profile have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Section(BaseModel):
+    """A frozen part of a profile. An unknown key is an error, never ignored."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+def stated(section: Section) -> dict[str, Any]:
+    """The values of a section that differ from their defaults, as JSON.
+
+    Digests are taken of this, so that a key added later, with a default that changes nothing, makes
+    no finished run stale. A default that changes is a **Numbers** line and a raised
+    `numbers_version`; a test holds every default in place until then.
+    """
+    return section.model_dump(mode="json", exclude_defaults=True)
