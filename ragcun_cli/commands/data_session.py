@@ -14,7 +14,7 @@ from ragcun_cli.pipeline import walk
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run, runs_of
-from ragcun_cli.pipeline.stages import Action, Task
+from ragcun_cli.pipeline.task import Action, Task
 from ragcun_cli.spec.errors import DataError, WorkspaceError
 
 

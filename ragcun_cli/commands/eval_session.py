@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.profiles import profile_of_model
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.searching import Searching, Shard
-from ragcun_cli.pipeline.stages import Task
+from ragcun_cli.pipeline.task import Task
 from ragcun_cli.spec.errors import DataError, RagcunError
 from ragcun_cli.spec.manifest import Stage
 

@@ -39,7 +39,8 @@ def show(
     Example: ragcun profile show with_isotropy --set training.batch_size=32
     """
     from ragcun_cli.console import write, write_json
-    from ragcun_cli.pipeline.profiles import as_toml, load, resolved
+    from ragcun_cli.pipeline.profiles import load, resolved
+    from ragcun_cli.pipeline.toml_text import as_toml
 
     values = resolved(load(name, sets=set_ or []))
     if as_json:

@@ -18,7 +18,8 @@ from ragcun_cli.pipeline.report.results import gather
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_of
 from ragcun_cli.pipeline.searching import ALONE, Searching
-from ragcun_cli.pipeline.stages import Runner, with_needs
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage

@@ -15,8 +15,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ragcun_cli.core.alarms import PATIENCE, Signs, is_near, signs_of_collapse
 from ragcun_cli.core.checkpoints import SCORE, Calendar
 from ragcun_cli.core.isotropy import measure_isotropy
-from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
+from ragcun_cli.core.objective import ObjectiveSettings
 from ragcun_cli.core.ranks import world_size
+from ragcun_cli.core.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.sigreg import collapse_value, null_mean
 
 _RETRY = "mini_batch_size"

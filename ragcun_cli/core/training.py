@@ -24,8 +24,9 @@ from ragcun_cli.core.checkpoints import (
     best_step,
     last_whole_checkpoint,
 )
-from ragcun_cli.core.objective import ObjectiveSettings, RetrievalLoss
+from ragcun_cli.core.objective import ObjectiveSettings
 from ragcun_cli.core.ranks import world_size
+from ragcun_cli.core.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.trainer import (
     RetrievalTrainer,
     ScoreEvaluator,

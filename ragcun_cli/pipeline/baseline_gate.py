@@ -14,7 +14,8 @@ from ragcun_cli.pipeline.baseline_check import (
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.stages import Runner, Task
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Task
 
 
 class BaselineGate:

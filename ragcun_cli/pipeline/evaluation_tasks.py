@@ -12,7 +12,8 @@ from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.search_actions import SearchActions, recorded
 from ragcun_cli.pipeline.searching import Searching, Shard
-from ragcun_cli.pipeline.stages import Details, Runner, Task
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import StaleInputError
 from ragcun_cli.spec.manifest import Stage

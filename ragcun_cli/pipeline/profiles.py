@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 import ragcun_cli
+from ragcun_cli.pipeline.profile_problems import validated
+from ragcun_cli.pipeline.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
 from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile
 from ragcun_cli.spec.section import NAME
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def shipped_profiles() -> Path:
@@ -51,7 +48,7 @@ def load(name: str, *, sets: Sequence[str] = ()) -> RunProfile | PaperPlan:
         return _experiment(file, values, [("--set", changes)])
     if "extends" in values:
         raise ProfileError(f"{file}: a plan extends nothing; it names experiments")
-    plan = _validated(PlanFile, values, file)
+    plan = validated(PlanFile, values, file)
     return _plan(plan, file, changes)
 
 
@@ -106,21 +103,23 @@ def profile_of_model(
         "encoder": {"base": base},
         "evaluation": evaluation | {"datasets": list(datasets)},
     }
-    return _validated(RunProfile, overlay(values, changes), f"--model {name}")
+    return validated(RunProfile, overlay(values, changes), f"--model {name}")
 
 
 def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     layers = [(f"overrides of {file.name}", plan.overrides), ("--set", changes)]
     experiments: list[RunProfile] = []
-    problems: list[str] = []
+    problems: dict[str, list[str]] = {}
     for name in plan.experiments:
         try:
             source = _find(name, beside=file)
             experiments.append(_experiment(source, _read(source), layers))
         except ProfileError as error:
-            problems.append(str(error))
+            source_is_invalid, _, why = str(error).partition("\n")
+            problems.setdefault(why, []).append(source_is_invalid)
     if problems:
-        raise ProfileError("\n".join(problems), hint=f"ragcun profile show {plan.experiments[0]}")
+        lines = [line for why, sources in problems.items() for line in (*sources, why) if line]
+        raise ProfileError("\n".join(lines), hint=f"ragcun profile show {plan.experiments[0]}")
     if len({profile.evaluation.datasets for profile in experiments}) > 1:
         raise ProfileError(
             f"{file}: its experiments differ in evaluation.datasets, so they share no table; "
@@ -153,7 +152,7 @@ def _experiment(
         if layer:
             values = overlay(values, layer)
             sources.append(label)
-    return _validated(RunProfile, values, " with ".join(sources))
+    return validated(RunProfile, values, " with ".join(sources))
 
 
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,40 +217,6 @@ def _read(file: Path) -> dict[str, Any]:
         raise ProfileError(f"{file} is not TOML: {error}") from error
 
 
-def _validated(model: type[Model], values: dict[str, Any], source: Path | str) -> Model:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        known = list(dotted_keys(model))
-        problems = [_problem(dict(problem), known) for problem in error.errors()]
-        name = values.get("name", "NAME")
-        raise ProfileError(
-            f"{source} is not valid:\n" + "\n".join(f"  {line}" for line in problems),
-            hint=f"ragcun profile show {name if isinstance(name, str) else 'NAME'}",
-        ) from error
-
-
-def _problem(problem: dict[str, Any], known: Sequence[str]) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "(whole profile)"
-    if problem["type"] != "extra_forbidden":
-        message = problem["msg"].removeprefix("Value error, ")
-        shown = problem["input"]
-        given = "" if isinstance(shown, dict) or shown is None else f" (got {shown!r})"
-        return f"{key}: {message}{given}"
-    close = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
-    close = close or difflib.get_close_matches(key, known, n=1)
-    meant = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{key}: there is no such key{meant}"
-
-
-def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of a profile, sections and their fields, as ``training.sigreg.slices``."""
-    for name, field in model.model_fields.items():
-        yield f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from dotted_keys(field.annotation, f"{prefix}{name}.")
-
-
 def summaries() -> list[tuple[str, str, str, str]]:
     """Name, kind, description and file of everything a name can mean; a broken file says so."""
     rows = []
@@ -277,27 +242,6 @@ def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
         "seeds": list(loaded.seeds),
         "experiments": [profile.model_dump(mode="json") for profile in loaded.experiments],
     }
-
-
-def as_toml(values: Mapping[str, Any], prefix: str = "") -> str:
-    """Nested values as TOML; a value that is None, which TOML lacks, becomes a comment."""
-    lines = []
-    for key, value in values.items():
-        if value is None:
-            lines.append(f"# {key} is not set")
-        elif not isinstance(value, Mapping) and not _is_tables(value):
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            lines += ["", f"[{prefix}{key}]", as_toml(value, f"{prefix}{key}.").rstrip()]
-        elif _is_tables(value):
-            for item in value:
-                lines += ["", f"[[{prefix}{key}]]", as_toml(item, f"{prefix}{key}.").rstrip()]
-    return "\n".join(lines) + "\n"
-
-
-def _is_tables(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
 
 
 def write_new(name: str, *, extends: str) -> Path:

@@ -16,7 +16,8 @@ from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables import build_tables
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.stages import Details, Runner, Task
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Details, Task
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import FIGURES
 

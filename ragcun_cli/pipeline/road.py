@@ -20,7 +20,7 @@ from ragcun_cli.pipeline.mining_models import MiningModels
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.searching import ALONE, Searching
-from ragcun_cli.pipeline.stages import Details, Task
+from ragcun_cli.pipeline.task import Details, Task
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import Manifest, Stage, digest

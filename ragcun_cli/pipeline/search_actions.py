@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.searching import Searching, Shard
-from ragcun_cli.pipeline.stages import Details, Task
+from ragcun_cli.pipeline.task import Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import Manifest
 

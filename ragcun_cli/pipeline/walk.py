@@ -15,7 +15,8 @@ from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.reporting import report_task
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_on_disk
-from ragcun_cli.pipeline.stages import Runner, Task, with_needs
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Task, with_needs
 from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import Workspace

@@ -10,8 +10,8 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-from ragcun_cli.core.objective import RetrievalLoss
 from ragcun_cli.core.ranks import gather_rows, mean_over_ranks, world_size
+from ragcun_cli.core.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.sigreg import sigreg, unit_directions
 
 SETTINGS = replace(

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ragcun_cli.core.batches import LikeLengthBatchSampler
 from ragcun_cli.core.model import build_encoder, freeze, on_cached_outputs, without_normalize
-from ragcun_cli.core.objective import RetrievalLoss
+from ragcun_cli.core.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.trainer import TrainingStoppedError
 from ragcun_cli.core.training import (
     Selection,

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from ragcun_cli.pipeline import profiles
+from ragcun_cli.pipeline.profile_problems import _IN_WORDS
+from ragcun_cli.pipeline.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
-from ragcun_cli.spec.plan import PaperPlan
+from ragcun_cli.spec.plan import PaperPlan, PlanFile
 from ragcun_cli.spec.profile import RunProfile, model_values
 
 EXPERIMENTS = (
@@ -253,7 +255,9 @@ def test_problems_of_all_the_experiments_of_a_plan_are_named_at_once():
         '[overrides.training]\ncontrastive = "cosine"\nepochs = 0\n',
     )
     message = refusal("mine")
-    assert message.count("training.epochs: ") == 2
+    assert message.count("training.epochs: ") == 1  # what is wrong with both is told once
+    for file in ("with_isotropy.toml", "standard_cosine.toml"):
+        assert f"{file} with overrides of mine.toml is not valid" in message
     assert "no profile is named 'nowhere'" in message
 
 
@@ -374,15 +378,15 @@ def without_nones(value):
 @pytest.mark.parametrize("name", EXPERIMENTS + PLANS)
 def test_a_resolved_profile_as_toml_reads_back_as_the_same_values(name):
     values = profiles.resolved(profiles.load(name))
-    text = profiles.as_toml(values)
+    text = as_toml(values)
     assert tomllib.loads(text) == without_nones(values)
     assert "None" not in text
 
 
 def test_toml_keeps_quotes_backslashes_and_letters_of_any_script():
     values = {"text": 'a "b" \\ c\n\tü 字', "list": [], "t": {"empty": {}, "n": 1e-05}}
-    assert tomllib.loads(profiles.as_toml(values)) == values
-    assert profiles.as_toml({"a": None}) == "# a is not set\n"
+    assert tomllib.loads(as_toml(values)) == values
+    assert as_toml({"a": None}) == "# a is not set\n"
 
 
 def test_every_file_has_a_line_in_the_list():
@@ -399,3 +403,14 @@ def test_a_broken_file_says_so_in_the_list_and_hides_no_other():
     assert rows["mine"][0] == "broken"
     assert "is not TOML" in rows["mine"][1]
     assert rows["smoke"][0] == "plan"
+
+
+def test_every_pattern_of_a_profile_is_told_in_words():
+    def patterns(schema):
+        if isinstance(schema, dict):
+            found = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+            return found.union(*map(patterns, schema.values()))
+        return set().union(*map(patterns, schema)) if isinstance(schema, list) else set()
+
+    used = patterns(RunProfile.model_json_schema()) | patterns(PlanFile.model_json_schema())
+    assert used == set(_IN_WORDS)

@@ -7,7 +7,8 @@ import pytest
 
 from ragcun_cli.pipeline import stages
 from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.stages import Runner, Task
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Task
 from ragcun_cli.spec.errors import DataError, StageFailedError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage
 

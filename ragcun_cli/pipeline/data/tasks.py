@@ -11,7 +11,8 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.records import find_lender
 from ragcun_cli.pipeline.data.sources import Derived, Docstrings, MtebSet
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS, Action, Details, Task
+from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS
+from ragcun_cli.pipeline.task import Action, Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage

@@ -7,7 +7,8 @@ from ragcun_cli.pipeline.data.corpus import Corpus, content_digest
 from ragcun_cli.pipeline.data.published import check_published
 from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.data.tasks import absent_error
-from ragcun_cli.pipeline.stages import Runner, Task
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Task
 from ragcun_cli.spec.errors import DataError
 
 
