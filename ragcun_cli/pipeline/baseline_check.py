@@ -52,6 +52,12 @@ ENCODERS = tuple(_SCORES["encoders"])
 """Those with published scores."""
 
 
+def name_of_weights(sha256: str) -> str | None:
+    """The encoder with published scores whose weights a file holds, None of another."""
+    names = (name for name, known in _SCORES["encoders"].items() if known.get("sha256") == sha256)
+    return next(names, None)
+
+
 def published(encoder_base: str, *, max_seq_length: int | None = None) -> Mapping[str, Published]:
     """Data set -> published nDCG@10 of an encoder without training; nothing where none is known.
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from ragcun_cli.pipeline.baseline_check import (
     CHECKED,
+    ENCODERS,
     Comparison,
     compare,
+    name_of_weights,
     published,
     require_reproduced,
 )
@@ -35,7 +37,23 @@ class BaselineGate:
         self._runs = list({run.folder: run for run in bases}.values())
 
     def _checks(self) -> list[tuple[Run, str]]:
-        return [(run, name) for run in self._runs for name in self._datasets if name in _known(run)]
+        return [
+            (run, name) for run in self._runs for name in self._datasets if name in self._known(run)
+        ]
+
+    def _encoder(self, run: Run) -> str:
+        """Name of a run's base; of a copy in a folder, the published one that has its weights."""
+        base = run.profile.encoder.base
+        if base in ENCODERS or (found := self._road.encoder(run.profile.encoder)) is None:
+            return base
+        return name_of_weights(found.sha256) or base
+
+    def _known(self, run: Run) -> set[str]:
+        """Data sets with a published score of a run's base, as it is evaluated."""
+        if run.profile.evaluation.similarity not in ("model", "cosine"):
+            return set()
+        length = run.profile.encoder.max_seq_length
+        return set(published(self._encoder(run), max_seq_length=length))
 
     def tasks(self) -> list[Task]:
         """What has to be evaluated."""
@@ -44,10 +62,10 @@ class BaselineGate:
     def say_what_is_left_out(self, progress: Progress) -> None:
         """Tell why a base is not checked."""
         for run in self._runs:
-            base, length = run.profile.encoder.base, run.profile.encoder.max_seq_length
+            base, length = self._encoder(run), run.profile.encoder.max_seq_length
             if not published(base):
                 progress.note(f"baseline check left out: no published scores of '{base}' are known")
-            elif not _known(run):
+            elif not self._known(run):
                 why = (
                     f"at {length} tokens"
                     if length is not None and not published(base, max_seq_length=length)
@@ -69,11 +87,11 @@ class BaselineGate:
             measured: dict[str, float] = {}
             for name in self._datasets:
                 record = runner.current_record(self._road.evaluate(run, name))
-                if name in _known(run) and record is not None:
+                if name in self._known(run) and record is not None:
                     measured[name] = record.details["ndcg@10"]
             if measured:
-                encoder = run.profile.encoder
-                found += compare(encoder.base, measured, max_seq_length=encoder.max_seq_length)
+                length = run.profile.encoder.max_seq_length
+                found += compare(self._encoder(run), measured, max_seq_length=length)
         return found
 
     def require(self, runner: Runner) -> None:
@@ -83,14 +101,7 @@ class BaselineGate:
             NotReproducedError: it did not.
         """
         if comparisons := self.check(runner):
-            require_reproduced(self._runs[0].profile.encoder.base, comparisons)
-
-
-def _known(run: Run) -> set[str]:
-    encoder, evaluation = run.profile.encoder, run.profile.evaluation
-    if evaluation.similarity not in ("model", "cosine"):
-        return set()
-    return set(published(encoder.base, max_seq_length=encoder.max_seq_length))
+            require_reproduced(self._encoder(self._runs[0]), comparisons)
 
 
 def sets_to_check(plan: Sequence[str], road: Road) -> list[str]:

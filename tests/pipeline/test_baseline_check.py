@@ -8,10 +8,12 @@ from ragcun_cli.pipeline.baseline_check import (
     ENCODERS,
     TOLERANCE,
     compare,
+    name_of_weights,
     published,
     require_reproduced,
 )
 from ragcun_cli.pipeline.data.sources import BEIR
+from ragcun_cli.pipeline.encoders import PUBLISHED_MINILM
 from ragcun_cli.spec.errors import NotReproducedError, RagcunError
 
 MPNET = "sentence-transformers/all-mpnet-base-v2"
@@ -45,6 +47,11 @@ def test_each_encoder_has_all_public_sets_and_a_mean_that_mteb_shows():
     # mteb's mean of these 15 tasks.
     mean = sum(score.ndcg for score in published(MPNET).values()) / 15
     assert round(100 * mean, 2) == 43.81
+
+
+def test_weights_are_known_by_their_digest():
+    assert name_of_weights(PUBLISHED_MINILM) == MINILM
+    assert name_of_weights("0" * 64) is None
 
 
 def test_another_encoder_or_length_has_no_published_scores():

@@ -9,6 +9,8 @@ from ragcun_cli.pipeline.profiles import profile_of_model
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.spec.manifest import file_digest
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -35,6 +37,15 @@ def checked(gate):
 def test_sets_with_published_scores_are_checked_once_for_each_base(tmp_path):
     assert checked(gate(tmp_path)) == ["scifact", "fiqa"]
     assert checked(gate(tmp_path, "encoder.max_seq_length=256")) == ["scifact", "fiqa"]
+
+
+def test_a_copy_in_a_folder_is_checked_by_its_weights(tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    build_tiny_encoder(folder)
+    assert checked(gate(tmp_path, base=str(folder))) == []
+    weights = file_digest(folder / "model.safetensors")
+    monkeypatch.setitem(baseline_check._SCORES["encoders"][MINILM], "sha256", weights)
+    assert checked(gate(tmp_path, base=str(folder))) == ["scifact", "fiqa"]
 
 
 @pytest.mark.parametrize(
