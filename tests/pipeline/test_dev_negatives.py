@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,31 +128,7 @@ def test_neither_threads_nor_batches_move_a_byte(sea, tmp_path, monkeypatch, thr
     assert whole["dev_negatives.jsonl"].count(b"\n") == 30
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from ragcun_cli.pipeline import journal
-from ragcun_cli.pipeline.mine import mine
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.mining_config import MiningConfig
-from ragcun_cli.spec.profile import DataConfig
-
-dataset, root, writes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-journal.ROWS_AT_ONCE = 7
-write = journal.Journal._write
-
-def killing(self):
-    global writes
-    write(self)
-    writes -= 1
-    if writes == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-journal.Journal._write = killing
-mine(dataset, root / "draft", data=DataConfig(train="sea"), mining=MiningConfig(), seed=1,
-     workspace=Workspace(root, root), progress=Silent())
-"""
+KILLED = Path(__file__).with_name("killed_mining.py")
 
 
 def test_a_mining_killed_in_training_and_in_dev_goes_on_to_the_same_bytes(sea, tmp_path):
@@ -161,7 +138,7 @@ def test_a_mining_killed_in_training_and_in_dev_goes_on_to_the_same_bytes(sea, t
     (root / "draft").mkdir(parents=True)
     found = []
     for writes in (2, 5, 2, 0):
-        command = [sys.executable, "-c", KILLED, str(sea), str(root), str(writes)]
+        command = [sys.executable, KILLED, sea, root, "7", str(writes)]
         done = subprocess.run(command, capture_output=True)
         assert done.returncode == (-signal.SIGKILL if writes else 0), done.stderr
         kept = contents(root / "draft")

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -350,31 +351,7 @@ def test_no_relevant_passage_is_ever_a_negative(tmp_path_factory, grades, seed, 
         assert not {texts[passage] for passage in negatives} & twins
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from ragcun_cli.pipeline import journal
-from ragcun_cli.pipeline.mine import mine
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.mining_config import MiningConfig
-from ragcun_cli.spec.profile import DataConfig
-
-dataset, root, writes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-journal.ROWS_AT_ONCE = 3
-write = journal.Journal._write
-
-def killing(self):
-    global writes
-    write(self)
-    writes -= 1
-    if writes == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-journal.Journal._write = killing
-mine(dataset, root / "draft", data=DataConfig(train="sea"), mining=MiningConfig(), seed=1,
-     workspace=Workspace(root, root), progress=Silent())
-"""
+KILLED = Path(__file__).with_name("killed_mining.py")
 
 
 def test_a_mining_that_was_killed_three_times_goes_on_to_the_same_bytes(dataset, tmp_path):
@@ -384,7 +361,7 @@ def test_a_mining_that_was_killed_three_times_goes_on_to_the_same_bytes(dataset,
     (root / "draft").mkdir(parents=True)
     found = []
     for writes in (1, 3, 2, 0):
-        command = [sys.executable, "-c", KILLED, str(dataset), str(root), str(writes)]
+        command = [sys.executable, KILLED, dataset, root, "3", str(writes)]
         done = subprocess.run(command, capture_output=True)
         assert done.returncode == (-signal.SIGKILL if writes else 0), done.stderr
         found.append((root / "draft/negatives.jsonl").read_bytes().count(b"\n"))

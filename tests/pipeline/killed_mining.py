@@ -1,0 +1,37 @@
+"""`killed_mining.py SET ROOT ROWS N`: mine, ROWS at a time, and die at the N-th; 0 lives."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ragcun_cli.pipeline import journal
+from ragcun_cli.pipeline.mine import mine
+from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.spec.mining_config import MiningConfig
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import DataConfig
+
+dataset, root = map(Path, sys.argv[1:3])
+journal.ROWS_AT_ONCE, left = map(int, sys.argv[3:])
+write = journal.Journal._write
+
+
+def killing(self: journal.Journal) -> None:
+    global left
+    write(self)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+journal.Journal._write = killing
+mine(
+    dataset,
+    root / "draft",
+    data=DataConfig(train="sea"),
+    mining=MiningConfig(),
+    seed=1,
+    workspace=Workspace(root, root),
+    progress=Silent(),
+)
