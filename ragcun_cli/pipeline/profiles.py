@@ -85,8 +85,10 @@ def profile_of_model(
         ProfileError: a value is not valid.
     """
     changes = _changes(sets)
-    allowed = {"evaluation": set(EvaluationConfig.model_fields) - {"datasets"}}
-    allowed["encoder"] = {"max_seq_length", "revision", "sha256"}
+    allowed = {
+        "evaluation": set(EvaluationConfig.model_fields) - {"datasets"},
+        "encoder": {"max_seq_length", "revision", "sha256"},
+    }
     for section, changed in changes.items():
         for key in changed if isinstance(changed, dict) else {""}:
             if key not in allowed.get(section, set()):
@@ -115,10 +117,10 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
             source = _find(name, beside=file)
             experiments.append(_experiment(source, _read(source), layers))
         except ProfileError as error:
-            source_is_invalid, _, why = str(error).partition("\n")
-            problems.setdefault(why, []).append(source_is_invalid)
+            where, _, why = str(error).partition("\n")
+            problems.setdefault(why, []).append(where)
     if problems:
-        lines = [line for why, sources in problems.items() for line in (*sources, why) if line]
+        lines = [line for why, files in problems.items() for line in (*files, why) if line]
         raise ProfileError("\n".join(lines), hint=f"ragcun profile show {plan.experiments[0]}")
     if len({profile.evaluation.datasets for profile in experiments}) > 1:
         raise ProfileError(

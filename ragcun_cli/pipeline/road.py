@@ -27,9 +27,6 @@ from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 from ragcun_cli.spec.section import stated
 
-BASE_SIZED = 440_000_000
-"""Bytes of a base-sized encoder's weights, for estimates made before it is here."""
-
 
 class Road:
     """Builds the tasks of one workspace."""
@@ -86,7 +83,7 @@ class Road:
     def bytes_to_fetch(self, configs: Sequence[EncoderConfig]) -> int:
         """A guess of what base encoders that are not here have to be downloaded."""
         names = {c.base for c in configs if c.base != TINY_ENCODER and self.encoder(c) is None}
-        return len(names) * BASE_SIZED
+        return len(names) * estimate.UNKNOWN_WEIGHTS
 
     # Data
 
@@ -106,7 +103,7 @@ class Road:
         return estimate.encoding_seconds(
             passages=passages,
             queries=queries,
-            weight_bytes=BASE_SIZED if found is None else found.weight_bytes,
+            weight_bytes=estimate.UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
             max_tokens=run.profile.encoder.max_seq_length or 512,
             gpu=self.on_gpu,
         )

@@ -53,23 +53,25 @@ def finished_runs(workspace: Workspace, road: Road, runner: Runner) -> list[Run]
     Raises:
         WorkspaceError: there is none.
     """
-    found = list(runs_on_disk(workspace))
-    on_disk = [run for run in found if runner.is_current(road.train(run))]
-    for run in found:
-        if run not in on_disk:
-            runner.progress.note(
-                f"left out: {run.label}, whose {road.train(run).label.partition(' ')[0]} is out of "
-                "date, or a file behind it is missing or was changed"
-            )
-    if not on_disk:
+    finished: list[Run] = []
+    for run in runs_on_disk(workspace):
+        task = road.train(run)
+        if runner.is_current(task):
+            finished.append(run)
+            continue
+        runner.progress.note(
+            f"left out: {run.label}, whose {task.label.partition(' ')[0]} is out of date, or a "
+            "file behind it is missing or was changed"
+        )
+    if not finished:
         raise WorkspaceError(
             f"no finished run in {workspace.root}", hint="ragcun reproduce --profile quickstart"
         )
     bases = [
-        Run(run.profile, None, "untouched", workspace) for run in on_disk if run.reference is None
+        Run(run.profile, None, "untouched", workspace) for run in finished if run.reference is None
     ]
     unique: dict[Path, Run] = {}
-    for run in [*bases, *on_disk]:
+    for run in [*bases, *finished]:
         unique.setdefault(run.folder, run)
     return list(unique.values())
 

@@ -10,10 +10,10 @@ from ragcun_cli.pipeline.baseline_check import (
     compare,
     name_of_weights,
     published,
+    published_weights,
     require_reproduced,
 )
 from ragcun_cli.pipeline.data.sources import BEIR
-from ragcun_cli.pipeline.encoders import PUBLISHED_MINILM
 from ragcun_cli.spec.errors import NotReproducedError, RagcunError
 
 MPNET = "sentence-transformers/all-mpnet-base-v2"
@@ -50,7 +50,9 @@ def test_each_encoder_has_all_public_sets_and_a_mean_that_mteb_shows():
 
 
 def test_weights_are_known_by_their_digest():
-    assert name_of_weights(PUBLISHED_MINILM) == MINILM
+    weights = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    assert name_of_weights(weights) == MINILM
+    assert published_weights(MINILM) == weights
     assert name_of_weights("0" * 64) is None
 
 

@@ -11,7 +11,7 @@ from hub_server import COMMIT, Hub, files_of
 
 import ragcun_cli
 from ragcun_cli.pipeline.encoders import fetch_encoder, find_encoder, load_encoder
-from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
+from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import file_digest
 from ragcun_cli.spec.paths import Workspace
@@ -42,13 +42,6 @@ except EncoderError as error:
     answer = {"error": str(error), "hint": error.hint, "exit_code": error.exit_code}
 print(json.dumps(answer))
 """
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoders") / "tiny"
-    build_tiny_encoder(folder)
-    return folder
 
 
 @pytest.fixture

@@ -14,18 +14,10 @@ from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.isotropy import write_isotropy
 from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 
 NUMBERS = 150
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny") / "encoder"
-    build_tiny_encoder(folder)
-    return SentenceTransformer(str(folder), device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from ragcun_cli.pipeline.mine import mine
 from ragcun_cli.pipeline.mined_rows import read_rows
 from ragcun_cli.pipeline.mining_models import MiningModels
 from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
@@ -39,13 +38,6 @@ def sea(tmp_path_factory):
     judged = {f"q{n:02}": {f"p{n:02}": 1, f"p{n + 12:02}": 2} for n in range(QUERIES)}
     beir.write(folder, corpus=corpus, queries=queries, qrels={"train": judged})
     return folder, dict(sorted(corpus.items())), queries, judged
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny") / "model"
-    build_tiny_encoder(folder)
-    return folder
 
 
 def euclidean_copy(tiny, folder):

@@ -29,13 +29,6 @@ def text(number):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoder") / "tiny"
-    build_tiny_encoder(folder)
-    return SentenceTransformer(str(folder), device="cpu")
-
-
-@pytest.fixture(scope="module")
 def test_set():
     texts = {f"p{number:03}": text(number) for number in range(150)}
     texts |= {f"same{number:03}": "sort rows" for number in range(120)}  # ties across blocks
