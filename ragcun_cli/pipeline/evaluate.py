@@ -13,7 +13,8 @@ from ragcun_cli.pipeline.hits_files import read_hits, write_hits
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.mine import open_index
 from ragcun_cli.pipeline.models import ModelSource
-from ragcun_cli.pipeline.progress import Progress, Silent
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.ranks import own_device
 from ragcun_cli.pipeline.run_files import Ranking, ranking_of, write_run
 from ragcun_cli.pipeline.search import (
     VARIANT_DEPTH,
@@ -55,19 +56,22 @@ class SearchJob:
     caches: Workspace | None = None
     """Keeps the embeddings of passages; None keeps none."""
 
-    def on_rank(self, rank: int, world: int, progress: Progress | None = None) -> dict[Form, Hits]:
+    def on_rank(self, rank: int, world: int, progress: Progress) -> dict[Form, Hits]:
         """What one of the processes that share the work finds."""
+        source = self.source
+        if world > 1:
+            source = source.on(own_device(source.device))
         found: dict[Form, Hits] = {}
         for test in read_test_sets(self.dataset, self.folder):
             search = Search(
-                self.source.load(),
+                source.load(),
                 test,
                 self.config,
                 query_scale=self.query_scale,
                 cache=None
                 if self.caches is None
-                else open_cache(self.source, test, self.config, self.caches),
-                progress=progress or Silent(),
+                else open_cache(source, test, self.config, self.caches),
+                progress=progress,
             )
             state = self.state / f"{test.file_stem}.rank-{rank + 1}-of-{world}.npz"
             share = self.share.part(rank, world)

@@ -1,30 +1,38 @@
-"""Several processes, one command: rank 0 walks the road, the others join it where work is shared.
+"""Several processes, one command: rank 0 walks the road, the others do the work that it shares.
 
-Under torchrun every process is the same command. Those of rank 1 and up wait for rank 0 to say what
-to train or to search, so that only one of them downloads, mines, scores, writes and speaks.
+Under torchrun every process is the same command. Those of rank 1 and up wait for rank 0 to send
+what to call, so that only one of them downloads, mines, scores, writes and speaks. What is sent is
+pickled: functions of modules, ``partial`` of them, and methods of frozen dataclasses.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from ragcun_cli.core.ranking import Hits
-    from ragcun_cli.pipeline.evaluate import Form, SearchJob
-    from ragcun_cli.pipeline.prepare import Job
-    from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.progress import Progress, Silent
+
+T = TypeVar("T", covariant=True)
+Work = Callable[[], object]
 
 _PATIENCE = timedelta(days=7)  # of ranks that wait while rank 0 mines or evaluates
 
 _calls: Any = None
-"""The process group of rank 0's calls; the training has another, with shorter patience."""
+"""The process group of rank 0's calls; a training has another, with shorter patience."""
 
-_training = False
+_joined = False
+"""Whether the others are at work together with rank 0, and wait for it there."""
+
+
+class Shared(Protocol[T]):
+    """Work that processes divide among themselves."""
+
+    def __call__(self, rank: int, world: int, progress: Progress) -> T:
+        """Do the part of one of them."""
 
 
 def is_alone() -> bool:
@@ -46,54 +54,56 @@ def own_device(device: str) -> str:
 def leading() -> Iterator[None]:
     """Rank 0's work; at its end the other ranks are dismissed.
 
-    Not after an error inside a training, where they wait for gradients: torchrun ends them.
+    Not after an error inside work that they joined, where they wait for it: torchrun ends them.
     """
     _join()
     try:
         yield
     finally:
-        if not _training:
+        if not _joined:
             _broadcast(None)
             _leave()
 
 
 @contextmanager
-def training(job: Job) -> Iterator[None]:
-    """Have all ranks train the same job. One that stops itself does so on all of them at once."""
-    from ragcun_cli.core.trainer import TrainingStoppedError
+def joined(work: Work, *, stops: type[Exception]) -> Iterator[None]:
+    """Have the other ranks do their part of what rank 0 does inside.
 
-    global _training
+    Args:
+        work: is called there.
+        stops: an error that all ranks raise at once, after which the others wait for the next call.
+    """
+    global _joined
     if not is_alone():
-        _broadcast(job)
-        _training = True
+        _broadcast(work)
+        _joined = True
     try:
         yield
-    except TrainingStoppedError:
-        _training = False
+    except stops:
+        _joined = False
         raise
-    _training = False
+    _joined = False
 
 
-def searching(job: SearchJob, progress: Progress) -> list[dict[Form, Hits]]:
-    """What each rank finds of its part of a search, in order of rank.
+def shared(work: Shared[T], progress: Progress) -> list[T]:
+    """What each rank makes of its part of some work, in order of rank.
 
     Raises:
         Exception: what went wrong on one of them.
     """
     if is_alone():
-        return [job.on_rank(0, 1, progress)]
-    _broadcast(job)
-    return _gathered(job, progress)
+        return [work(0, 1, progress)]
+    _broadcast(partial(_gathered, work, Silent()))
+    return _gathered(work, progress)
 
 
-def _gathered(job: SearchJob, progress: Progress | None = None) -> list[dict[Form, Hits]]:
+def _gathered(work: Shared[T], progress: Progress) -> list[T]:
     import torch.distributed as dist
 
     here, world = dist.get_rank(), dist.get_world_size()
     found: Any
     try:
-        own = replace(job, source=job.source.on(own_device(job.source.device)))
-        found = own.on_rank(here, world, progress)
+        found = work(here, world, progress)
     except Exception as error:  # noqa: BLE001 - the others wait; rank 0 raises it
         found = error
     box: list[Any] = [None] * world
@@ -105,21 +115,10 @@ def _gathered(job: SearchJob, progress: Progress | None = None) -> list[dict[For
 
 
 def follow() -> None:
-    """What ranks 1 and up do: join each training and each search, until rank 0 is done.
-
-    Why a training stopped itself, rank 0 says.
-    """
-    from ragcun_cli.core.trainer import TrainingStoppedError
-    from ragcun_cli.pipeline.evaluate import SearchJob
-    from ragcun_cli.pipeline.train import join_training
-
+    """What ranks 1 and up do: all that rank 0 calls them for, until it is done."""
     _join()
-    while (job := _broadcast(None)) is not None:
-        if isinstance(job, SearchJob):
-            _gathered(job)
-            continue
-        with suppress(TrainingStoppedError):
-            join_training(job)
+    while (work := _broadcast(None)) is not None:
+        work()
     _leave()
 
 
@@ -147,9 +146,9 @@ def _leave() -> None:
     dist.destroy_process_group()
 
 
-def _broadcast(job: Job | SearchJob | None) -> Job | SearchJob | None:
+def _broadcast(work: Work | None) -> Work | None:
     import torch.distributed as dist
 
-    box = [job]
+    box = [work]
     dist.broadcast_object_list(box, src=0, group=_calls)
     return box[0]

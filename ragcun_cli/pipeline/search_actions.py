@@ -72,7 +72,7 @@ class SearchActions:
             caches=self._road.workspace if self.how.keep_embeddings else None,
         )
         self._refuse_chosen_queries(run, dataset)
-        return merged(ranks.searching(job, progress), config)
+        return merged(ranks.shared(job.on_rank, progress), config)
 
     def write(
         self,

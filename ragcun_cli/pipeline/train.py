@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     cached = use_cached_base(job, ready, progress)
     with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
         try:
-            with ranks.training(job):
+            with ranks.joined(partial(join_training, job), stops=TrainingStoppedError):
                 outcome = _fit(job, ready, settings, on_step=_stepper(advance, clock))
         except TrainingStoppedError as error:
             raise _stopped(job, error) from error
@@ -99,10 +101,14 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
 
 
 def join_training(job: Job) -> None:
-    """What ranks 1 and up do of a training: all but write and speak."""
+    """What ranks 1 and up do of a training: all but write and speak.
+
+    Why it stopped itself, rank 0 says.
+    """
     ready = prepare(job, Silent())
     use_cached_base(job, ready, Silent())
-    _fit(job, ready, trainer_settings(job), on_step=lambda step: None)
+    with suppress(TrainingStoppedError):
+        _fit(job, ready, trainer_settings(job), on_step=lambda step: None)
 
 
 def set_up_pca(
