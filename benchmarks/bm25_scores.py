@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 
 from ragcun_cli.pipeline.evaluate import rank_lexical
+from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.test_sets import read_test_set
-from ragcun_cli.pipeline.walk import open_workspace
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.mining_config import MiningConfig
 

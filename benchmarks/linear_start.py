@@ -11,11 +11,11 @@ from ragcun_cli.core.metrics import mean
 from ragcun_cli.core.model import build_encoder
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.sources import TEST_LIBRARIES
+from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.test_sets import read_test_set
-from ragcun_cli.pipeline.walk import open_workspace
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 START_TEXTS = 2000

@@ -8,24 +8,25 @@ To choose the quickstart's values by; no test query is looked at.
 
 import sys
 
+from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.scores import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.test_sets import read_test_set
-from ragcun_cli.pipeline.walk import finished_runs, open_workspace
+from ragcun_cli.pipeline.walk import finished_runs
 
 
 def main() -> None:
     workspace = open_workspace(sys.argv[1])
-    road = Road(workspace)
-    for run in finished_runs(workspace, road, Runner(Silent())):
+    road = Road.of(Place(workspace))
+    for run in finished_runs(road, Runner(Silent())):
         train = run.profile.data.train
         dev = read_test_set(train, workspace.dataset(train), split="dev")
         if run.reference == "bm25":
             continue
-        ranking = rank_dense(road.models.load(run), dev, run.profile.evaluation, progress=Silent())
+        ranking = rank_dense(road.place.load(run), dev, run.profile.evaluation, progress=Silent())
         score = mean_ndcg(ranking, dev)
         print(f"{score:.4f}  {run.label}  {run.folder.name}  {run.values.get('training', {})}")
 

@@ -16,7 +16,7 @@ from ragcun_cli.core.model import build_encoder
 from ragcun_cli.core.objective import ObjectiveSettings
 from ragcun_cli.core.training import TrainerSettings, train_encoder
 from ragcun_cli.pipeline.encoders import fetch_encoder, load_encoder
-from ragcun_cli.pipeline.walk import open_workspace
+from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.spec.profile import EncoderConfig
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

@@ -57,7 +57,7 @@ class DataSession(Session):
         wanted = [name for name in names if name not in tested or name in available]
         self._bring(wanted, runs, force=force, yes=yes)
         encoders = {run.profile.encoder for run in runs if run.reference != "bm25"}
-        found = {encoder.base: self._road.fetch_encoder(encoder) for encoder in encoders}
+        found = {encoder.base: self._road.place.fetch_encoder(encoder) for encoder in encoders}
         for name, encoder in found.items():
             console.say(f"encoder {name}: here ({encoder.source})")
 
@@ -67,13 +67,13 @@ class DataSession(Session):
     def _bring(self, names: Sequence[str], runs: Sequence[Run], *, force: bool, yes: bool) -> None:
         consent = walk.Consent(force=force, ask=lambda question: console.agree(question, yes=yes))
         walk.bring_up_to_date(
-            lambda: [self._road.data(name) for name in names],
+            lambda: [self._road.place.sets.task(name) for name in names],
             runs,
             self._road,
             self._runner,
             consent,
         )
-        self._show([self._road.data(name) for name in names])
+        self._show([self._road.place.sets.task(name) for name in names])
 
     def take_in(self, source: Path, name: str, *, held_out: dict[str, int], force: bool) -> None:
         """Take in a folder in BEIR layout, or a table of queries and positives."""
@@ -107,7 +107,7 @@ class DataSession(Session):
         console.say(f"'{new}' has fewer passages than '{name}': their scores are not comparable")
 
     def _add(self, name: str, action: Action, *, force: bool, again: Sequence[object]) -> None:
-        task = self._road.sets.taking_in(name, action)
+        task = self._road.place.sets.taking_in(name, action)
         free = force or self._runner.record(task) is None
         if not free or not self._runner.run(task, force=force):
             raise DataError(
@@ -120,7 +120,7 @@ class DataSession(Session):
 
     def _here(self, name: str) -> Task:
         """The task of a set that is here."""
-        task = self._road.data(name)
+        task = self._road.place.sets.task(name)
         if self._runner.record(task) is None:
             known = sources.is_made_here(name)
             raise DataError(
@@ -143,7 +143,7 @@ class DataSession(Session):
         here = sorted(self.names_here())
         if not names and not here:
             raise WorkspaceError("no data set in this workspace", hint="ragcun data build pydocs")
-        tasks = [self._road.data(name) for name in names or here]
+        tasks = [self._road.place.sets.task(name) for name in names or here]
         for task in tasks:
             verify_data(task, self._runner)
             console.say(f"{task.folder.name}: intact")
@@ -207,7 +207,7 @@ class DataSession(Session):
 
     def _row(self, name: str, *, is_here: bool) -> dict[str, Any]:
         source = sources.find(name)
-        record = self._runner.record(self._road.data(name)) if is_here else None
+        record = self._runner.record(self._road.place.sets.task(name)) if is_here else None
         details = {} if record is None else record.details
         published = source if isinstance(source, sources.Published) else None
         counted = None if isinstance(source, sources.Docstrings) else source

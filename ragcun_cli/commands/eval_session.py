@@ -80,7 +80,7 @@ class EvalSession(Session):
         found = [
             name
             for name in sorted(self.names_here())
-            if sources.reported_split(name) in self._judged(self._road.data(name))
+            if sources.reported_split(name) in self._judged(self._road.place.sets.task(name))
         ]
         if not found:
             raise DataError(
@@ -119,7 +119,7 @@ class EvalSession(Session):
         for run in runs:
             for name in names or run.profile.evaluation.datasets:
                 if run.reference != "bm25" and not self._runner.is_current(
-                    self._road.search(run, name)
+                    self._road.evaluations.search(run, name)
                 ):
                     self._road.evaluations.check_shards(run, name, self._runner)
 
@@ -127,7 +127,12 @@ class EvalSession(Session):
         self, runs: Sequence[Run], names: Sequence[str] | None, *, yes: bool
     ) -> None:
         """Evaluate untouched bases where they have published scores, and show both."""
-        gate = BaselineGate(runs, self._road, names or sets_to_check((), self._road))
+        gate = BaselineGate(
+            runs,
+            self._road.place,
+            self._road.evaluations,
+            names or sets_to_check((), self._road.place),
+        )
         if not gate.tasks():
             gate.say_what_is_left_out(self._watcher)
             raise DataError("there is nothing to check", hint="ragcun data get scifact nfcorpus")
@@ -170,7 +175,10 @@ class EvalSession(Session):
             )
         consent = walk.Consent(ask=lambda question: console.agree(question, yes=yes))
         walk.bring_up_to_date(
-            lambda: [*(self._road.train(run) for run in runs), self._road.data(names[0])],
+            lambda: [
+                *(self._road.trainings.task(run) for run in runs),
+                self._road.place.sets.task(names[0]),
+            ],
             runs,
             self._road,
             self._runner,
@@ -179,7 +187,8 @@ class EvalSession(Session):
         from ragcun_cli.pipeline.look import look
 
         found = {
-            run.label: look(self._road, run, names[0], query, HITS, self._watcher) for run in runs
+            run.label: look(self._road.place, run, names[0], query, HITS, self._watcher)
+            for run in runs
         }
         if self._json:
             console.write_json({k: [hit._asdict() for hit in hits] for k, hits in found.items()})
@@ -194,7 +203,7 @@ class EvalSession(Session):
         found: list[tuple[str, str, dict[str, float]]] = []
         for run in runs:
             for name in names or run.profile.evaluation.datasets:
-                record = self._runner.current_record(self._road.evaluate(run, name))
+                record = self._runner.current_record(self._road.evaluations.score(run, name))
                 if record is not None:
                     found.append((run.label, name, record.details))
         if self._json:

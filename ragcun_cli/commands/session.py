@@ -12,6 +12,7 @@ from ragcun_cli import console
 from ragcun_cli.pipeline import estimate, reporting, walk
 from ragcun_cli.pipeline.mining_table import lines
 from ragcun_cli.pipeline.model_card import loading_lines
+from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles import load_plan
 from ragcun_cli.pipeline.report.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.results import gather
@@ -45,10 +46,11 @@ class Session:
         mirrors: Sequence[str] = (),
         searching: Searching = ALONE,
     ) -> None:
-        self.workspace = walk.open_workspace(workspace)
+        self.workspace = open_workspace(workspace)
         self._json = as_json
         self._watcher = console.Watcher()
-        self._road = Road(self.workspace, device=device, mirrors=mirrors, searching=searching)
+        place = Place(self.workspace, device=device, mirrors=mirrors)
+        self._road = Road.of(place, searching)
         self._runner = Runner(self._watcher, verify=verify)
 
     # What to work on
@@ -77,7 +79,7 @@ class Session:
             raise WorkspaceError(
                 "--set changes a profile, and none is named", hint="--profile NAME --set KEY=VALUE"
             )
-        found = walk.finished_runs(self.workspace, self._road, self._runner)
+        found = walk.finished_runs(self._road, self._runner)
         chosen = [run for run in found if not seeds or run.seed is None or run.seed in seeds]
         if seeds and not any(run.reference is None for run in chosen):
             raise WorkspaceError(f"no finished run has seed {seeds}", hint="ragcun report")
@@ -166,7 +168,7 @@ class Session:
 
     def show_training(self, runs: Sequence[Run]) -> None:
         """What each training cost, and how to load its model."""
-        records = [(run, self._runner.record(self._road.train(run))) for run in runs]
+        records = [(run, self._runner.record(self._road.trainings.task(run))) for run in runs]
         if self._json:
             console.write_json(
                 [
@@ -201,7 +203,7 @@ class Session:
         """The counts of each mining."""
         summaries: dict[str, dict[str, Any]] = {}
         for run in runs:
-            task = self._road.mine(run)
+            task = self._road.minings.task(run)
             text = (task.folder / paths.MINING_SUMMARY).read_text(encoding="utf-8")
             summaries[task.label] = {"folder": str(task.folder)} | json.loads(text)
         if self._json:
@@ -217,8 +219,8 @@ class Session:
 
         found, scores = {}, {}
         for run in runs:
-            task = self._road.mine(run)
-            data = self._road.data(run.profile.data.train)
+            task = self._road.minings.task(run)
+            data = self._road.place.sets.task(run.profile.data.train)
             found[task.label] = look_up(task.folder, data.folder, query)
             scores[task.label] = "BM25" if run.profile.mining.candidates == "bm25" else "score"
         if self._json:

@@ -13,8 +13,9 @@ from ragcun_cli.pipeline.baseline_check import (
     published,
     require_reproduced,
 )
+from ragcun_cli.pipeline.evaluation_tasks import EvaluationTasks
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.task import Task
@@ -23,15 +24,22 @@ from ragcun_cli.pipeline.task import Task
 class BaselineGate:
     """Evaluates untouched bases on sets with published scores, and says whether they come back."""
 
-    def __init__(self, runs: Sequence[Run], road: Road, datasets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        place: Place,
+        evaluations: EvaluationTasks,
+        datasets: Sequence[str],
+    ) -> None:
         """For the bases of some runs.
 
         Args:
             runs: of a plan; each base is checked once.
-            road: of their tasks.
+            place: of the runs.
+            evaluations: makes their tasks.
             datasets: to check on, of those that have published scores.
         """
-        self._road, self._datasets = road, datasets
+        self._place, self._evaluations, self._datasets = place, evaluations, datasets
         dense = [run for run in runs if run.reference != "bm25"]
         bases = [Run(run.profile, None, "untouched", run.workspace) for run in dense]
         self._runs = list({run.folder: run for run in bases}.values())
@@ -44,7 +52,7 @@ class BaselineGate:
     def _encoder(self, run: Run) -> str:
         """Name of a run's base; of a copy in a folder, the published one that has its weights."""
         base = run.profile.encoder.base
-        if base in ENCODERS or (found := self._road.encoder(run.profile.encoder)) is None:
+        if base in ENCODERS or (found := self._place.encoder(run.profile.encoder)) is None:
             return base
         return name_of_weights(found.sha256) or base
 
@@ -57,7 +65,7 @@ class BaselineGate:
 
     def tasks(self) -> list[Task]:
         """What has to be evaluated."""
-        return [self._road.evaluate(run, name) for run, name in self._checks()]
+        return [self._evaluations.score(run, name) for run, name in self._checks()]
 
     def say_what_is_left_out(self, progress: Progress) -> None:
         """Tell why a base is not checked."""
@@ -86,7 +94,7 @@ class BaselineGate:
         for run in self._runs:
             measured: dict[str, float] = {}
             for name in self._datasets:
-                record = runner.current_record(self._road.evaluate(run, name))
+                record = runner.current_record(self._evaluations.score(run, name))
                 if name in self._known(run) and record is not None:
                     measured[name] = record.details["ndcg@10"]
             if measured:
@@ -104,6 +112,6 @@ class BaselineGate:
             require_reproduced(self._encoder(self._runs[0]), comparisons)
 
 
-def sets_to_check(plan: Sequence[str], road: Road) -> list[str]:
+def sets_to_check(plan: Sequence[str], place: Place) -> list[str]:
     """Of the sets of the check, those that a plan has or that are here."""
-    return [name for name in CHECKED if name in plan or road.sets.is_here(name)]
+    return [name for name in CHECKED if name in plan or place.sets.is_here(name)]

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.mteb_results import is_known_to_mteb, write_mteb
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.search_actions import SearchActions, recorded
 from ragcun_cli.pipeline.searching import Searching, Shard
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.task import Details, Task
+from ragcun_cli.pipeline.training_tasks import TrainingTasks
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import StaleInputError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.section import stated
 
-if TYPE_CHECKING:
-    from ragcun_cli.pipeline.road import Road
-
 
 class EvaluationTasks:
-    """Builds the tasks of searching and scoring for a road."""
+    """Builds the tasks of searching and scoring in one place."""
 
-    def __init__(self, road: Road, how: Searching) -> None:
-        self._road, self.how = road, how
-        self._actions = SearchActions(road, how)
+    def __init__(self, place: Place, trainings: TrainingTasks, how: Searching) -> None:
+        self._place, self._trainings, self.how = place, trainings, how
+        self._actions = SearchActions(place, how)
 
     def name(self, run: Run, dataset: str) -> str:
         """Of an evaluation in its run; one by another similarity than the model's is beside it."""
@@ -53,7 +52,7 @@ class EvaluationTasks:
 
     def score(self, run: Run, dataset: str) -> Task:
         """Score the run files of one run on one data set."""
-        search, data = self.search(run, dataset), self._road.data(dataset)
+        search, data = self.search(run, dataset), self._place.sets.task(dataset)
         key = f"{paths.EVALUATIONS}/{self.name(run, dataset)}"
         lexical = run.reference == "bm25"
         config = run.profile.evaluation
@@ -109,14 +108,14 @@ class EvaluationTasks:
 
     def _search(self, run: Run, dataset: str, shard: Shard | None) -> Task:
         lexical = run.reference == "bm25"
-        data, train = self._road.data(dataset), self._road.train(run)
+        data, train = self._place.sets.task(dataset), self._trainings.task(run)
         scale = self._scale(run)
         name = self.name(run, dataset)
         key, output = f"search/{name}", f"{paths.EVALUATIONS}/{name}/{paths.RUN_FILES}"
         if shard is not None:
             output = paths.shard_file(name, shard.index, shard.count)
             key = f"{key}/{shard.index}-of-{shard.count}"
-        passages, queries = self._road.sets.counts(dataset)
+        passages, queries = self._place.sets.counts(dataset)
         share = 1 if shard is None else shard.count
         mark = "" if shard is None else f", shard {shard}"
 
@@ -142,7 +141,7 @@ class EvaluationTasks:
             reads_splits=((data, reported_split(dataset)),),
             resumable=not lexical,
             size=f"{passages // share:,} passages",
-            seconds=self._road.encoding_seconds(run, passages=passages // share, queries=queries),
+            seconds=self._place.encoding_seconds(run, passages=passages // share, queries=queries),
             describes=self._description(run, dataset),
         )
 
@@ -163,12 +162,12 @@ class EvaluationTasks:
             return None
         train = run.profile.data.train
         name = "msmarco-select" if train == "msmarco" else train
-        data = self._road.data(name)
+        data = self._place.sets.task(name)
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.query_scale import write_query_scale
 
-            model = self._road.models.load(run)
+            model = self._place.load(run)
             return write_query_scale(
                 model, data.folder, name, draft, config=config, progress=progress
             )
@@ -182,7 +181,7 @@ class EvaluationTasks:
             action=action,
             outputs=(paths.QUERY_SCALE,),
             feeds=(paths.QUERY_SCALE,),
-            needs=(self._road.train(run), data),
+            needs=(self._trainings.task(run), data),
             reads_splits=((data, "dev"),),
         )
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from ragcun_cli.pipeline.embedding_cache import open_cache
 from ragcun_cli.pipeline.evaluate import rank_lexical
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.query_scale import read_query_scale
-from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.run_files import ranking_of
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.search import PLAIN, Search, named_hits
@@ -27,26 +27,26 @@ class FoundPassage(NamedTuple):
 
 
 def look(
-    road: Road, run: Run, dataset: str, query: str, count: int, progress: Progress
+    place: Place, run: Run, dataset: str, query: str, count: int, progress: Progress
 ) -> list[FoundPassage]:
     """The best passages of a data set for a query, best first; of several parts, of the first.
 
     Embeddings of passages are kept in the workspace, so that the next query is quick.
     """
-    whole = read_test_sets(dataset, road.data(dataset).folder)[0]
+    whole = read_test_sets(dataset, place.sets.task(dataset).folder)[0]
     test = TestSet(whole.name, whole.corpus, {QUERY: query}, {}, whole.folder)
     config = run.profile.evaluation.model_copy(update={"variants": ()})
     if run.reference == "bm25":
-        mining, workspace = run.profile.mining, road.workspace
+        mining, workspace = run.profile.mining, place.workspace
         ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
     else:
         scaled = config.similarity == "scaled_euclidean"
         search = Search(
-            road.models.load(run),
+            place.load(run),
             test,
             config,
             query_scale=read_query_scale(run.folder)[0] if scaled else 1.0,
-            cache=open_cache(road.models.source(run), test, config, road.workspace),
+            cache=open_cache(place.source(run), test, config, place.workspace),
             progress=progress,
         )
         hits = named_hits(search.run()[PLAIN], test.queries)

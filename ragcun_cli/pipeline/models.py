@@ -1,4 +1,4 @@
-"""The models of runs, loaded one at a time."""
+"""A saved model, in a form that other processes can load it from, one at a time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragcun_cli.pipeline.devices import check_precision
 from ragcun_cli.pipeline.encoder_files import files_digest
 from ragcun_cli.pipeline.encoders import FoundEncoder, load_encoder, load_model
-from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.spec.paths import MODEL
 from ragcun_cli.spec.profile import EncoderConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-    from ragcun_cli.pipeline.road import Road
 
 
 @dataclass(frozen=True)
@@ -50,26 +45,3 @@ class ModelSource:
 
 
 _last: tuple[ModelSource, SentenceTransformer] | None = None
-
-
-class Models:
-    """Finds the models of a road's runs."""
-
-    def __init__(self, road: Road) -> None:
-        self._road = road
-
-    def source(self, run: Run) -> ModelSource:
-        """The model that a run's rows are about, on the road's device.
-
-        Raises:
-            RagcunError: the device does not compute in the precision of the run's evaluation.
-        """
-        check_precision(run.profile.evaluation.precision, self._road.device)
-        if run.reference == "untouched":
-            found = self._road.fetch_encoder(run.profile.encoder)
-            return ModelSource(found.folder, self._road.device, (found, run.profile.encoder))
-        return ModelSource(run.folder / MODEL, self._road.device)
-
-    def load(self, run: Run) -> SentenceTransformer:
-        """The model itself."""
-        return self.source(run).load()

@@ -50,10 +50,10 @@ def report_task(
     return Task(
         stage=Stage.REPORT,
         label=f"report {name}",
-        folder=road.workspace.report(name),
+        folder=road.place.workspace.report(name),
         key="report",
         values={
-            "runs": [run.folder.relative_to(road.workspace.root).as_posix() for run in runs],
+            "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
             "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,

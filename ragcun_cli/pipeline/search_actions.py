@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.searching import Searching, Shard
@@ -16,14 +17,13 @@ from ragcun_cli.spec.manifest import Manifest
 if TYPE_CHECKING:
     from ragcun_cli.core.ranking import Hits
     from ragcun_cli.pipeline.evaluate import Form
-    from ragcun_cli.pipeline.road import Road
 
 
 class SearchActions:
-    """Searches for a road."""
+    """Searches in one place."""
 
-    def __init__(self, road: Road, how: Searching) -> None:
-        self._road, self.how = road, how
+    def __init__(self, place: Place, how: Searching) -> None:
+        self._place, self.how = place, how
 
     def write_lexical(self, run: Run, dataset: str, draft: Path, progress: Progress) -> Details:
         """Search by BM25."""
@@ -32,11 +32,11 @@ class SearchActions:
 
         mining = run.profile.mining
         write_lexical_runs(
-            read_test_sets(dataset, self._road.data(dataset).folder),
+            read_test_sets(dataset, self._place.sets.task(dataset).folder),
             draft,
             config=run.profile.evaluation,
             mining=mining,
-            workspace=self._road.workspace,
+            workspace=self._place.workspace,
             tag=run.name,
             progress=progress,
         )
@@ -61,15 +61,15 @@ class SearchActions:
         if shards:
             return merged([read_shard(run.folder / task.outputs[0]) for task in shards], config)
         job = SearchJob(
-            source=self._road.models.source(run),
+            source=self._place.source(run),
             dataset=dataset,
-            folder=self._road.data(dataset).folder,
+            folder=self._place.sets.task(dataset).folder,
             config=config,
             state=draft / "state",
             query_scale=self._query_scale(run),
             share=WHOLE if shard is None else WHOLE.part(shard.index - 1, shard.count),
             chunk=self.how.chunk,
-            caches=self._road.workspace if self.how.keep_embeddings else None,
+            caches=self._place.workspace if self.how.keep_embeddings else None,
         )
         self._refuse_chosen_queries(run, dataset)
         return merged(ranks.shared(job.on_rank, progress), config)
@@ -91,13 +91,13 @@ class SearchActions:
 
         config = run.profile.evaluation
         if whole:
-            tests = read_test_sets(dataset, self._road.data(dataset).folder)
+            tests = read_test_sets(dataset, self._place.sets.task(dataset).folder)
             write_dense_runs(found, tests, output.parent, config=config, tag=run.name)
         else:
             write_shard(output, found)
         if shards:
             return recorded(shards[0])
-        source = self._road.models.source(run)
+        source = self._place.source(run)
         model = source.load()
         details = {
             "similarity": config.similarity
@@ -125,7 +125,7 @@ class SearchActions:
         if run.profile.evaluation.similarity == "scaled_euclidean":
             chosen += read_query_scale(run.folder)[1]
         if chosen:
-            for test in read_test_sets(dataset, self._road.data(dataset).folder):
+            for test in read_test_sets(dataset, self._place.sets.task(dataset).folder):
                 refuse_test_queries(chosen, test, where=run.label)
 
     def _query_scale(self, run: Run) -> float:

@@ -1,107 +1,35 @@
-"""The tasks that mine negatives and make the models of runs."""
+"""The tasks that make the models of runs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ragcun_cli.pipeline import estimate
-from ragcun_cli.pipeline.mining_models import MiningModels
+from ragcun_cli.pipeline.mining_tasks import MiningTasks
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.task import Details, Task
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.manifest import Manifest, Stage, digest
-from ragcun_cli.spec.mining_config import MiningConfig
-from ragcun_cli.spec.section import stated
-
-if TYPE_CHECKING:
-    from ragcun_cli.pipeline.road import Road
+from ragcun_cli.spec.manifest import Manifest, Stage
 
 
 class TrainingTasks:
-    """Builds the tasks of mining and training for a road."""
+    """Builds the tasks of training in one place."""
 
-    def __init__(self, road: Road) -> None:
-        self._road = road
-        self._models = MiningModels(road.workspace)
+    def __init__(self, place: Place, minings: MiningTasks) -> None:
+        self._place, self._minings = place, minings
 
-    def mine(self, run: Run) -> Task:
-        """Choose the negatives of a run; experiments of one seed and one mining share them."""
-        profile, seed = run.profile, run.seed
-        assert seed is not None
-        values = {"data": stated(profile.data), "mining": stated(profile.mining)}
-        mining, models = profile.mining, self._models
-        folder = self._road.workspace.negatives(profile.data.train, digest(values), seed)
-        if named := self._mining_weights(mining, folder):
-            values["models"] = named
-        passages, queries = self._road.sets.counts(profile.data.train)
-        data = self._road.data(profile.data.train)
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.mine import mine
-
-            found = models.fetch(mining)
-            summary = mine(
-                data.folder,
-                draft,
-                data=profile.data,
-                mining=mining,
-                seed=seed,
-                workspace=self._road.workspace,
-                progress=progress,
-                models=found,
-                device=self._road.device if found else "cpu",
-            )
-            sources = {key: model.provenance() for key, model in found.items()}
-            return {**summary, "models": sources} if sources else summary
-
-        return Task(
-            stage=Stage.MINE,
-            label=f"mine {profile.data.train}, seed {seed}",
-            folder=folder,
-            key="mine",
-            values={**values, "seed": seed},
-            action=action,
-            outputs=(
-                paths.NEGATIVES,
-                paths.MINING_SUMMARY,
-                paths.MINING_DETAILS,
-                paths.DEV_NEGATIVES,
-                paths.DEV_MINING_DETAILS,
-            ),
-            feeds=(paths.NEGATIVES,),
-            needs=(data,),
-            reads_splits=((data, "train"),),
-            resumable=True,
-            fetch=(lambda: models.fetch(mining)) if named else None,
-            download_bytes=models.bytes_to_fetch(mining),
-            size=f"{mining.negatives_per_query} negatives a query",
-            seconds=self._mining_seconds(mining, queries=queries, passages=passages),
-        )
-
-    def _mining_weights(self, mining: MiningConfig, folder: Path) -> dict[str, Any]:
-        """Digests of the models that a mining names, as of a run's base encoder."""
-        record = Manifest.load(folder / paths.MANIFEST).stages.get("mine")
-        recorded = {} if record is None else record.details.get("models", {})
-        return self._models.digests(mining, recorded)
-
-    def _mining_seconds(self, mining: MiningConfig, *, queries: int, passages: int) -> float:
-        counts = {"queries": queries, "passages": passages}
-        lexical = 0.0 if mining.candidates == "dense" else estimate.mining_seconds(**counts)
-        return lexical + self._models.seconds(
-            mining, **counts, max_tokens=512, gpu=self._road.on_gpu
-        )
-
-    def train(self, run: Run) -> Task:
+    def task(self, run: Run) -> Task:
         """Make the model of a run; a reference's is made without a step of training."""
         if run.reference in ("untouched", "bm25"):
             return self._fix_reference(run)
         profile = run.profile
-        data = self._road.data(profile.data.train)
+        data = self._place.sets.task(profile.data.train)
         trained = run.reference is None
-        mine = self.mine(run) if trained else None
+        mine = self._minings.task(run) if trained else None
 
         selection = self._selection(run) if trained else None
 
@@ -109,18 +37,20 @@ class TrainingTasks:
             from ragcun_cli.pipeline.prepare import Job
             from ragcun_cli.pipeline.train import set_up_pca, train
 
-            encoder = self._road.fetch_encoder(profile.encoder)
-            common: Any = {"encoder": encoder, "dataset": data.folder, "device": self._road.device}
+            encoder = self._place.fetch_encoder(profile.encoder)
+            common: Any = {"encoder": encoder, "dataset": data.folder, "device": self._place.device}
             if mine is None:
                 return set_up_pca(run, draft, **common, progress=progress)
-            tested = [name for name in profile.evaluation.datasets if self._road.sets.is_here(name)]
+            tested = [
+                name for name in profile.evaluation.datasets if self._place.sets.is_here(name)
+            ]
             job = Job(
                 run,
                 draft,
                 **common,
                 negatives=mine.folder,
                 selection=None if selection is None else selection.folder,
-                tested={name: self._road.data(name).folder for name in tested},
+                tested={name: self._place.sets.task(name).folder for name in tested},
             )
             return train(job, progress=progress)
 
@@ -155,7 +85,7 @@ class TrainingTasks:
         """The data set that the best encoder of a training is chosen on."""
         if not run.profile.training.selection.queries:
             return None
-        return self._road.data(run.profile.selection_set[0])
+        return self._place.sets.task(run.profile.selection_set[0])
 
     def _fix_reference(self, run: Run) -> Task:
         """Write down what a reference is, so that its scores rest on it."""
@@ -172,8 +102,8 @@ class TrainingTasks:
                 return {"trainable_parameters": 0, "parameters": 0}
             from ragcun_cli.core.model import parameter_counts
 
-            encoder = self._road.fetch_encoder(config)
-            counts = parameter_counts(self._road.models.load(run))
+            encoder = self._place.fetch_encoder(config)
+            counts = parameter_counts(self._place.load(run))
             return {**counts, "trainable_parameters": 0, "encoder": encoder.provenance()}
 
         return Task(
@@ -194,7 +124,7 @@ class TrainingTasks:
         A workspace may be read where its encoder is not: one that is absent cannot have changed,
         so what the run recorded of it stands.
         """
-        found = self._road.encoder(run.profile.encoder)
+        found = self._place.encoder(run.profile.encoder)
         if found is not None:
             return found.digests()
         record = Manifest.load(run.folder / paths.MANIFEST).stages.get("train")
@@ -203,11 +133,11 @@ class TrainingTasks:
     def _training_work(self, run: Run) -> tuple[int, float]:
         """Steps and seconds of a training, from what is known before it."""
         profile, training = run.profile, run.profile.training
-        _, queries = self._road.sets.counts(profile.data.train)
+        _, queries = self._place.sets.counts(profile.data.train)
         rows = min(queries, profile.data.max_train_queries or queries)
         batch = training.batch_size * training.gradient_accumulation_steps
         steps = min(rows // batch * training.epochs, training.max_steps or 10**9)
-        forward = self._road.encoding_seconds(
+        forward = self._place.encoding_seconds(
             run,
             passages=steps * batch * (1 + profile.mining.negatives_per_query),
             queries=steps * batch,

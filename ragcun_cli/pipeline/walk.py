@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.task import Task, with_needs
 from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
-from ragcun_cli.spec.paths import Workspace
 
 ASK_ABOVE_SECONDS = 1800
 ASK_ABOVE_BYTES = 1e9
@@ -41,21 +39,22 @@ class Consent:
 
 def without_absent_gated(names: Sequence[str], road: Road, progress: Progress) -> list[str]:
     """The sets without the gated ones that are not here, which are said."""
-    gated = [name for name in names if name in sources.GATED and road.sets.is_absent(name)]
+    gated = [name for name in names if name in sources.GATED and road.place.sets.is_absent(name)]
     if gated:
         progress.note(f"not available, left out: {', '.join(gated)} (they need a licence)")
     return [name for name in names if name not in gated]
 
 
-def finished_runs(workspace: Workspace, road: Road, runner: Runner) -> list[Run]:
+def finished_runs(road: Road, runner: Runner) -> list[Run]:
     """Every run of the workspace whose model is current, and the untouched base of each.
 
     Raises:
         WorkspaceError: there is none.
     """
+    workspace = road.place.workspace
     finished: list[Run] = []
     for run in runs_on_disk(workspace):
-        task = road.train(run)
+        task = road.trainings.task(run)
         if runner.is_current(task):
             finished.append(run)
             continue
@@ -86,18 +85,18 @@ def stage_tasks(
     tasks: list[Task | None] = []
     for run in runs:
         if stage is Stage.MINE and run.seed is not None:
-            tasks.append(road.mine(run))
+            tasks.append(road.minings.task(run))
         if stage is Stage.TRAIN:
-            tasks.append(road.train(run))
+            tasks.append(road.trainings.task(run))
         if stage is Stage.EVAL:
             own = run.profile.evaluation.datasets
             names = datasets or [
-                n for n in own if n not in sources.GATED or not road.sets.is_absent(n)
+                n for n in own if n not in sources.GATED or not road.place.sets.is_absent(n)
             ]
             for name in names:
                 tasks += road.evaluations.tasks(run, name)
         if stage is Stage.ISOTROPY:
-            tasks.append(road.isotropy(run))
+            tasks.append(road.isotropies.task(run))
     unique = {task.identity: task for task in tasks if task is not None}
     return list(unique.values())
 
@@ -138,10 +137,10 @@ def bring_up_to_date(
     _refuse_absent(pending, road)
     _refuse_unjudged(pending, runner)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
-    encoder_bytes = road.bytes_to_fetch(encoders)
+    encoder_bytes = road.place.bytes_to_fetch(encoders)
     _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
     for encoder in encoders:
-        road.fetch_encoder(encoder)
+        road.place.fetch_encoder(encoder)
     for task in pending:
         if task.fetch is not None:
             task.fetch()
@@ -157,7 +156,7 @@ def bring_up_to_date(
 
 def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
-    if absent := [name for name in sets if road.sets.is_absent(name)]:
+    if absent := [name for name in sets if road.place.sets.is_absent(name)]:
         raise absent_error(absent)
 
 
@@ -226,21 +225,5 @@ def reproduce_tasks(name: str, runs: Sequence[Run], road: Road, runner: Runner) 
 
 def gate_of(runs: Sequence[Run], road: Road) -> BaselineGate:
     """Holds the untouched base of a plan against published scores."""
-    return BaselineGate(runs, road, sets_to_check(runs[0].profile.evaluation.datasets, road))
-
-
-def open_workspace(root: str | None) -> Workspace:
-    """The workspace a person names, by option or by RAGCUN_WORKSPACE; ./workspace by default.
-
-    Raises:
-        WorkspaceError: it is a file, or cannot be made.
-    """
-    path = Path(root or os.environ.get("RAGCUN_WORKSPACE") or "workspace").expanduser()
-    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        reason = "is not a folder" if not parent.is_dir() else "cannot be written"
-        raise WorkspaceError(
-            f"workspace {path}: {parent} {reason}", hint="--workspace FOLDER, one you can write"
-        )
-    data = os.environ.get("RAGCUN_DATA")
-    return Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
+    datasets = sets_to_check(runs[0].profile.evaluation.datasets, road.place)
+    return BaselineGate(runs, road.place, road.evaluations, datasets)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ragcun_cli.pipeline import baseline_check, baseline_gate, walk
+from ragcun_cli.pipeline import baseline_check, baseline_gate
+from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles import profile_of_model
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.road import Road
@@ -24,10 +25,11 @@ class Heard(Silent):
 
 
 def gate(tmp_path, *sets, base=MINILM, datasets=("scifact", "smoke-numpy", "fiqa")):
-    workspace = walk.open_workspace(str(tmp_path / "ws"))
+    workspace = open_workspace(str(tmp_path / "ws"))
     profile = profile_of_model(base, ["scifact"], sets=sets)
     run = Run(profile, 1, None, workspace)
-    return baseline_gate.BaselineGate([run, run], Road(workspace), datasets)
+    road = Road.of(Place(workspace))
+    return baseline_gate.BaselineGate([run, run], road.place, road.evaluations, datasets)
 
 
 def checked(gate):

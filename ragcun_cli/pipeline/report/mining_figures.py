@@ -34,11 +34,11 @@ def gather_minings(runs: Sequence[Run], road: Road, runner: Runner) -> list[Mini
     """The minings that are current, each in one seed; without those made before there was this."""
     first: dict[Path, Run] = {}
     for run in runs:
-        if run.reference is None and runner.is_current(task := road.mine(run)):
+        if run.reference is None and runner.is_current(task := road.minings.task(run)):
             first.setdefault(task.folder.parent, run)
     minings: list[Mining] = []
     for run in first.values():
-        file = road.mine(run).folder / MINING_SUMMARY
+        file = road.minings.task(run).folder / MINING_SUMMARY
         summary = json.loads(file.read_text(encoding="utf-8"))
         train = run.profile.data.train
         label = train if len(first) == 1 else f"{train}, for {run.name}"

@@ -100,21 +100,23 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     per_query: dict[str, PerQuery] = {}
     metrics: dict[str, dict[str, Any]] = {}
     for dataset in run.profile.evaluation.datasets:
-        record = runner.current_record(road.evaluate(run, dataset))
+        record = runner.current_record(road.evaluations.score(run, dataset))
         if record is not None:
-            evaluations[dataset] = _with_search(record, runner.record(road.search(run, dataset)))
+            evaluations[dataset] = _with_search(
+                record, runner.record(road.evaluations.search(run, dataset))
+            )
             name = road.evaluations.name(run, dataset)
             folder = run.folder / paths.EVALUATIONS / name
             per_query[dataset] = _read_per_query(folder)
             metrics[dataset] = _read_json(folder / paths.METRICS)
-            data = runner.record(road.data(dataset))
+            data = runner.record(road.place.sets.task(dataset))
             if data is not None and "sample" in data.details:
                 samples[dataset] = data.details["sample"]["of"]
-    task = road.isotropy(run)
+    task = road.isotropies.task(run)
     measured = task is not None and runner.is_current(task)
     return SeedResults(
         run=run,
-        training=runner.current_record(road.train(run)),
+        training=runner.current_record(road.trainings.task(run)),
         evaluations=evaluations,
         per_query=per_query,
         isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,

@@ -1,0 +1,119 @@
+"""One workspace on one machine: what every stage stands on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragcun_cli.pipeline import estimate
+from ragcun_cli.pipeline.data.tasks import DataTasks
+from ragcun_cli.pipeline.devices import check_precision, choose_device
+from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
+from ragcun_cli.pipeline.models import ModelSource
+from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import WorkspaceError
+from ragcun_cli.spec.manifest import digest
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig
+from ragcun_cli.spec.section import stated
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+class Place:
+    """A workspace, its data sets, encoders and models, and the device that stages compute on.
+
+    Nothing heavy is imported before it is asked for a device or a model.
+    """
+
+    def __init__(
+        self, workspace: Workspace, *, device: str = "auto", mirrors: Sequence[str] = ()
+    ) -> None:
+        self.workspace = workspace
+        self.sets = DataTasks(workspace, mirrors=mirrors)
+        self._device_name = device
+        self._encoders: dict[str, FoundEncoder | None] = {}
+
+    @cached_property
+    def device(self) -> str:
+        """Where the stages compute; asking imports torch."""
+        return choose_device(self._device_name)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether they are expected to compute on a GPU; asking imports nothing."""
+        return self._device_name.startswith("cuda") or estimate.sees_gpu()
+
+    # Encoders
+
+    def encoder(self, config: EncoderConfig) -> FoundEncoder | None:
+        """The base encoder a profile names, None where this machine has yet to fetch it."""
+        key = digest(stated(config))
+        if key not in self._encoders:
+            self._encoders[key] = find_encoder(config, self.workspace)
+        return self._encoders[key]
+
+    def fetch_encoder(self, config: EncoderConfig) -> FoundEncoder:
+        """The base encoder a profile names, brought here if need be."""
+        found = self.encoder(config) or fetch_encoder(config, self.workspace)
+        self._encoders[digest(stated(config))] = found
+        return found
+
+    def bytes_to_fetch(self, configs: Sequence[EncoderConfig]) -> int:
+        """A guess of what base encoders that are not here have to be downloaded."""
+        names = {c.base for c in configs if c.base != TINY_ENCODER and self.encoder(c) is None}
+        return len(names) * estimate.UNKNOWN_WEIGHTS
+
+    def encoding_seconds(self, run: Run, *, passages: int, queries: int) -> float:
+        """A guess of the time that a search takes."""
+        if run.reference == "bm25":
+            return estimate.mining_seconds(queries=queries, passages=passages)
+        found = self.encoder(run.profile.encoder)
+        return estimate.encoding_seconds(
+            passages=passages,
+            queries=queries,
+            weight_bytes=estimate.UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
+            max_tokens=run.profile.encoder.max_seq_length or 512,
+            gpu=self.on_gpu,
+        )
+
+    # Models
+
+    def source(self, run: Run) -> ModelSource:
+        """The model that a run's rows are about, on this place's device.
+
+        Raises:
+            RagcunError: the device does not compute in the precision of the run's evaluation.
+        """
+        check_precision(run.profile.evaluation.precision, self.device)
+        if run.reference == "untouched":
+            found = self.fetch_encoder(run.profile.encoder)
+            return ModelSource(found.folder, self.device, (found, run.profile.encoder))
+        return ModelSource(run.folder / paths.MODEL, self.device)
+
+    def load(self, run: Run) -> SentenceTransformer:
+        """The model itself; the last one that was loaded is kept."""
+        return self.source(run).load()
+
+
+def open_workspace(root: str | None) -> Workspace:
+    """The workspace a person names, by option or by RAGCUN_WORKSPACE; ./workspace by default.
+
+    Raises:
+        WorkspaceError: it is a file, or cannot be made.
+    """
+    path = Path(root or os.environ.get("RAGCUN_WORKSPACE") or "workspace").expanduser()
+    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        reason = "is not a folder" if not parent.is_dir() else "cannot be written"
+        raise WorkspaceError(
+            f"workspace {path}: {parent} {reason}", hint="--workspace FOLDER, one you can write"
+        )
+    data = os.environ.get("RAGCUN_DATA")
+    return Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
