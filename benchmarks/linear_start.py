@@ -13,7 +13,7 @@ from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.sources import TEST_LIBRARIES
 from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.scores import mean_ndcg
+from ragcun_cli.pipeline.run_files import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.test_sets import read_test_set
 from ragcun_cli.spec.measuring_config import EvaluationConfig

@@ -11,7 +11,7 @@ import sys
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.road import Road
-from ragcun_cli.pipeline.scores import mean_ndcg
+from ragcun_cli.pipeline.run_files import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.test_sets import read_test_set

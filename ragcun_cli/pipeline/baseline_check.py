@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
+from ragcun_cli.pipeline.published_scores import ENCODERS, published
 from ragcun_cli.spec.errors import NotReproducedError
 
 CHECKED = ("scifact", "nfcorpus", "arguana", "fiqa", "trec-covid")
@@ -17,17 +16,6 @@ TOLERANCE = 0.005
 """Of nDCG@10: machines and precisions differ in the third decimal."""
 
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Published:
-    """A score that others published."""
-
-    ndcg: float
-    """nDCG@10, in [0, 1]."""
-    source: str
-    mteb_version: str
-    """That made it."""
 
 
 @dataclass(frozen=True)
@@ -42,48 +30,6 @@ class Comparison:
     within: bool
     """Whether it is at most `TOLERANCE`, either way."""
     source: str
-
-
-_SCORES = tomllib.loads(
-    files(__package__).joinpath("published_scores.toml").read_text(encoding="utf-8")
-)
-
-ENCODERS = tuple(_SCORES["encoders"])
-"""Those with published scores."""
-
-
-def published_weights(encoder_base: str) -> str:
-    """sha256 of the weights of an encoder with published scores.
-
-    Raises:
-        KeyError: of another, or of one whose weights are not known.
-    """
-    digest: str = _SCORES["encoders"][encoder_base]["sha256"]
-    return digest
-
-
-def name_of_weights(sha256: str) -> str | None:
-    """The encoder with published scores whose weights a file holds, None of another."""
-    names = (name for name, known in _SCORES["encoders"].items() if known.get("sha256") == sha256)
-    return next(names, None)
-
-
-def published(encoder_base: str, *, max_seq_length: int | None = None) -> Mapping[str, Published]:
-    """Data set -> published nDCG@10 of an encoder without training; nothing where none is known.
-
-    Args:
-        encoder_base: full name on the Hub.
-        max_seq_length: as in a profile. Published scores are of the encoder's own length, which
-            None means, too; none is known of another.
-    """
-    known = _SCORES["encoders"].get(encoder_base)
-    if known is None or max_seq_length not in (None, known["max_seq_length"]):
-        return {}
-    folder = f"{_SCORES['source']}/{encoder_base.replace('/', '__')}"
-    return {
-        name: Published(entry["ndcg_at_10"], f"{folder}/{entry['file']}", entry["mteb"])
-        for name, entry in known["scores"].items()
-    }
 
 
 def compare(

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 from ragcun_cli.pipeline.baseline_check import (
     CHECKED,
-    ENCODERS,
     Comparison,
     compare,
-    name_of_weights,
-    published,
     require_reproduced,
 )
 from ragcun_cli.pipeline.evaluation_tasks import EvaluationTasks
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.published_scores import ENCODERS, name_of_weights, published
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.task import Task

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.models import ModelSource
-from ragcun_cli.pipeline.test_sets import TestSet
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import digest, write_atomically
 from ragcun_cli.spec.measuring_config import EvaluationConfig
@@ -89,15 +88,19 @@ class EmbeddingCache:
 
 
 def open_cache(
-    source: ModelSource, test: TestSet, config: EvaluationConfig, workspace: Workspace
+    source: ModelSource,
+    corpus: Corpus,
+    corpus_digest: str,
+    config: EvaluationConfig,
+    workspace: Workspace,
 ) -> EmbeddingCache:
     """The cache of one model's embeddings of one corpus, named by all that they depend on."""
     settings = {"block_passages", "batch_size", "precision", "embeddings"}
     recipe = {
         "model": source.digest(),
         "max_seq_length": None if source.base is None else source.base[1].max_seq_length,
-        "corpus": test.corpus_digest,
+        "corpus": corpus_digest,
         **config.model_dump(include=settings),
     }
     folder = workspace.embeddings(digest(recipe))
-    return EmbeddingCache(folder, test.corpus, dtype=config.embeddings, recipe=recipe)
+    return EmbeddingCache(folder, corpus, dtype=config.embeddings, recipe=recipe)

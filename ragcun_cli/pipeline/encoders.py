@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragcun_cli.pipeline.baseline_check import published_weights
 from ragcun_cli.pipeline.encoder_files import WEIGHTS, files_digest, first_weights
+from ragcun_cli.pipeline.published_scores import published_weights
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
 from ragcun_cli.spec.manifest import file_digest

@@ -10,12 +10,11 @@ from typing import NamedTuple
 from ragcun_cli.core.ranking import Hits, merge
 from ragcun_cli.pipeline.embedding_cache import open_cache
 from ragcun_cli.pipeline.hits_files import read_hits, write_hits
-from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.mine import open_index
+from ragcun_cli.pipeline.lexical_rank import rank_lexical
 from ragcun_cli.pipeline.models import ModelSource
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.ranks import own_device
-from ragcun_cli.pipeline.run_files import Ranking, ranking_of, write_run
+from ragcun_cli.pipeline.run_files import ranking_of, write_run
 from ragcun_cli.pipeline.search import (
     VARIANT_DEPTH,
     WHOLE,
@@ -70,7 +69,7 @@ class SearchJob:
                 query_scale=self.query_scale,
                 cache=None
                 if self.caches is None
-                else open_cache(source, test, self.config, self.caches),
+                else open_cache(source, test.corpus, test.corpus_digest, self.config, self.caches),
                 progress=progress,
             )
             state = self.state / f"{test.file_stem}.rank-{rank + 1}-of-{world}.npz"
@@ -138,26 +137,3 @@ def write_lexical_runs(
     for test in tests:
         ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
         write_run(ranking, folder / run_file(test.file_stem), tag=tag)
-
-
-def rank_lexical(
-    test: TestSet,
-    config: EvaluationConfig,
-    mining: MiningConfig,
-    *,
-    workspace: Workspace,
-    progress: Progress,
-) -> Ranking:
-    """BM25 ranking; passages that share no term with a query are not ranked."""
-    index = (
-        LexicalIndex(test.corpus, mining)
-        if test.folder is None
-        else open_index(test.folder, test.corpus, mining, workspace=workspace, progress=progress)
-    )
-    hits = index.search_batches(test.queries, depth=config.depth + 1)
-    with progress.bar(f"{test.name} BM25", total=len(test.queries), unit="queries") as advance:
-        ranking: Ranking = {}
-        for one in hits:
-            ranking |= ranking_of(iter([one]), test.corpus, depth=config.depth)
-            advance(1)
-    return ranking

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ragcun_cli.pipeline.embedding_cache import open_cache
-from ragcun_cli.pipeline.evaluate import rank_lexical
+from ragcun_cli.pipeline.lexical_rank import rank_lexical
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.query_scale import read_query_scale
@@ -46,7 +46,9 @@ def look(
             test,
             config,
             query_scale=read_query_scale(run.folder)[0] if scaled else 1.0,
-            cache=open_cache(place.source(run), test, config, place.workspace),
+            cache=open_cache(
+                place.source(run), test.corpus, test.corpus_digest, config, place.workspace
+            ),
             progress=progress,
         )
         hits = named_hits(search.run()[PLAIN], test.queries)

@@ -14,12 +14,11 @@ from ragcun_cli.pipeline.candidates import Candidates, Relevant
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.draw import smallest
-from ragcun_cli.pipeline.data.records import read_record
 from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.hits import QueryHits, Scores
 from ragcun_cli.pipeline.journal import Journal
 from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.lexical_index import recipe
+from ragcun_cli.pipeline.lexical_rank import open_index
 from ragcun_cli.pipeline.mined_rows import FILES, MinedRow
 from ragcun_cli.pipeline.mining_queries import (
     JudgedQueries,
@@ -30,7 +29,6 @@ from ragcun_cli.pipeline.mining_queries import (
 from ragcun_cli.pipeline.mining_summary import summarise
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import DENSE_SEARCH, MINING_SUMMARY, Workspace
 from ragcun_cli.spec.profile import DataConfig
@@ -209,19 +207,3 @@ def _dense_index(
 
     scorer = DenseScores(model.folder, device=device)
     return DenseIndex(scorer, corpus, folder=draft / DENSE_SEARCH, progress=progress)
-
-
-def open_index(
-    dataset: Path,
-    corpus: Corpus,
-    mining: MiningConfig,
-    *,
-    workspace: Workspace,
-    progress: Progress,
-) -> LexicalIndex:
-    """The BM25 index of a data set, from the workspace's cache, where it is made if need be."""
-    sha256 = read_record(dataset).sha256
-    folder = workspace.lexical_index(digest(recipe(sha256, mining)))
-    return LexicalIndex.open_or_build(
-        corpus, mining, digest=sha256, folder=folder, progress=progress
-    )

@@ -7,14 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.mteb_json import (
-    MtebTask,
-    model_meta,
-    recorded_task,
-    task_of,
-    task_result,
-    write_results,
-)
+from ragcun_cli.pipeline.data.mteb_names import MtebTask, recorded_task, task_of
+from ragcun_cli.pipeline.mteb_json import model_meta, task_result, write_results
 from ragcun_cli.pipeline.runs import Run
 
 

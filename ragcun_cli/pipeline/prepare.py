@@ -21,14 +21,14 @@ from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.examples import ID_COLUMNS, write_examples
 from ragcun_cli.pipeline.frozen import BaseOutputs
-from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.selection import (
+from ragcun_cli.pipeline.held_out import (
     SelectionSet,
     digests_of,
     read_selection_set,
     refuse_test_queries,
 )
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.start import HEAD_MODULES, head_modules, start_encoder
 from ragcun_cli.pipeline.test_sets import read_test_sets
 from ragcun_cli.spec.manifest import digest

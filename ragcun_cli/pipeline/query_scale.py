@@ -13,14 +13,12 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.core.metrics import mean
 from ragcun_cli.core.ranking import ExactTopK
 from ragcun_cli.pipeline.encode import encode
+from ragcun_cli.pipeline.held_out import digests_of, read_selection_set
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.run_files import ranking_of
-from ragcun_cli.pipeline.scores import ndcg_of
+from ragcun_cli.pipeline.run_files import mean_ndcg, ranking_of
 from ragcun_cli.pipeline.search import named_hits
-from ragcun_cli.pipeline.selection import digests_of, read_selection_set
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import QUERY_SCALE
@@ -81,7 +79,7 @@ def write_query_scale(
         search = ExactTopK(factor * queries, k=DEPTH, similarity="euclidean")
         search.add(passages, first_row=0)
         hits = named_hits(search.hits(), test.queries)
-        curve[factor] = mean(ndcg_of(ranking_of(hits, test.corpus, depth=10), test).values())
+        curve[factor] = mean_ndcg(ranking_of(hits, test.corpus, depth=10), test)
     best = max(FACTORS, key=lambda factor: (curve[factor], -abs(factor - 1)))
     content = {
         "query_scale": best,

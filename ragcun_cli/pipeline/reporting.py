@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.report.evaluation_tables import calibration_figures
+from ragcun_cli.pipeline.report.calibration_figures import calibration_figures
 from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.figures import isotropy_figures
 from ragcun_cli.pipeline.report.formats import EXTENSIONS, FIGURE_FILES, render, write_figures

@@ -1,16 +1,21 @@
-"""TREC run files: `query Q0 passage rank score tag`, ranks from 1."""
+"""Rankings, their TREC run files (`query Q0 passage rank score tag`, ranks from 1) and scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ragcun_cli.core.metrics import mean, score_queries
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.hits import QueryHits
+from ragcun_cli.pipeline.test_sets import TestSet
 from ragcun_cli.spec.errors import WorkspaceError
 
 Ranking = dict[str, list[tuple[str, float]]]
 """Query id -> passage ids and scores, best first."""
+
+QueryScores = dict[str, dict[str, float]]
+"""Metric -> query id -> value."""
 
 
 def ranking_of(hits: Iterator[QueryHits], corpus: Corpus, *, depth: int) -> Ranking:
@@ -48,3 +53,14 @@ def read_run(file: Path) -> Ranking:
                 )
             ranking.setdefault(fields[0], []).append((fields[2], float(fields[4])))
     return ranking
+
+
+def mean_ndcg(ranking: Ranking, test: TestSet) -> float:
+    """nDCG@10 of a ranking, in [0, 1]."""
+    return mean(scores_of(ranking, test, depth=10)["ndcg@10"].values())
+
+
+def scores_of(ranking: Ranking, test: TestSet, *, depth: int) -> QueryScores:
+    """All metrics of each judged query."""
+    ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
+    return score_queries(test.qrels, ranked, depth=depth)

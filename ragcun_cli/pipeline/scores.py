@@ -10,8 +10,8 @@ from typing import Any
 
 from ragcun_cli.core.calibration import calibration, fold_numbers
 from ragcun_cli.core.hubness import hubness
-from ragcun_cli.core.metrics import mean, metrics_to, score_queries
-from ragcun_cli.pipeline.run_files import Ranking, read_run
+from ragcun_cli.core.metrics import mean, metrics_to
+from ragcun_cli.pipeline.run_files import QueryScores, Ranking, read_run, scores_of
 from ragcun_cli.pipeline.search import VARIANT_DEPTH
 from ragcun_cli.pipeline.test_sets import TestSet
 from ragcun_cli.spec.paths import METRICS as METRICS_FILE
@@ -19,24 +19,6 @@ from ragcun_cli.spec.paths import PER_QUERY, run_file
 
 HUB_RANKS = 10
 """Places that make a passage a hub."""
-
-Scores = dict[str, dict[str, float]]
-"""Metric -> query id -> value."""
-
-
-def mean_ndcg(ranking: Ranking, test: TestSet) -> float:
-    """nDCG@10 of a ranking, in [0, 1]."""
-    return mean(ndcg_of(ranking, test).values())
-
-
-def ndcg_of(ranking: Ranking, test: TestSet) -> dict[str, float]:
-    """Query id -> nDCG@10, in [0, 1]."""
-    return _scores(ranking, test, depth=10)["ndcg@10"]
-
-
-def _scores(ranking: Ranking, test: TestSet, *, depth: int) -> Scores:
-    ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
-    return score_queries(test.qrels, ranked, depth=depth)
 
 
 def write_scores(
@@ -68,7 +50,7 @@ def write_scores(
         for test in tests:
             ranking = read_run(folder / run_file(test.file_stem))
             rankings.append({query: hits[:HUB_RANKS] for query, hits in ranking.items()})
-            scores = _scores(ranking, test, depth=depth)
+            scores = scores_of(ranking, test, depth=depth)
             parts[test.part] = _means(scores)
             calibrations[test.part] = _calibration(ranking, test)
             mark = {"part": test.part} if test.part else {}
@@ -92,7 +74,7 @@ def write_scores(
     return content
 
 
-def _means(scores: Scores) -> dict[str, float]:
+def _means(scores: QueryScores) -> dict[str, float]:
     return {metric: mean(by_query.values()) for metric, by_query in scores.items()}
 
 
@@ -101,7 +83,7 @@ def _of_variant(name: str, tests: Sequence[TestSet], folder: Path) -> dict[str, 
     parts = []
     for test in tests:
         ranking = read_run(folder / run_file(test.file_stem, name))
-        parts.append(_means(_scores(ranking, test, depth=VARIANT_DEPTH)))
+        parts.append(_means(scores_of(ranking, test, depth=VARIANT_DEPTH)))
     return {metric: mean(part[metric] for part in parts) for metric in parts[0]}
 
 

@@ -117,8 +117,8 @@ class SearchActions:
 
     def _refuse_chosen_queries(self, run: Run, dataset: str) -> None:
         """Hold test queries against those that the model or its query scale was chosen on."""
+        from ragcun_cli.pipeline.held_out import recorded_digests, refuse_test_queries
         from ragcun_cli.pipeline.query_scale import read_query_scale
-        from ragcun_cli.pipeline.selection import recorded_digests, refuse_test_queries
         from ragcun_cli.pipeline.test_sets import read_test_sets
 
         chosen = recorded_digests(run.folder)

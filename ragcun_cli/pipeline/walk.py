@@ -9,7 +9,6 @@ from pathlib import Path
 from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.baseline_gate import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.data.tasks import absent_error
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.reporting import report_task
 from ragcun_cli.pipeline.road import Road
@@ -157,7 +156,7 @@ def bring_up_to_date(
 def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
     if absent := [name for name in sets if road.place.sets.is_absent(name)]:
-        raise absent_error(absent)
+        raise sources.absent_error(absent)
 
 
 def _refuse_unjudged(pending: Sequence[Task], runner: Runner) -> None:

@@ -5,15 +5,17 @@ import pytest
 
 from ragcun_cli.pipeline.baseline_check import (
     CHECKED,
-    ENCODERS,
     TOLERANCE,
     compare,
-    name_of_weights,
-    published,
-    published_weights,
     require_reproduced,
 )
 from ragcun_cli.pipeline.data.sources import BEIR
+from ragcun_cli.pipeline.published_scores import (
+    ENCODERS,
+    name_of_weights,
+    published,
+    published_weights,
+)
 from ragcun_cli.spec.errors import NotReproducedError, RagcunError
 
 MPNET = "sentence-transformers/all-mpnet-base-v2"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ragcun_cli.pipeline import baseline_check, baseline_gate
+from ragcun_cli.pipeline import baseline_check, baseline_gate, published_scores
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles import profile_of_model
 from ragcun_cli.pipeline.progress import Silent
@@ -46,7 +46,7 @@ def test_a_copy_in_a_folder_is_checked_by_its_weights(tmp_path, monkeypatch):
     build_tiny_encoder(folder)
     assert checked(gate(tmp_path, base=str(folder))) == []
     weights = file_digest(folder / "model.safetensors")
-    monkeypatch.setitem(baseline_check._SCORES["encoders"][MINILM], "sha256", weights)
+    monkeypatch.setitem(published_scores._SCORES["encoders"][MINILM], "sha256", weights)
     assert checked(gate(tmp_path, base=str(folder))) == ["scifact", "fiqa"]
 
 
@@ -77,7 +77,7 @@ def test_a_plan_whose_base_is_off_stops_before_any_training(
     (tmp_path / "data").symlink_to(smoke_workspace / "data")
 
     def reproduce(score, *words):
-        known = {"smoke-numpy": baseline_check.Published(score, "a source", "1.0")}
+        known = {"smoke-numpy": published_scores.Published(score, "a source", "1.0")}
         monkeypatch.setattr(baseline_gate, "published", lambda base, **at: known)
         monkeypatch.setattr(baseline_check, "published", lambda base, **at: known)
         monkeypatch.setenv("RAGCUN_DATA", str(tmp_path / "data"))

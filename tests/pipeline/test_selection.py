@@ -2,7 +2,7 @@ import pytest
 
 from ragcun_cli.pipeline import test_sets
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.selection import (
+from ragcun_cli.pipeline.held_out import (
     digests_of,
     read_selection_set,
     recorded_digests,

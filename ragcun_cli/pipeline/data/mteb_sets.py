@@ -11,8 +11,8 @@ from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.hub_tables import first_line
+from ragcun_cli.pipeline.data.mteb_names import TASKS, MtebTask
 from ragcun_cli.pipeline.data.mteb_storing import MtebData, store
-from ragcun_cli.pipeline.mteb_json import TASKS, MtebTask
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.task import Action, Details
 from ragcun_cli.spec.errors import DataError

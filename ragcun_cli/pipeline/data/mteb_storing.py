@@ -12,8 +12,8 @@ from ragcun_cli.pipeline.data.beir import Qrels
 from ragcun_cli.pipeline.data.corpus import Passage
 from ragcun_cli.pipeline.data.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.lines import Notes, id_of, text_of
+from ragcun_cli.pipeline.data.mteb_names import MtebTask
 from ragcun_cli.pipeline.data.sources import MtebSet
-from ragcun_cli.pipeline.mteb_json import MtebTask
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
 

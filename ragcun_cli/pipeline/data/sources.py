@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
+from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import MTEB_NAME
 
 TEST_LIMIT = 500
@@ -196,3 +197,16 @@ def group(name: str) -> list[str]:
     if name == "all":
         return list(BEIR)
     return [member for member in BEIR if member != "msmarco"] if name == "beir" else []
+
+
+def absent_error(names: Sequence[str]) -> DataError:
+    """What to do about data sets that are not here and cannot be brought."""
+    listed = ", ".join(f"'{name}'" for name in names)
+    known = BEIR.get(names[0])
+    needs = f"; '{names[0]}' needs {known.obtain}" if known is not None and known.gated else ""
+    bring = f"ragcun data import FOLDER_OR_FILE --name {names[0]}"
+    if names[0].startswith("mteb-"):
+        bring = "ragcun data get mteb:TASK"
+    if is_made_here(names[0]):
+        bring = f"ragcun data get {names[0]}"
+    return DataError(f"no data set {listed} in this workspace{needs}", hint=bring)

@@ -192,7 +192,7 @@ class DataTasks:
     def _absent(self, name: str) -> Action:
         def action(draft: Path, progress: Progress) -> Details:
             if not self.is_here(name):
-                raise absent_error([name])
+                raise sources.absent_error([name])
             raise DataError(
                 f"files of '{name}' were changed since it was imported, or ragcun reads them "
                 "another way now",
@@ -222,16 +222,3 @@ class DataTasks:
         source = sources.PYDOCS.get(name)
         pairs = source.limit or 5_000 if source is not None else 0
         return pairs, pairs
-
-
-def absent_error(names: Sequence[str]) -> DataError:
-    """What to do about data sets that are not here and cannot be brought."""
-    listed = ", ".join(f"'{name}'" for name in names)
-    known = sources.BEIR.get(names[0])
-    needs = f"; '{names[0]}' needs {known.obtain}" if known is not None and known.gated else ""
-    bring = f"ragcun data import FOLDER_OR_FILE --name {names[0]}"
-    if names[0].startswith("mteb-"):
-        bring = "ragcun data get mteb:TASK"
-    if sources.is_made_here(names[0]):
-        bring = f"ragcun data get {names[0]}"
-    return DataError(f"no data set {listed} in this workspace{needs}", hint=bring)

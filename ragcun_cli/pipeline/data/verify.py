@@ -6,7 +6,6 @@ from ragcun_cli.pipeline.data import beir, sources, storing
 from ragcun_cli.pipeline.data.corpus import Corpus, content_digest
 from ragcun_cli.pipeline.data.published import check_published
 from ragcun_cli.pipeline.data.records import read_record
-from ragcun_cli.pipeline.data.tasks import absent_error
 from ragcun_cli.pipeline.stages import Runner
 from ragcun_cli.pipeline.task import Task
 from ragcun_cli.spec.errors import DataError
@@ -22,7 +21,7 @@ def verify_data(task: Task, runner: Runner) -> storing.Counts:
     name = task.folder.name
     record = runner.record(task)
     if record is None:
-        raise absent_error([name])
+        raise sources.absent_error([name])
     source = record.details.get("from", name)
     known = sources.is_made_here(source)
     again = f"ragcun data get {source} --force" if known else "import it again"

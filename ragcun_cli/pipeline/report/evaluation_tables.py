@@ -1,4 +1,4 @@
-"""Tables and figures of what an evaluation says beside its scores."""
+"""Tables of what an evaluation says beside its scores."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.results import Row
+from ragcun_cli.pipeline.report.results import Row, calibrations
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 
 METRIC = "ndcg@10"
@@ -33,7 +32,7 @@ def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
     """nDCG@10 of every model's smaller forms; None where none was scored."""
     body: list[tuple[Cell, ...]] = []
     for row in rows:
-        sets = _sets(row)
+        sets = row.datasets
         if not sets or not row.seeds[0].metrics[sets[0]]["variants"]:
             continue
         sizes = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"]
@@ -89,63 +88,14 @@ def calibration_table(rows: Sequence[Row], suffix: str = "") -> Table:
     )
 
 
-def calibration_figures(rows: Sequence[Row], suffix: str = "") -> list[Figure]:
-    """The reliability curve of each model on the data set with the most queries."""
-    sets = [name for name in _sets(rows[0]) if all(name in _sets(row) for row in rows)]
-    if not sets:
-        return []
-    largest = max(sets, key=lambda name: rows[0].seeds[0].metrics[name]["queries"])
-    curves = {
-        row.label: [
-            bin_ for part in _of_parts(row.seeds[0].metrics[largest]) for bin_ in part["curve"]
-        ]
-        for row in rows
-    }
-    drawn = {label: sorted(curve, key=_predicted) for label, curve in curves.items() if curve}
-    if not drawn:
-        return []
-    series = [
-        Series(
-            label,
-            tuple(bin_["predicted"] for bin_ in curve),
-            tuple(bin_["observed"] for bin_ in curve),
-        )
-        for label, curve in drawn.items()
-    ]
-    return [
-        Figure(
-            key=f"reliability{suffix}",
-            caption=f"Reliability of the best hit's score on {largest}",
-            x_label="predicted probability that the best hit is relevant",
-            y_label="share of relevant best hits",
-            series=(*series, Series("perfect", (0.0, 1.0), (0.0, 1.0))),
-            notes=("One point for each tenth of the queries, of the first seed.",),
-        )
-    ]
-
-
-def _predicted(bin_: Mapping[str, Any]) -> float:
-    return float(bin_["predicted"])
-
-
-def _sets(row: Row) -> list[str]:
-    """Data sets that every seed of a row was evaluated on."""
-    first = row.seeds[0].metrics
-    return [name for name in first if all(name in seed.metrics for seed in row.seeds)]
-
-
-def _of_parts(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The calibration of each part of a data set."""
-    found: Mapping[str, Any] = content["calibration"]
-    return list(found.values()) if "parts" in content else [found]
-
-
 def _calibration_cell(row: Row, key: str) -> Cell:
     by_seed: list[float | None] = []
     for seed in row.seeds:
         means = []
-        for name in _sets(row):
-            parts = [part[key] for part in _of_parts(seed.metrics[name]) if part[key] is not None]
+        for name in row.datasets:
+            parts = [
+                part[key] for part in calibrations(seed.metrics[name]) if part[key] is not None
+            ]
             if parts:
                 means.append(statistics.fmean(parts))
         by_seed.append(statistics.fmean(means) if means else None)

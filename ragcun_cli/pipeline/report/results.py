@@ -52,6 +52,12 @@ class Row:
         """The first of its runs."""
         return self.seeds[0].run
 
+    @property
+    def datasets(self) -> list[str]:
+        """Those that every seed was evaluated on."""
+        first = self.seeds[0].metrics
+        return [name for name in first if all(name in seed.metrics for seed in self.seeds)]
+
     def scores(self, dataset: str, metric: str) -> dict[str, dict[str, float]] | None:
         """Part -> query id -> score, a mean over seeds; None unless every seed was evaluated."""
         found = [seed.per_query.get(dataset) for seed in self.seeds]
@@ -79,6 +85,12 @@ class Row:
             for scores in found
             if scores is not None
         ]
+
+
+def calibrations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The calibration of each part of a data set."""
+    found: Mapping[str, Any] = content["calibration"]
+    return list(found.values()) if "parts" in content else [found]
 
 
 def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[Row]:
