@@ -203,9 +203,9 @@ class EvalSession(Session):
         found: list[tuple[str, str, dict[str, float]]] = []
         for run in runs:
             for name in names or run.profile.evaluation.datasets:
-                record = self._runner.current_record(self._road.evaluations.score(run, name))
-                if record is not None:
-                    found.append((run.label, name, record.details))
+                content = self._road.evaluations.measured(run, name, self._runner)
+                if content is not None:
+                    found.append((run.label, name, content["metrics"]))
         if self._json:
             keys = ("run", "dataset", "metrics")
             console.write_json([dict(zip(keys, row, strict=True)) for row in found])

@@ -90,14 +90,18 @@ class BaselineGate:
         """
         found: list[Comparison] = []
         for run in self._runs:
-            measured: dict[str, float] = {}
-            for name in self._datasets:
-                record = runner.current_record(self._evaluations.score(run, name))
-                if name in self._known(run) and record is not None:
-                    measured[name] = record.details["ndcg@10"]
-            if measured:
-                length = run.profile.encoder.max_seq_length
-                found += compare(self._encoder(run), measured, max_seq_length=length)
+            contents = {
+                name: self._evaluations.measured(run, name, runner)
+                for name in self._datasets
+                if name in self._known(run)
+            }
+            measured = {
+                name: float(content["metrics"]["ndcg@10"])
+                for name, content in contents.items()
+                if content is not None
+            }
+            length = run.profile.encoder.max_seq_length
+            found += compare(self._encoder(run), measured, max_seq_length=length)
         return found
 
     def require(self, runner: Runner) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,17 @@ def _with_routes(folder: Path) -> Iterator[Path]:
             yield from _with_routes(folder / str(name))
 
 
+def digest_once(file: Path) -> str:
+    """sha256 of a file, read once in a process while nothing writes to it."""
+    status = file.stat()
+    return _digest(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@cache
+def _digest(file: Path, *unchanged: int) -> str:
+    return file_digest(file)
+
+
 def files_digest(folder: Path) -> str:
     """Digest of the files that decide what the encoder computes, and of no others in the folder."""
     places = dict.fromkeys([folder, *module_folders(folder)])
@@ -51,7 +63,7 @@ def files_digest(folder: Path) -> str:
     present = sorted({place / name for place in places for name in names})
     return digest(
         {
-            file.relative_to(folder).as_posix(): file_digest(file)
+            file.relative_to(folder).as_posix(): digest_once(file)
             for file in present
             if file.is_file()
         }

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragcun_cli.pipeline.encoder_files import WEIGHTS, files_digest, first_weights
+from ragcun_cli.pipeline.encoder_files import WEIGHTS, digest_once, files_digest, first_weights
 from ragcun_cli.pipeline.published_scores import published_weights
 from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
-from ragcun_cli.spec.manifest import file_digest
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 
@@ -141,7 +140,7 @@ def _offline_package(config: EncoderConfig) -> Path | None:
     folder = Path(spec.origin).parent / inside
     if not (folder / WEIGHTS).is_file():
         return None
-    seen, published = file_digest(folder / WEIGHTS), published_weights(config.base)
+    seen, published = digest_once(folder / WEIGHTS), published_weights(config.base)
     if seen != published:
         raise EncoderError(
             f"package {package} carries weights with sha256 {seen}; {config.base} as published "
@@ -184,7 +183,7 @@ def _where_from(name: str) -> str:
 
 def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
     weights = first_weights(folder)
-    seen = file_digest(weights)
+    seen = digest_once(weights)
     if config.sha256 not in (None, seen):
         raise EncoderError(
             f"encoder '{config.base}' ({source}) has weights with sha256 {seen}, and the profile "

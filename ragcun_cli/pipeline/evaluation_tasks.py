@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,7 @@ class EvaluationTasks:
                     data=recorded(data),
                     weights=settings["model"],
                 )
-            metrics: Details = content["metrics"]
-            return metrics
+            return {}
 
         return Task(
             stage=Stage.EVAL,
@@ -105,6 +105,22 @@ class EvaluationTasks:
         if self.how.shard is not None and run.reference != "bm25":
             return self._search(run, dataset, self.how.shard)
         return self._search(run, dataset, None)
+
+    def measured(self, run: Run, dataset: str, runner: Runner) -> dict[str, Any] | None:
+        """What a current evaluation has measured, as its `metrics.json` holds it; else None.
+
+        ``metrics`` are the means that everything shows: of each part over queries, over parts.
+        """
+        if not runner.is_current(self.score(run, dataset)):
+            return None
+        content: dict[str, Any] = json.loads(
+            (self.folder(run, dataset) / paths.METRICS).read_text("utf-8")
+        )
+        return content
+
+    def folder(self, run: Run, dataset: str) -> Path:
+        """Where an evaluation's scores and run files lie."""
+        return run.folder / paths.EVALUATIONS / self.name(run, dataset)
 
     def _search(self, run: Run, dataset: str, shard: Shard | None) -> Task:
         lexical = run.reference == "bm25"

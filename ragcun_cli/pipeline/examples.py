@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset
 
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.mined_rows import MinedRow, read_rows
@@ -26,8 +25,8 @@ def write_examples(
     file: Path,
     *,
     without: Collection[str] = (),
-) -> Dataset:
-    """The rows of a mining as sentence-transformers reads them, one block in memory at a time.
+) -> None:
+    """Write the rows of a mining as sentence-transformers reads them, one block in memory.
 
     Columns: ``query``, ``positive``, ``negative_1`` ... as texts; ``label``, a number for each
     passage of the row, the same for the same text; ``query_id`` and ``passage_ids``.
@@ -52,7 +51,6 @@ def write_examples(
         if sink is None:
             raise DataError(f"no rows to train on are left of {negatives}")
         sink.close()
-    return Dataset.from_file(str(file))
 
 
 def _blocks(

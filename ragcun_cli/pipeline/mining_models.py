@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline import estimate
-from ragcun_cli.pipeline.encoder_files import TEXT_FILES, WEIGHTS, read_json, saved_as
+from ragcun_cli.pipeline.encoder_files import TEXT_FILES, WEIGHTS, digest_once, read_json, saved_as
 from ragcun_cli.pipeline.encoders import (
     FoundEncoder,
     download,
@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.encoders import (
     find_folder,
 )
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.manifest import digest, file_digest
+from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
@@ -153,6 +153,6 @@ def _cross_encoder(name: str, folder: Path, source: str) -> FoundEncoder:
             hint="save it with CrossEncoder(...).save(FOLDER)",
         )
     files = [folder / file for file in (WEIGHTS, *TEXT_FILES, *CHECKPOINT_FILES)]
-    digests = {file.name: file_digest(file) for file in files if file.is_file()}
+    digests = {file.name: digest_once(file) for file in files if file.is_file()}
     size = (folder / WEIGHTS).stat().st_size
     return FoundEncoder(name, folder, source, digests[WEIGHTS], digest(digests), size)

@@ -113,15 +113,17 @@ def prepare(job: Job, progress: Progress) -> Prepared:
     if job.profile.training.freeze_base:
         freeze(list(model)[:-HEAD_MODULES])
     selection = _selection(job)
-    queries = beir.read_queries(job.dataset)
-    examples = write_examples(
-        Corpus.open(job.dataset),
-        queries,
-        job.negatives / NEGATIVES,
-        job.draft / f"examples-{ranks.rank()}.arrow",
-        without=set() if selection is None else selection.queries_of(queries),
-    )
-    rows = examples.remove_columns(ID_COLUMNS)
+    file = job.draft / "examples.arrow"
+    if ranks.rank() == 0:  # which writes before it calls the others
+        queries = beir.read_queries(job.dataset)
+        write_examples(
+            Corpus.open(job.dataset),
+            queries,
+            job.negatives / NEGATIVES,
+            file,
+            without=set() if selection is None else selection.queries_of(queries),
+        )
+    rows = Dataset.from_file(str(file)).remove_columns(ID_COLUMNS)
     passages = {name: model.prompts.get("document") for name in rows.column_names[1:-1]}
     prompts = {"query": model.prompts.get("query"), **passages}
     return Prepared(

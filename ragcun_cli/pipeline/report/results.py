@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragcun_cli.core.metrics import mean
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run
 from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import StageRecord
 
@@ -66,25 +67,16 @@ class Row:
             return None
         return {
             part: {
-                query: sum(scores[part][query][metric] for scores in measured) / len(measured)
-                for query in queries
+                query: mean(scores[part][query][metric] for scores in measured) for query in queries
             }
             for part, queries in measured[0].items()
         }
 
     def means(self, dataset: str, metric: str) -> list[float] | None:
         """The mean score of each seed, over parts; None unless every seed was evaluated."""
-        found = [seed.per_query.get(dataset) for seed in self.seeds]
-        if any(scores is None for scores in found):
-            return None
-        return [
-            statistics.fmean(
-                sum(values[metric] for values in queries.values()) / len(queries)
-                for queries in scores.values()
-            )
-            for scores in found
-            if scores is not None
-        ]
+        found = [seed.metrics.get(dataset) for seed in self.seeds]
+        measured = [content["metrics"][metric] for content in found if content is not None]
+        return measured if len(measured) == len(found) else None
 
 
 def calibrations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -112,18 +104,15 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     per_query: dict[str, PerQuery] = {}
     metrics: dict[str, dict[str, Any]] = {}
     for dataset in run.profile.evaluation.datasets:
-        record = runner.current_record(road.evaluations.score(run, dataset))
-        if record is not None:
-            evaluations[dataset] = _with_search(
-                record, runner.record(road.evaluations.search(run, dataset))
-            )
-            name = road.evaluations.name(run, dataset)
-            folder = run.folder / paths.EVALUATIONS / name
-            per_query[dataset] = _read_per_query(folder)
-            metrics[dataset] = _read_json(folder / paths.METRICS)
-            data = runner.record(road.place.sets.task(dataset))
-            if data is not None and "sample" in data.details:
-                samples[dataset] = data.details["sample"]["of"]
+        found = road.evaluations.measured(run, dataset, runner)
+        if found is None:
+            continue
+        metrics[dataset] = found
+        per_query[dataset] = _read_per_query(road.evaluations.folder(run, dataset))
+        evaluations[dataset] = _cost(road.evaluations.tasks(run, dataset), runner)
+        data = runner.record(road.place.sets.task(dataset))
+        if data is not None and "sample" in data.details:
+            samples[dataset] = data.details["sample"]["of"]
     task = road.isotropies.task(run)
     measured = task is not None and runner.is_current(task)
     return SeedResults(
@@ -137,11 +126,11 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     )
 
 
-def _with_search(score: StageRecord, search: StageRecord | None) -> StageRecord:
-    """The record of an evaluation, its time and its device those of the search too."""
-    assert search is not None, "what was scored was searched"
-    seconds = score.seconds + search.seconds
-    return search.model_copy(update={"seconds": seconds, "details": score.details})
+def _cost(tasks: Sequence[Task], runner: Runner) -> StageRecord:
+    """The record of a search, its time that of the scoring too."""
+    search, *others = [record for task in tasks if (record := runner.record(task)) is not None]
+    seconds = search.seconds + sum(record.seconds for record in others)
+    return search.model_copy(update={"seconds": seconds})
 
 
 def _read_per_query(folder: Path) -> PerQuery:
