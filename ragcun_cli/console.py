@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +68,27 @@ def write(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def show(document: Any, *, as_json: bool, table: Callable[[], None]) -> None:  # noqa: ANN401
+    """A result in one of its two forms.
+
+    Args:
+        document: one JSON document on stdout, or its text, or what makes either when it is asked
+            for; None is none.
+        as_json: show that.
+        table: shows the result to a person.
+    """
+    if not as_json:
+        table()
+        return
+    value = document() if callable(document) else document
+    if value is not None:
+        write_json(value)
+
+
 def write_json(value: Any) -> None:  # noqa: ANN401
-    """One JSON document for stdout."""
-    write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """One JSON document on stdout; a text is one already."""
+    is_text = isinstance(value, str)
+    write(value if is_text else json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -82,6 +100,12 @@ def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     _print_table(table)
+
+
+def show_tables(tables: Sequence[Table]) -> None:
+    """Tables of measured numbers, one after the other."""
+    for table in tables:
+        show_table(table)
 
 
 def show_table(table: Table) -> None:
@@ -157,14 +181,18 @@ def _print_table(table: RichTable, *, width: int = PLAIN_WIDTH) -> None:
         Console(width=width, highlight=False, soft_wrap=False).print(table)
 
 
-def agree(question: str, *, yes: bool) -> bool:
-    """Ask on a terminal; without one only ``--yes`` agrees."""
-    if yes:
-        return True
-    say(question)
-    if not (sys.stdin.isatty() and err.is_terminal):
-        return False
-    return err.input("[y/N] ").strip().lower() in {"y", "yes"}
+def asking(yes: bool) -> Callable[[str], bool]:
+    """Asks a question on a terminal; without one only ``--yes`` agrees."""
+
+    def agree(question: str) -> bool:
+        if yes:
+            return True
+        say(question)
+        if not (sys.stdin.isatty() and err.is_terminal):
+            return False
+        return err.input("[y/N] ").strip().lower() in {"y", "yes"}
+
+    return agree
 
 
 class _Rate(ProgressColumn):

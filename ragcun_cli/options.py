@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -35,3 +36,13 @@ Datasets = Annotated[
     list[str] | None,
     typer.Option("--datasets", "-d", metavar="NAMES", help="all, or names: a,b or a b."),
 ]
+
+
+class ReportFormat(StrEnum):
+    """What a report can be written in."""
+
+    LATEX = "latex"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    CSV = "csv"
+    JSON = "json"

@@ -1,5 +1,6 @@
 """`ragcun data`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +21,12 @@ def list_sets(workspace: options.WorkspaceFolder = None, as_json: options.AsJson
 
     Example: ragcun data list
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.commands.data_shown import show_listing
+    from ragcun_cli.console import Watcher, show
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
 
-    DataSession(workspace, as_json=as_json).show_all()
+    found = DataSession(workspace, Watcher()).listing()
+    show(found.rows, as_json=as_json, table=partial(show_listing, found))
 
 
 @app.command()
@@ -51,15 +55,22 @@ def get(
 
     Example: ragcun data get --profile publication --yes
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.commands.data_shown import show_sets
+    from ragcun_cli.console import Watcher, asking, show
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
+    from ragcun_cli.pipeline.reproduce.session import Choice
+    from ragcun_cli.pipeline.walk import Consent
 
+    _refuse_both_or_none(names, profile)
+    consent = Consent(force=force, ask=asking(yes))
+    session = DataSession(workspace, Watcher(), consent, mirrors=mirror or [])
+    found = session.get(names or [], Choice(profile, sets))
+    show(found, as_json=as_json, table=partial(show_sets, found))
+
+
+def _refuse_both_or_none(names: list[str] | None, profile: str | None) -> None:
     if bool(names) == bool(profile):
         raise typer.BadParameter("name data sets, or --profile NAME")
-    session = DataSession(workspace, as_json=as_json, mirrors=mirror or [])
-    if profile:
-        session.get_plan(profile, sets, force=force, yes=yes)
-    else:
-        session.get(names or [], force=force, yes=yes)
 
 
 @app.command()
@@ -75,9 +86,14 @@ def build(
 
     Example: ragcun data build pydocs pydocs-scipy
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.commands.data_shown import show_sets
+    from ragcun_cli.console import Watcher, show
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
+    from ragcun_cli.pipeline.walk import Consent
 
-    DataSession(workspace, as_json=as_json).build(names or [], force=force)
+    session = DataSession(workspace, Watcher(), Consent(force=force))
+    found = session.build(names or [])
+    show(found, as_json=as_json, table=partial(show_sets, found))
 
 
 @app.command("import")
@@ -105,11 +121,14 @@ def import_set(
 
     Example: ragcun data import pairs.csv --name mine --test-queries 200
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.commands.data_shown import show_sets
+    from ragcun_cli.console import Watcher, show
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
+    from ragcun_cli.pipeline.walk import Consent
 
-    held_out = {"test": test_queries, "dev": dev_queries}
-    session = DataSession(workspace, as_json=as_json)
-    session.take_in(source, name, held_out=held_out, force=force)
+    session = DataSession(workspace, Watcher(), Consent(force=force))
+    found = session.take_in(source, name, held_out={"test": test_queries, "dev": dev_queries})
+    show(found, as_json=as_json, table=partial(show_sets, found))
 
 
 @app.command()
@@ -122,9 +141,10 @@ def export(
 
     Example: ragcun data export scifact ~/beir/scifact
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.console import Watcher
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
 
-    DataSession(workspace).export(name, folder)
+    DataSession(workspace, Watcher()).export(name, folder)
 
 
 @app.command()
@@ -142,10 +162,14 @@ def sample(
 
     Example: ragcun data sample msmarco --queries 1000 --passages 100000
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.commands.data_shown import show_sets
+    from ragcun_cli.console import Watcher, show
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
+    from ragcun_cli.pipeline.walk import Consent
 
-    session = DataSession(workspace, as_json=as_json)
-    session.sample(name, new, queries=queries, passages=passages, seed=seed, force=force)
+    session = DataSession(workspace, Watcher(), Consent(force=force))
+    found = session.sample(name, new, queries=queries, passages=passages, seed=seed)
+    show(found, as_json=as_json, table=partial(show_sets, found))
 
 
 @app.command()
@@ -162,9 +186,12 @@ def stats(
 
     Example: ragcun data stats scifact --train msmarco
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.commands.data_shown import show_stats
+    from ragcun_cli.console import Watcher, show
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
 
-    DataSession(workspace, as_json=as_json).stats(name, train)
+    found = DataSession(workspace, Watcher()).stats(name, train)
+    show(found, as_json=as_json, table=partial(show_stats, found))
 
 
 @app.command()
@@ -177,6 +204,9 @@ def verify(
 
     Example: ragcun data verify scifact
     """
-    from ragcun_cli.commands.data_session import DataSession
+    from ragcun_cli.commands.data_shown import show_sets
+    from ragcun_cli.console import Watcher, show
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
 
-    DataSession(workspace, as_json=as_json).verify(names or [])
+    found = DataSession(workspace, Watcher()).verify(names or [])
+    show(found, as_json=as_json, table=partial(show_sets, found))

@@ -1,11 +1,23 @@
 """`ragcun eval`."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragcun_cli import options
-from ragcun_cli.pipeline.searching import CHUNK_PASSAGES
+from ragcun_cli.pipeline.searching import CHUNK_PASSAGES, Searching, Shard
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.reproduce.evaluations import Compared, Evaluated, Looked
+
+SHOWN = ("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10")
+"""Metrics of the terminal's table; JSON has all."""
+
+SNIPPET = 160
+"""Characters of a text that are shown of it."""
 
 
 def evaluate(
@@ -57,23 +69,83 @@ def evaluate(
 
     Example: ragcun eval --query "is vitamin D good for bones" --datasets scifact --profile NAME
     """
-    from ragcun_cli.commands.eval_session import EvalSession, Searching, Shard
+    from ragcun_cli.console import Watcher, asking, show
+    from ragcun_cli.pipeline.reproduce.evaluations import EvaluationSession
+    from ragcun_cli.pipeline.reproduce.session import Choice
+    from ragcun_cli.pipeline.walk import Consent
 
+    consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
     how = Searching(
-        shard=None if shard is None else Shard.parse(shard),
+        shard=Shard.parse(shard),
         merge=merge,
         chunk=chunk,
         keep_embeddings=keep_embeddings or query is not None,
     )
-    session = EvalSession(workspace, device=device, as_json=as_json, searching=how)
-    names = session.names(datasets)
-    runs = session.chosen_runs(profile, model, sets=set_, seeds=seed, datasets=names)
-    if query is not None and (baseline_check or force or not prerequisites):
+    _refuse_beside_query(query, baseline_check or force or not prerequisites)
+    session = EvaluationSession(workspace, Watcher(), consent, device=device, how=how)
+    found = session.evaluate(
+        Choice(profile, set_, seed),
+        datasets=datasets,
+        models=model,
+        query=query,
+        baseline_check=baseline_check,
+    )
+    show(found.document, as_json=as_json, table=partial(_show_found, found))
+    session.require_reproduced()
+
+
+def _refuse_beside_query(query: str | None, other: bool) -> None:
+    if query is not None and other:
         raise typer.BadParameter("--query only looks at hits: leave the other options out")
-    if query is not None:
-        session.look(runs, query, names, yes=yes)
+
+
+def _show_found(found: "Evaluated | Compared | Looked") -> None:
+    """Scores, scores beside published ones, or hits side by side."""
+    from ragcun_cli.console import show_rows
+    from ragcun_cli.pipeline.baseline_check import TOLERANCE
+    from ragcun_cli.pipeline.reproduce.evaluations import Compared, Looked
+
+    if isinstance(found, Looked):
+        show_rows(f"{found.dataset}: {found.query}", *_side_by_side(found.hits))
         return
-    if baseline_check:
-        session.check_baseline(runs, names, yes=yes)
+    if isinstance(found, Compared):
+        rows = [
+            (
+                one.dataset,
+                f"{one.measured:.5f}",
+                f"{one.published:.5f}",
+                f"{one.difference:+.5f}",
+                "ok" if one.within else "off",
+            )
+            for one in found.comparisons
+        ]
+        columns = ("data set", "nDCG@10", "published", "difference", "")
+        show_rows(f"Untouched base, tolerance {TOLERANCE:g}", columns, rows)
         return
-    session.run(runs, names, force=force, prerequisites=prerequisites, yes=yes)
+    if found.rows is None:
+        return
+    metrics = [name for name in SHOWN if any(name in scores for _, _, scores in found.rows)]
+    shown = [
+        (run, name, *(f"{scores[m]:.4f}" if m in scores else "" for m in metrics))
+        for run, name, scores in found.rows
+    ]
+    show_rows("Evaluated", ("run", "data set", *metrics), shown)
+
+
+def _side_by_side(
+    found: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: by rank, what each model found, and where the other one has it."""
+    longest = max(map(len, found.values()))
+    columns, rows = [""], [[f"{rank}"] for rank in range(1, longest + 1)]
+    for label, hits in found.items():
+        others = [hits for name, hits in found.items() if name != label]
+        columns += [label, "score", *("other's rank" for _ in others), "text"]
+        ranks = [{hit["passage"]: rank for rank, hit in enumerate(one, 1)} for one in others]
+        for row, hit in zip_longest(rows, hits):
+            if hit is None:
+                row += ["", "", *("" for _ in others), ""]
+            else:
+                cells = [f"{place.get(hit['passage'], '-')}" for place in ranks]
+                row += [hit["passage"], f"{hit['score']:.4g}", *cells, hit["text"][:SNIPPET]]
+    return columns, rows

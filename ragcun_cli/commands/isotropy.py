@@ -1,5 +1,7 @@
 """`ragcun isotropy`."""
 
+from functools import partial
+
 from ragcun_cli import options
 
 
@@ -18,10 +20,13 @@ def isotropy(
 
     Example: ragcun isotropy --profile quickstart
     """
-    from ragcun_cli.commands.session import Session
-    from ragcun_cli.spec.manifest import Stage
+    from ragcun_cli.console import Watcher, asking, show, show_tables
+    from ragcun_cli.pipeline.report.formats import render
+    from ragcun_cli.pipeline.reproduce.session import Choice, Session
+    from ragcun_cli.pipeline.walk import Consent
 
-    session = Session(workspace, device=device, as_json=as_json)
-    runs = session.runs(profile, sets=set_, seeds=seed)
-    session.run_stage(Stage.ISOTROPY, runs, force=force, prerequisites=prerequisites, yes=yes)
-    session.show_tables(runs, only="isotropy")
+    consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
+    session = Session(workspace, Watcher(), consent, device=device)
+    tables = session.isotropy(Choice(profile, set_, seed))
+    document = partial(render, tables, (), "json", title="isotropy")
+    show(document, as_json=as_json, table=partial(show_tables, tables))

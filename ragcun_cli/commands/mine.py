@@ -1,10 +1,14 @@
 """`ragcun mine`."""
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragcun_cli import options
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.reproduce.session import Mined
 
 
 def mine(
@@ -14,7 +18,7 @@ def mine(
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
     force: options.Force = False,
-    show: Annotated[
+    query: Annotated[
         str | None, typer.Option("--show", metavar="QUERY_ID", help="One query and its negatives.")
     ] = None,
     prerequisites: options.Prerequisites = True,
@@ -27,13 +31,28 @@ def mine(
 
     Example: ragcun mine --profile with_isotropy --show 1185869
     """
-    from ragcun_cli.commands.session import Session
-    from ragcun_cli.spec.manifest import Stage
+    from ragcun_cli.console import Watcher, asking, show
+    from ragcun_cli.pipeline.reproduce.session import Choice, Session
+    from ragcun_cli.pipeline.walk import Consent
 
-    session = Session(workspace, device=device, as_json=as_json)
-    runs = session.trained_runs(profile, sets=set_, seeds=seed)
-    session.run_stage(Stage.MINE, runs, force=force, prerequisites=prerequisites, yes=yes)
-    if show is None:
-        session.show_mining(runs)
-    else:
-        session.show_negatives(runs, show)
+    consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
+    session = Session(workspace, Watcher(), consent, device=device)
+    mined = session.mine(Choice(profile, set_, seed), query=query)
+    show(mined.found, as_json=as_json, table=partial(_show_mined, mined))
+
+
+def _show_mined(mined: "Mined") -> None:
+    """The counts of each mining, or one query with its positive and its negatives."""
+    from ragcun_cli.console import show_rows
+    from ragcun_cli.pipeline.mining_table import lines
+
+    if mined.scores is None:
+        for label, found in mined.found.items():
+            summary = dict(found)
+            folder = ("folder", summary.pop("folder"))
+            show_rows(label, ("", ""), [folder, *lines(summary)])
+        return
+    for label, (query, *passages) in mined.found.items():
+        rows = [(p["kind"], p["id"], f"{p['score']:.2f}", p["text"]) for p in passages]
+        columns = ("", "id", mined.scores[label], "text")
+        show_rows(f"{label}: {query['text']}", columns, rows)

@@ -1,6 +1,7 @@
 """`ragcun profile`."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,16 +17,11 @@ def list_profiles(as_json: options.AsJson = False) -> None:
 
     Example: ragcun profile list
     """
-    from ragcun_cli.console import show_rows, write_json
+    from ragcun_cli import console
     from ragcun_cli.pipeline.profiles import summaries
 
     rows = summaries()
-    if as_json:
-        write_json(
-            [dict(zip(("name", "kind", "description", "file"), r, strict=True)) for r in rows]
-        )
-    else:
-        show_rows("Profiles", ("name", "kind", "what it is", "file"), rows)
+    console.show(rows, as_json=as_json, table=partial(_show_profiles, rows))
 
 
 @app.command()
@@ -38,15 +34,12 @@ def show(
 
     Example: ragcun profile show with_isotropy --set training.batch_size=32
     """
-    from ragcun_cli.console import write, write_json
+    from ragcun_cli import console
     from ragcun_cli.pipeline.profiles import load, resolved
     from ragcun_cli.pipeline.toml_text import as_toml
 
     values = resolved(load(name, sets=set_ or []))
-    if as_json:
-        write_json(values)
-    else:
-        write(as_toml(values))
+    console.show(values, as_json=as_json, table=partial(console.write, as_toml(values)))
 
 
 @app.command()
@@ -61,7 +54,7 @@ def init(
     from ragcun_cli.console import say, write
     from ragcun_cli.pipeline.profiles import write_new
 
-    file: Path = write_new(name, extends=extends)
+    file = write_new(name, extends=extends)
     say("written; change what you like, then: ragcun train --profile " + name)
     write(str(file))
 
@@ -75,7 +68,13 @@ def schema(
     Example: ragcun profile schema > profile.schema.json
     """
     from ragcun_cli.console import write_json
-    from ragcun_cli.spec.plan import PlanFile
-    from ragcun_cli.spec.profile import RunProfile
+    from ragcun_cli.pipeline.profiles import json_schema
 
-    write_json((PlanFile if plan else RunProfile).model_json_schema())
+    write_json(json_schema(of_plan=plan))
+
+
+def _show_profiles(rows: Sequence[dict[str, str]]) -> None:
+    from ragcun_cli.console import show_rows
+
+    cells = [list(row.values()) for row in rows]
+    show_rows("Profiles", ("name", "kind", "what it is", "file"), cells)

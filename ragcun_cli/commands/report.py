@@ -1,27 +1,21 @@
 """`ragcun report`."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragcun_cli import options
+from ragcun_cli.options import ReportFormat
 
-
-class Format(StrEnum):
-    """What a report can be written in."""
-
-    LATEX = "latex"
-    MARKDOWN = "markdown"
-    HTML = "html"
-    CSV = "csv"
-    JSON = "json"
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.reproduce.session import Report
 
 
 def report(
     format_: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Without it, tables for the terminal.")
+        ReportFormat | None,
+        typer.Option("--format", "-f", help="Without it, tables for the terminal."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")
@@ -36,12 +30,25 @@ def report(
 
     Example: ragcun report --format latex --output results.tex
     """
-    from ragcun_cli.commands.session import Session
+    from ragcun_cli.console import Watcher
+    from ragcun_cli.pipeline.reproduce.session import Choice, Session
 
-    session = Session(workspace, as_json=as_json)
-    runs = session.runs(profile, sets=set_, seeds=seed)
-    if as_json and format_ not in (None, Format.JSON):
-        raise typer.BadParameter(f"--json is a format too; --format {format_.value} is another")
-    if as_json:
-        format_ = Format.JSON
-    session.write_report(runs, format_.value if format_ else None, output, title=profile)
+    session = Session(workspace, Watcher())
+    chosen = _one_format(format_, as_json=as_json)
+    _show_report(session.report(Choice(profile, set_, seed), format_name=chosen, output=output))
+
+
+def _one_format(format_: ReportFormat | None, *, as_json: bool) -> ReportFormat | None:
+    if as_json and format_ not in (None, ReportFormat.JSON):
+        raise typer.BadParameter(f"--json is a format too; --format {format_} is another")
+    return ReportFormat.JSON if as_json else format_
+
+
+def _show_report(found: "Report") -> None:
+    from ragcun_cli.console import say, show_tables, write
+
+    show_tables(found.tables)
+    if found.text:
+        write(found.text)
+    for note in found.notes:
+        say(note)

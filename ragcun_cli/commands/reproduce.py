@@ -1,10 +1,14 @@
 """`ragcun reproduce`."""
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragcun_cli import options
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.reproduce.session import Planned, Reproduced
 
 
 def reproduce(
@@ -36,11 +40,29 @@ def reproduce(
 
     Example: ragcun reproduce --profile quickstart
     """
-    from ragcun_cli.commands.session import Session
+    from ragcun_cli.console import Watcher, asking, show
+    from ragcun_cli.pipeline.reproduce.session import Choice, Session
+    from ragcun_cli.pipeline.walk import Consent
 
-    session = Session(workspace, device=device, as_json=as_json, verify=verify)
-    plan = session.plan(profile, sets=set_, seeds=seed)
-    if dry_run:
-        session.show_plan(plan)
-    else:
-        session.reproduce(plan, baseline_check=baseline_check, yes=yes)
+    consent = Consent(ask=asking(yes))
+    session = Session(workspace, Watcher(), consent, device=device, verify=verify)
+    choice = Choice(profile, set_, seed)
+    found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
+    show(found.document, as_json=as_json, table=partial(_show_found, found))
+
+
+def _show_found(found: "Planned | Reproduced") -> None:
+    """What would run of a plan, or its tables."""
+    from ragcun_cli.commands.train import show_models
+    from ragcun_cli.console import say, show_rows, show_tables
+    from ragcun_cli.pipeline.reproduce.session import Planned
+
+    if isinstance(found, Planned):
+        rows = [stage[1:] for stage in found.stages]
+        show_rows(f"Plan {found.plan}", ("stage", "state", "estimate"), rows)
+        pending = len(rows) - found.current
+        say(f"{found.current} stages current, {pending} to run, {found.total} in all")
+        return
+    show_tables(found.tables)
+    show_models(found.models)
+    say(f"reports: {found.folder}/report.{{tex,md,html,csv,json}}")

@@ -1,5 +1,9 @@
 """`ragcun train`."""
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 from ragcun_cli import options
 
 
@@ -18,10 +22,40 @@ def train(
 
     Example: ragcun train --profile with_isotropy --set training.batch_size=32
     """
-    from ragcun_cli.commands.session import Session
-    from ragcun_cli.spec.manifest import Stage
+    from ragcun_cli.console import Watcher, asking, show
+    from ragcun_cli.pipeline.reproduce.session import Choice, Session
+    from ragcun_cli.pipeline.walk import Consent
 
-    session = Session(workspace, device=device, as_json=as_json)
-    runs = session.trained_runs(profile, sets=set_, seeds=seed)
-    session.run_stage(Stage.TRAIN, runs, force=force, prerequisites=prerequisites, yes=yes)
-    session.show_training(runs)
+    consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
+    session = Session(workspace, Watcher(), consent, device=device)
+    trained = session.train(Choice(profile, set_, seed))
+    show(trained, as_json=as_json, table=partial(_show_trained, trained))
+
+
+def _show_trained(trained: Sequence[dict[str, Any]]) -> None:
+    """What each training cost, and how to load its model."""
+    from ragcun_cli.console import show_rows
+
+    labels = [f"{one['run']}, seed {one['seed']}" for one in trained]
+    rows = [
+        (
+            label,
+            f"{one['steps']:,}",
+            f"{one['trainable_parameters']:,}",
+            f"{one['training_seconds'] / 60:.1f}",
+            f"{one['examples_per_second']:.1f}",
+        )
+        for label, one in zip(labels, trained, strict=True)
+    ]
+    show_rows("Trained", ("run", "steps", "trainable", "minutes", "examples/s"), rows)
+    show_models([(label, one["model"]) for label, one in zip(labels, trained, strict=True)])
+
+
+def show_models(models: Sequence[tuple[str, object]]) -> None:
+    """Where models lie, by label, and how to load one."""
+    from ragcun_cli.console import say
+    from ragcun_cli.pipeline.model_card import loading_lines
+
+    for label, folder in models:
+        say(f"{label}: {folder}")
+    say("Load one with:\n" + loading_lines(str(models[0][1])))

@@ -219,9 +219,9 @@ def _read(file: Path) -> dict[str, Any]:
         raise ProfileError(f"{file} is not TOML: {error}") from error
 
 
-def summaries() -> list[tuple[str, str, str, str]]:
+def summaries() -> list[dict[str, str]]:
     """Name, kind, description and file of everything a name can mean; a broken file says so."""
-    rows = []
+    keys, rows = ("name", "kind", "description", "file"), []
     for name, file in profile_files().items():
         try:
             values = _read(file)
@@ -230,7 +230,12 @@ def summaries() -> list[tuple[str, str, str, str]]:
             continue
         kind = "plan" if "experiments" in values else "experiment"
         rows.append((name, kind, str(values.get("description", "")), str(file)))
-    return rows
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+def json_schema(*, of_plan: bool) -> dict[str, Any]:
+    """The JSON schema of a profile, or of a plan."""
+    return (PlanFile if of_plan else RunProfile).model_json_schema()
 
 
 def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:

@@ -20,12 +20,14 @@ class Shard:
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> Shard:
-        """``2/4`` is the second of four.
+    def parse(cls, text: str | None) -> Shard | None:
+        """``2/4`` is the second of four; None is none.
 
         Raises:
             RagcunError: it is no such pair.
         """
+        if text is None:
+            return None
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
             raise RagcunError(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.baseline_gate import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.reporting import report_task
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run, runs_on_disk
 from ragcun_cli.pipeline.stages import Runner
@@ -36,12 +36,29 @@ class Consent:
     """Asked before more than half an hour of work, or a gigabyte of download."""
 
 
-def without_absent_gated(names: Sequence[str], road: Road, progress: Progress) -> list[str]:
+def without_absent_gated(names: Sequence[str], place: Place, progress: Progress) -> list[str]:
     """The sets without the gated ones that are not here, which are said."""
-    gated = [name for name in names if name in sources.GATED and road.place.sets.is_absent(name)]
+    gated = [name for name in names if name in sources.GATED and place.sets.is_absent(name)]
     if gated:
         progress.note(f"not available, left out: {', '.join(gated)} (they need a licence)")
     return [name for name in names if name not in gated]
+
+
+def datasets_of(
+    runs: Sequence[Run], place: Place, progress: Progress, named: Sequence[str] | None = None
+) -> dict[Path, list[str]]:
+    """Folder of each run -> the sets to evaluate it on: those that are named, or else its own.
+
+    Of its own those that are not here and need a licence are left out, which is said.
+    """
+    if named is not None:
+        return {run.folder: list(named) for run in runs}
+    own = {name: None for run in runs for name in run.profile.evaluation.datasets}
+    there = without_absent_gated(list(own), place, progress)
+    return {
+        run.folder: [name for name in run.profile.evaluation.datasets if name in there]
+        for run in runs
+    }
 
 
 def finished_runs(road: Road, runner: Runner) -> list[Run]:
@@ -75,12 +92,9 @@ def finished_runs(road: Road, runner: Runner) -> list[Run]:
 
 
 def stage_tasks(
-    stage: Stage, runs: Sequence[Run], road: Road, datasets: Sequence[str] | None = None
+    stage: Stage, runs: Sequence[Run], road: Road, sets: Mapping[Path, Sequence[str]]
 ) -> list[Task]:
-    """The tasks of one stage for some runs, each once.
-
-    For eval on these sets, or on the runs' own less the gated ones that are not here.
-    """
+    """The tasks of one stage for some runs, each once; for eval on their sets, by folder."""
     tasks: list[Task | None] = []
     for run in runs:
         if stage is Stage.MINE and run.seed is not None:
@@ -88,11 +102,7 @@ def stage_tasks(
         if stage is Stage.TRAIN:
             tasks.append(road.trainings.task(run))
         if stage is Stage.EVAL:
-            own = run.profile.evaluation.datasets
-            names = datasets or [
-                n for n in own if n not in sources.GATED or not road.place.sets.is_absent(n)
-            ]
-            for name in names:
+            for name in sets[run.folder]:
                 tasks += road.evaluations.tasks(run, name)
         if stage is Stage.ISOTROPY:
             tasks.append(road.isotropies.task(run))
@@ -208,18 +218,6 @@ def describe(task: Task) -> str:
     """What a task has to do and a guess of its time."""
     guess = estimate.duration(task.seconds)
     return f"{task.size}, {guess}" if task.size else guess
-
-
-def reproduce_tasks(name: str, runs: Sequence[Run], road: Road, runner: Runner) -> list[Task]:
-    """Everything that stands behind the tables of a plan, and the tables."""
-    named = runs[0].profile.evaluation.datasets
-    datasets = without_absent_gated(named, road, runner.progress)
-    work = [
-        *stage_tasks(Stage.TRAIN, runs, road),
-        *stage_tasks(Stage.EVAL, runs, road, datasets),
-        *stage_tasks(Stage.ISOTROPY, runs, road),
-    ]
-    return [*work, report_task(name, runs, work, road, runner)]
 
 
 def gate_of(runs: Sequence[Run], road: Road) -> BaselineGate:

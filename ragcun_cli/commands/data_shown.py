@@ -1,14 +1,62 @@
-"""The tables of `ragcun data stats`."""
+"""The tables of the `data` commands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragcun_cli import console
 
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.reproduce.data_sets import Details, Listing
 
-def show_statistics(name: str, found: Mapping[str, Any]) -> None:
+
+def show_listing(found: Listing) -> None:
+    """All known sets, and how to come by those that cannot be downloaded."""
+    rows = [
+        (
+            row["name"],
+            "verified" if row["verified"] else row["state"],
+            "" if row["passages"] is None else f"{row['passages']:,}",
+            "" if row["queries"] is None else f"{row['queries']:,} {row['split']}",
+            row["description"] + (f" ({row['licence']})" if row["licence"] else ""),
+        )
+        for row in found.rows
+    ]
+    columns = ("name", "state", "passages", "queries", "what it is (licence)")
+    console.show_rows("Data sets", columns, rows)
+    for name, needs in found.to_obtain.items():
+        console.say(f"{name} needs {needs}; then ragcun data import FOLDER --name {name}")
+
+
+def show_sets(details: Details) -> None:
+    """Sets that were brought or checked."""
+    for name, found in details.items():
+        for note in found.get("notes", ()):
+            console.say(f"{name}: {note}")
+    rows = [
+        (
+            name,
+            f"{found['passages']:,}",
+            f"{found['queries']:,}",
+            ", ".join(f"{split} {count:,}" for split, count in found["judged"].items()),
+            found.get("verified", ""),
+        )
+        for name, found in details.items()
+    ]
+    columns = ("name", "passages", "queries", "judged queries", "as published")
+    console.show_rows("Data sets", columns, rows)
+
+
+def show_stats(found: Details) -> None:
+    """What sets consist of, and what of them stands in training data."""
+    for label, values in found.items():
+        _show_statistics(label, values["statistics"])
+        if "overlap" in values:
+            _show_overlap(label, values["overlap"])
+
+
+def _show_statistics(name: str, found: Mapping[str, Any]) -> None:
     """Texts and judgements of one set."""
     texts = {"passages": found["passages"], "queries": found["queries"]}
     rows = [
@@ -48,7 +96,7 @@ def show_statistics(name: str, found: Mapping[str, Any]) -> None:
     console.show_rows(f"{name}: judgements", ("", *splits), judged)
 
 
-def show_overlap(name: str, found: Mapping[str, Any]) -> None:
+def _show_overlap(name: str, found: Mapping[str, Any]) -> None:
     """What of a test stands in training data."""
     counts = [
         ("queries with the words of a training query", "same_queries", "queries"),

@@ -1,21 +1,33 @@
-"""What the `data` commands do and show."""
+"""What the `data` commands bring and find."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli import console
-from ragcun_cli.commands.session import Session
 from ragcun_cli.pipeline import walk
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.runs import Run, runs_of
 from ragcun_cli.pipeline.task import Action, Task
 from ragcun_cli.spec.errors import DataError, WorkspaceError
+
+Details = dict[str, dict[str, Any]]
+"""Data set -> what the record of it remembers."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All known sets and those that were imported."""
+
+    rows: Sequence[dict[str, Any]]
+    """In the order to show."""
+    to_obtain: dict[str, str]
+    """Set that is not here and cannot be downloaded -> how to come by it."""
 
 
 class DataSession(Session):
@@ -23,7 +35,7 @@ class DataSession(Session):
 
     # Bringing
 
-    def build(self, names: Sequence[str], *, force: bool) -> None:
+    def build(self, names: Sequence[str]) -> Details:
         """Make sets of docstrings."""
         default = [name for name in sources.PYDOCS if not name.startswith("smoke")]
         unknown = [name for name in names if name not in sources.PYDOCS]
@@ -32,10 +44,14 @@ class DataSession(Session):
                 f"cannot build '{unknown[0]}'; these can be built: {', '.join(sources.PYDOCS)}",
                 hint="ragcun data build pydocs",
             )
-        self._bring(list(names) or default, [], force=force, yes=True)
+        return self._get_sets(list(names) or default, [])
 
-    def get(self, names: Sequence[str], *, force: bool, yes: bool) -> None:
-        """Bring sets by name; of a group, those that cannot be had are said."""
+    def get(self, names: Sequence[str], choice: Choice) -> Details:
+        """Bring sets by name, or all that a profile needs, so that it runs without a network."""
+        return self._get_plan(choice) if choice.name else self._get_named(names)
+
+    def _get_named(self, names: Sequence[str]) -> Details:
+        """Of a group, those that cannot be had are said."""
         wanted: dict[str, None] = {}
         for name in names:
             members = sources.group(name)
@@ -46,36 +62,29 @@ class DataSession(Session):
                     hint="ragcun data list",
                 )
             wanted |= dict.fromkeys(self._available(members) if members else [name])
-        self._bring(list(wanted), [], force=force, yes=yes)
+        return self._get_sets(list(wanted), [])
 
-    def get_plan(self, profile: str, sets: Sequence[str] | None, *, force: bool, yes: bool) -> None:
-        """Bring all that a profile needs, so that it runs without a network."""
-        runs = runs_of(self.plan(profile, sets=sets, seeds=None), self.workspace)
+    def _get_plan(self, choice: Choice) -> Details:
+        runs = runs_of(self.plan(choice), self.workspace)
         tested = {name for run in runs for name in run.profile.evaluation.datasets}
         names = list(dict.fromkeys(name for run in runs for name in run.profile.named_datasets))
         available = self._available([name for name in names if name in tested])
         wanted = [name for name in names if name not in tested or name in available]
-        self._bring(wanted, runs, force=force, yes=yes)
-        encoders = {run.profile.encoder for run in runs if run.reference != "bm25"}
-        found = {encoder.base: self._road.place.fetch_encoder(encoder) for encoder in encoders}
-        for name, encoder in found.items():
-            console.say(f"encoder {name}: here ({encoder.source})")
+        found = self._get_sets(wanted, runs)
+        configs = {run.profile.encoder for run in runs if run.reference != "bm25"}
+        encoders = {config.base: self._place.fetch_encoder(config) for config in configs}
+        for name, encoder in encoders.items():
+            self._progress.note(f"encoder {name}: here ({encoder.source})")
+        return found
 
     def _available(self, names: Sequence[str]) -> list[str]:
-        return walk.without_absent_gated(names, self._road, self._watcher)
+        return walk.without_absent_gated(names, self._place, self._progress)
 
-    def _bring(self, names: Sequence[str], runs: Sequence[Run], *, force: bool, yes: bool) -> None:
-        consent = walk.Consent(force=force, ask=lambda question: console.agree(question, yes=yes))
-        walk.bring_up_to_date(
-            lambda: [self._road.place.sets.task(name) for name in names],
-            runs,
-            self._road,
-            self._runner,
-            consent,
-        )
-        self._show([self._road.place.sets.task(name) for name in names])
+    def _get_sets(self, names: Sequence[str], runs: Sequence[Run]) -> Details:
+        self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
+        return self._details([self._place.sets.task(name) for name in names])
 
-    def take_in(self, source: Path, name: str, *, held_out: dict[str, int], force: bool) -> None:
+    def take_in(self, source: Path, name: str, *, held_out: dict[str, int]) -> Details:
         """Take in a folder in BEIR layout, or a table of queries and positives."""
 
         def action(draft: Path, progress: Progress) -> dict[str, Any]:
@@ -84,11 +93,11 @@ class DataSession(Session):
             target = self.workspace.dataset(name)
             return take_in(source, target, draft, held_out=held_out, progress=progress)
 
-        self._add(name, action, force=force, again=["import", source, "--name", name])
+        return self._add(name, action, again=["import", source, "--name", name])
 
     def sample(
-        self, name: str, new: str | None, *, queries: int, passages: int, seed: int, force: bool
-    ) -> None:
+        self, name: str, new: str | None, *, queries: int, passages: int, seed: int
+    ) -> Details:
         """Make a smaller set of one that is here or can be brought."""
         new = new or f"{name}-q{queries}-p{passages}-s{seed}"
         if new == name or sources.find(new) is not None:
@@ -103,24 +112,31 @@ class DataSession(Session):
             return draw_sample(name, folder, draft, queries=queries, passages=passages, seed=seed)
 
         drawn = ["--queries", queries, "--passages", passages, "--seed", seed]
-        self._add(new, action, force=force, again=["sample", name, *drawn, "--name", new])
-        console.say(f"'{new}' has fewer passages than '{name}': their scores are not comparable")
+        found = self._add(new, action, again=["sample", name, *drawn, "--name", new])
+        self._progress.note(
+            f"'{new}' has fewer passages than '{name}': their scores are not comparable"
+        )
+        return found
 
-    def _add(self, name: str, action: Action, *, force: bool, again: Sequence[object]) -> None:
-        task = self._road.place.sets.taking_in(name, action)
+    def _add(self, name: str, action: Action, *, again: Sequence[object]) -> Details:
+        task, force = self._place.sets.taking_in(name, action), self._consent.force
         free = force or self._runner.record(task) is None
         if not free or not self._runner.run(task, force=force):
             raise DataError(
                 f"there is a data set '{name}' already",
                 hint=shlex.join(["ragcun", "data", *map(str, again), "--force"]),
             )
-        self._show([task])
+        return self._details([task])
+
+    def _details(self, tasks: Sequence[Task]) -> Details:
+        records = {task.folder.name: self._runner.record(task) for task in tasks}
+        return {name: record.details for name, record in records.items() if record is not None}
 
     # Using
 
     def _here(self, name: str) -> Task:
         """The task of a set that is here."""
-        task = self._road.place.sets.task(name)
+        task = self._place.sets.task(name)
         if self._runner.record(task) is None:
             known = sources.is_made_here(name)
             raise DataError(
@@ -134,24 +150,23 @@ class DataSession(Session):
         from ragcun_cli.pipeline.data.beir import export
 
         export(self._here(name).folder, target)
-        console.say(f"written: {target}")
+        self._progress.note(f"written: {target}")
 
-    def verify(self, names: Sequence[str]) -> None:
+    def verify(self, names: Sequence[str]) -> Details:
         """Read the files of sets that are here; the first fault is an error."""
         from ragcun_cli.pipeline.data.verify import verify_data
 
         here = sorted(self.names_here())
         if not names and not here:
             raise WorkspaceError("no data set in this workspace", hint="ragcun data build pydocs")
-        tasks = [self._road.place.sets.task(name) for name in names or here]
+        tasks = [self._place.sets.task(name) for name in names or here]
         for task in tasks:
             verify_data(task, self._runner)
-            console.say(f"{task.folder.name}: intact")
-        self._show(tasks)
+            self._progress.note(f"{task.folder.name}: intact")
+        return self._details(tasks)
 
-    def stats(self, name: str, train: str | None) -> None:
-        """Describe a set, and what of its reported split stands in training data."""
-        from ragcun_cli.commands.data_tables import show_overlap, show_statistics
+    def stats(self, name: str, train: str | None) -> Details:
+        """Describe a set, by parts, and what of its reported split stands in training data."""
         from ragcun_cli.pipeline.data.beir import parts, read_splits
         from ragcun_cli.pipeline.data.overlap import overlap
         from ragcun_cli.pipeline.data.stats import describe
@@ -159,55 +174,35 @@ class DataSession(Session):
         folder = self._here(name).folder
         training = self._here(train or name).folder
         split = sources.reported_split(name)
-        found: dict[str, Any] = {}
+        found: Details = {}
         for part in parts(folder):
             label = name if part == folder else f"{name}/{part.name}"
             splits = read_splits(part)
-            found[label] = {"statistics": asdict(describe(part, progress=self._watcher))}
+            found[label] = {"statistics": asdict(describe(part, progress=self._progress))}
             if split in splits and (train or "train" in splits):
                 source = part if train is None else training
-                compared = overlap(part, split, source, progress=self._watcher)
+                compared = overlap(part, split, source, progress=self._progress)
                 found[label]["overlap"] = {"train": train or label, **asdict(compared)}
             else:
-                console.say(f"{label}: no training data to compare with; name one by --train")
-        if self._json:
-            console.write_json(found)
-            return
-        for label, values in found.items():
-            show_statistics(label, values["statistics"])
-            if "overlap" in values:
-                show_overlap(label, values["overlap"])
+                self._progress.note(
+                    f"{label}: no training data to compare with; name one by --train"
+                )
+        return found
 
-    # Showing
-
-    def show_all(self) -> None:
+    def listing(self) -> Listing:
         """All known sets and those that were imported."""
         here = self.names_here()
         known = [*sources.PYDOCS, *sources.BEIR, *sources.DERIVED]
         names = [*known, *sorted(here - set(known))]
-        rows = [self._row(name, is_here=name in here) for name in names]
-        if self._json:
-            console.write_json(rows)
-            return
-        shown = [
-            (
-                row["name"],
-                "verified" if row["verified"] else row["state"],
-                "" if row["passages"] is None else f"{row['passages']:,}",
-                "" if row["queries"] is None else f"{row['queries']:,} {row['split']}",
-                row["description"] + (f" ({row['licence']})" if row["licence"] else ""),
-            )
-            for row in rows
-        ]
-        columns = ("name", "state", "passages", "queries", "what it is (licence)")
-        console.show_rows("Data sets", columns, shown)
-        gated = {name: sources.BEIR[name].obtain for name in sources.GATED}
-        for name in (name for name in names if name in gated and name not in here):
-            console.say(f"{name} needs {gated[name]}; then ragcun data import FOLDER --name {name}")
+        gated = {name: str(sources.BEIR[name].obtain) for name in sources.GATED - here}
+        return Listing(
+            [self._row(name, is_here=name in here) for name in names],
+            {name: gated[name] for name in names if name in gated},
+        )
 
     def _row(self, name: str, *, is_here: bool) -> dict[str, Any]:
         source = sources.find(name)
-        record = self._runner.record(self._road.place.sets.task(name)) if is_here else None
+        record = self._runner.record(self._place.sets.task(name)) if is_here else None
         details = {} if record is None else record.details
         published = source if isinstance(source, sources.Published) else None
         counted = None if isinstance(source, sources.Docstrings) else source
@@ -225,28 +220,6 @@ class DataSession(Session):
             if source is None
             else source.description,
         }
-
-    def _show(self, tasks: Sequence[Task]) -> None:
-        records = {task.folder.name: self._runner.record(task) for task in tasks}
-        details = {name: record.details for name, record in records.items() if record is not None}
-        if self._json:
-            console.write_json(details)
-            return
-        for name, found in details.items():
-            for note in found.get("notes", ()):
-                console.say(f"{name}: {note}")
-        rows = [
-            (
-                name,
-                f"{found['passages']:,}",
-                f"{found['queries']:,}",
-                ", ".join(f"{split} {count:,}" for split, count in found["judged"].items()),
-                found.get("verified", ""),
-            )
-            for name, found in details.items()
-        ]
-        columns = ("name", "passages", "queries", "judged queries", "as published")
-        console.show_rows("Data sets", columns, rows)
 
 
 def _absent_state(source: sources.Source | None) -> str:

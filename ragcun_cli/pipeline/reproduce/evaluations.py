@@ -1,0 +1,204 @@
+"""What `ragcun eval` works on, runs and finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ragcun_cli.pipeline import walk
+from ragcun_cli.pipeline.baseline_check import Comparison
+from ragcun_cli.pipeline.baseline_gate import BaselineGate, sets_to_check
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.profiles import profile_of_model
+from ragcun_cli.pipeline.reproduce.session import Choice, Session
+from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.task import Task
+from ragcun_cli.pipeline.walk import Consent
+from ragcun_cli.spec.errors import DataError, RagcunError
+from ragcun_cli.spec.manifest import Stage
+
+HITS = 10
+"""Shown of a query."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The means of every metric, by run and data set."""
+
+    rows: Sequence[tuple[str, str, dict[str, float]]] | None
+    """None where a shard was searched, which has no scores yet."""
+
+    def document(self) -> list[dict[str, Any]] | None:
+        """As JSON."""
+        if self.rows is None:
+            return None
+        keys = ("run", "dataset", "metrics")
+        return [dict(zip(keys, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Scores of untouched bases, beside the published ones."""
+
+    comparisons: Sequence[Comparison]
+
+    def document(self) -> list[dict[str, Any]]:
+        """As JSON."""
+        return [asdict(one) for one in self.comparisons]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What one or two models find for a query that somebody typed."""
+
+    dataset: str
+    query: str
+    hits: dict[str, list[dict[str, Any]]]
+    """Label of a model -> passages, best first: ``passage``, ``score`` and ``text``."""
+
+    def document(self) -> dict[str, list[dict[str, Any]]]:
+        """As JSON."""
+        return self.hits
+
+
+class EvaluationSession(Session):
+    """One `eval` command at work in one workspace."""
+
+    _gate: BaselineGate | None = None
+
+    def evaluate(
+        self,
+        choice: Choice,
+        *,
+        datasets: Sequence[str] | None,
+        models: Sequence[str] | None,
+        query: str | None,
+        baseline_check: bool,
+    ) -> Evaluated | Compared | Looked:
+        """Score models, hold bases against published scores, or look at hits of one query."""
+        names = _names(datasets)
+        runs = self._chosen(choice, models, names)
+        if query is not None:
+            return self._look(runs, query, names)
+        if baseline_check:
+            return self._compare(runs, names)
+        return self._scored(runs, names)
+
+    def require_reproduced(self) -> None:
+        """Pass if bases that were held against published scores came back; none does.
+
+        Raises:
+            NotReproducedError: a score did not.
+        """
+        if self._gate is not None:
+            self._gate.require(self._runner)
+
+    # What to work on
+
+    def _chosen(
+        self, choice: Choice, models: Sequence[str] | None, datasets: Sequence[str] | None
+    ) -> list[Run]:
+        """The runs of a profile and the models that are named; without both, all finished runs."""
+        if not models:
+            return self.runs(choice)
+        if choice.name is None and choice.seeds:
+            raise RagcunError("--seed chooses runs of a profile", hint="--profile NAME --seed 1")
+        runs = [] if choice.name is None else self.runs(choice)
+        named = datasets or self._testable()
+        like = runs[0].profile if runs else None
+        changes = () if runs else choice.sets or ()  # the profile has them already
+        profiles = [
+            profile_of_model(model, named, like=like, sets=changes)
+            for model in dict.fromkeys(models)
+        ]
+        return [*runs, *(Run(p, None, "untouched", self.workspace) for p in profiles)]
+
+    def _testable(self) -> list[str]:
+        """The data sets that are here and have judgements to report on."""
+        found = [
+            name
+            for name in sorted(self.names_here())
+            if sources.reported_split(name) in self._judged(self._place.sets.task(name))
+        ]
+        if not found:
+            raise DataError(
+                "there is no data set here to evaluate on", hint="ragcun data get scifact"
+            )
+        return found
+
+    def _judged(self, task: Task) -> list[str]:
+        record = self._runner.record(task)
+        return [] if record is None else list(record.details["judged"])
+
+    # What to run, and what was found
+
+    def _scored(self, runs: Sequence[Run], names: Sequence[str] | None) -> Evaluated:
+        how = self._road.evaluations.how
+        if how.shard is not None and how.merge:
+            raise RagcunError("--shard searches, and --merge puts shards together: not both")
+        sets = walk.datasets_of(runs, self._place, self._progress, names)
+        asked = [(run, name) for run in runs for name in sets[run.folder]]
+        if how.merge:
+            for run, name in asked:
+                search = self._road.evaluations.search(run, name)
+                if run.reference != "bm25" and not self._runner.is_current(search):
+                    self._road.evaluations.check_shards(run, name, self._runner)
+        self._run_stage(Stage.EVAL, runs, sets)
+        if how.shard is not None:
+            self._progress.note(f"shard {how.shard} is searched; when all are: ragcun eval --merge")
+            return Evaluated(None)
+        found = [
+            (run.label, name, self._road.evaluations.measured(run, name, self._runner))
+            for run, name in asked
+        ]
+        return Evaluated([(*row, content["metrics"]) for *row, content in found if content])
+
+    def _compare(self, runs: Sequence[Run], names: Sequence[str] | None) -> Compared:
+        """Evaluate untouched bases where they have published scores."""
+        sets = names or sets_to_check((), self._place)
+        gate = BaselineGate(runs, self._place, self._road.evaluations, sets)
+        if not gate.tasks():
+            gate.say_what_is_left_out(self._progress)
+            raise DataError("there is nothing to check", hint="ragcun data get scifact nfcorpus")
+        self._bring(gate.tasks, runs, Consent(ask=self._consent.ask))
+        self._gate = gate
+        return Compared(gate.check(self._runner))
+
+    def _look(self, runs: Sequence[Run], query: str, names: Sequence[str] | None) -> Looked:
+        from ragcun_cli.pipeline.look import look
+
+        if not query.strip():
+            raise RagcunError("the query is empty", hint='--query "what somebody would ask"')
+        how = self._road.evaluations.how
+        if how.shard is not None or how.merge:
+            raise RagcunError("--query looks at hits; --shard and --merge have no part in it")
+        if names is None or len(names) != 1:
+            raise RagcunError("a query is searched in one data set", hint="--datasets scifact")
+        if not 1 <= len(runs) <= 2:
+            listed = ", ".join(run.label for run in runs[:6])
+            raise RagcunError(
+                f"one or two models are shown side by side, and these are {len(runs)}: {listed}",
+                hint="--model FOLDER --model FOLDER",
+            )
+        trainings, data = self._road.trainings, self._place.sets.task(names[0])
+        consent = Consent(ask=self._consent.ask)
+        self._bring(lambda: [*map(trainings.task, runs), data], runs, consent)
+        hits = {
+            run.label: look(self._place, run, names[0], query, HITS, self._progress) for run in runs
+        }
+        found = {label: [hit._asdict() for hit in some] for label, some in hits.items()}
+        return Looked(names[0], query, found)
+
+
+def _names(given: Sequence[str] | None) -> list[str] | None:
+    """Data sets by name, ``public`` for those that can be downloaded; None for ``all``."""
+    split = [name.strip() for text in given or [] for name in text.split(",")]
+    names = list(dict.fromkeys(name for name in split if name))
+    if not names or names == ["all"]:
+        return None
+    if "all" in names:
+        raise RagcunError("'all' stands alone: it means the sets of each run's plan")
+    public = [name for name in sources.BEIR if name not in sources.GATED]
+    spread = [one for name in names for one in (public if name == "public" else [name])]
+    return list(dict.fromkeys(spread))

@@ -1,0 +1,289 @@
+"""One command at work in one workspace: which runs it means, what it runs, what it found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline import estimate, reporting, walk
+from ragcun_cli.pipeline.baseline_gate import BaselineGate
+from ragcun_cli.pipeline.mined_rows import look_up
+from ragcun_cli.pipeline.place import Place, open_workspace
+from ragcun_cli.pipeline.profiles import load_plan
+from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.report.formats import FIGURE_FILES, render, write_figures
+from ragcun_cli.pipeline.report.results import Row, gather
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.runs import Run, runs_of
+from ragcun_cli.pipeline.searching import ALONE, Searching
+from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.task import Task, with_needs
+from ragcun_cli.pipeline.walk import Consent
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import WorkspaceError
+from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.plan import PaperPlan
+
+PLAN_KEYS = ("stage", "what", "state", "estimate")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which runs a command means, as it was typed."""
+
+    name: str | None = None
+    """Profile or plan; None means all that the workspace has finished."""
+    sets: Sequence[str] | None = None
+    """Changes to it, ``key=value``."""
+    seeds: Sequence[int] | None = None
+    """Only these."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What of a plan is current and what would run."""
+
+    plan: str
+    stages: tuple[tuple[str, str, str, str], ...]
+    """Stage, label, state and estimate; what is current first."""
+    current: int
+    total: str
+    """A guess of the time in all."""
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        stages = [dict(zip(PLAN_KEYS, stage, strict=True)) for stage in self.stages]
+        return {"plan": self.plan, "stages": stages, "total": self.total}
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """The tables of a plan that was walked to its end."""
+
+    tables: Sequence[Table]
+    models: Sequence[tuple[str, Path]]
+    """Label and model of each trained run."""
+    folder: Path
+    """Of its reports."""
+    document: partial[str]
+    """Makes JSON of tables and figures."""
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What minings found, by label."""
+
+    found: dict[str, Any]
+    """Folder and counts of each or, of one query, its text, its positive and its negatives."""
+    scores: dict[str, str] | None = None
+    """What scores of the query's passages are of; None where no query was asked for."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report, in the form that was asked for."""
+
+    tables: Sequence[Table] = ()
+    """For the terminal."""
+    text: str = ""
+    """For stdout."""
+    notes: Sequence[str] = ()
+    """What to say of its files."""
+
+
+class Session:
+    """One command at work in one workspace."""
+
+    def __init__(
+        self,
+        workspace: str | None,
+        progress: Progress,
+        consent: Consent | None = None,
+        *,
+        device: str = "auto",
+        verify: bool = False,
+        mirrors: Sequence[str] = (),
+        how: Searching = ALONE,
+    ) -> None:
+        """Open the workspace.
+
+        Args:
+            workspace: as a person names it.
+            progress: is told what is going on.
+            consent: what a person allows; all, unless given.
+            device: where stages compute.
+            verify: read files to see that they are intact.
+            mirrors: addresses that downloads are asked of first.
+            how: data sets are searched.
+
+        Raises:
+            WorkspaceError: it is a file, or cannot be made.
+        """
+        self.workspace = open_workspace(workspace)
+        self._progress, self._consent = progress, consent or Consent()
+        self._place = Place(self.workspace, device=device, mirrors=mirrors)
+        self._road = Road.of(self._place, how)
+        self._runner = Runner(progress, verify=verify)
+
+    # What to work on
+
+    def plan(self, choice: Choice) -> PaperPlan:
+        """A plan, or an experiment and the untouched base, with what the options change."""
+        plan = load_plan(choice.name or "", sets=choice.sets or ())
+        return replace(plan, seeds=tuple(dict.fromkeys(choice.seeds))) if choice.seeds else plan
+
+    def trained_runs(self, choice: Choice) -> list[Run]:
+        """The runs of a profile that are trained."""
+        runs = runs_of(self.plan(choice), self.workspace)
+        return [run for run in runs if run.reference is None]
+
+    def runs(self, choice: Choice) -> list[Run]:
+        """The runs and references of a profile, or all that the workspace has finished."""
+        if choice.name is not None:
+            return runs_of(self.plan(choice), self.workspace)
+        if choice.sets:
+            raise WorkspaceError(
+                "--set changes a profile, and none is named", hint="--profile NAME --set KEY=VALUE"
+            )
+        seeds, found = choice.seeds, walk.finished_runs(self._road, self._runner)
+        chosen = [run for run in found if not seeds or run.seed is None or run.seed in seeds]
+        if seeds and not any(run.reference is None for run in chosen):
+            raise WorkspaceError(f"no finished run has seed {seeds}", hint="ragcun report")
+        return chosen
+
+    def names_here(self) -> set[str]:
+        """The data sets that lie in this workspace."""
+        folders = self.workspace.datasets.glob(f"*/{paths.MANIFEST}")
+        return {file.parent.name for file in folders if "data" in Manifest.load(file).stages}
+
+    # What to run, and what was found
+
+    def mine(self, choice: Choice, *, query: str | None) -> Mined:
+        """Mine, and give the counts of each mining, or what was found for one query."""
+        runs = self.trained_runs(choice)
+        self._run_stage(Stage.MINE, runs)
+        found: dict[str, Any] = {}
+        scores: dict[str, str] = {}
+        for run in runs:
+            task, mining = self._road.minings.task(run), run.profile.mining
+            if query is None:
+                summary = json.loads((task.folder / paths.MINING_SUMMARY).read_text("utf-8"))
+                found[task.label] = {"folder": str(task.folder)} | summary
+            else:
+                data = self._place.sets.task(run.profile.data.train)
+                found[task.label] = look_up(task.folder, data.folder, query)
+                scores[task.label] = "BM25" if mining.candidates == "bm25" else "score"
+        return Mined(found, None if query is None else scores)
+
+    def train(self, choice: Choice) -> list[dict[str, Any]]:
+        """Train, and give what each training cost."""
+        runs = self.trained_runs(choice)
+        self._run_stage(Stage.TRAIN, runs)
+        records = [(run, self._runner.record(self._road.trainings.task(run))) for run in runs]
+        return [
+            {"run": run.name, "seed": run.seed, "model": str(run.folder / paths.MODEL)}
+            | record.details
+            for run, record in records
+            if record is not None
+        ]
+
+    def isotropy(self, choice: Choice) -> list[Table]:
+        """Measure, and give the tables of isotropy."""
+        runs = self.runs(choice)
+        self._run_stage(Stage.ISOTROPY, runs)
+        tables = reporting.tables_of(gather(runs, self._road, self._runner))
+        return [table for table in tables if table.key.split("-")[0] == "isotropy"]
+
+    def report(self, choice: Choice, *, format_name: str | None, output: Path | None) -> Report:
+        """Tables for the terminal, or tables and figures in one format as a text or in files."""
+        rows = gather(self.runs(choice), self._road, self._runner)
+        tables = reporting.tables_of(rows)
+        if format_name is None:
+            if output is not None:
+                raise WorkspaceError(
+                    "--output needs a format", hint=f"ragcun report -f latex -o {output}"
+                )
+            return Report(tables=tables)
+        figures = reporting.figures_of(rows, self._road, self._runner)
+        text = render(tables, figures, format_name, title=choice.name or "all finished runs")
+        kinds = [kind for known, kind in FIGURE_FILES.items() if known == format_name]
+        if output is None:
+            names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
+            said = [f"with --output FILE, {paths.FIGURES}/ beside it gets: {names}"]
+            return Report(text=text, notes=said if names else ())
+        try:
+            output.write_text(text, encoding="utf-8", newline="")
+            files = write_figures(figures, output.parent, kinds)
+        except OSError as error:
+            raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
+        return Report(notes=[f"written: {file}" for file in (output, *files)])
+
+    def reproduce(
+        self, choice: Choice, *, dry_run: bool, baseline_check: bool
+    ) -> Planned | Reproduced:
+        """Walk the road of a plan, or say what of it is current and what would run."""
+        plan = self.plan(choice)
+        runs = runs_of(plan, self.workspace)
+        if dry_run:
+            return self._planned(plan, runs)
+        gate = walk.gate_of(runs, self._road) if baseline_check else None
+        ran = self._bring(lambda: self._tasks(plan, runs), runs, gate=gate)
+        self._progress.note(f"{ran} stages ran" if ran else "nothing to do: all is current")
+        rows = gather(runs, self._road, self._runner)
+        tables = reporting.tables_of(rows)
+        return Reproduced(
+            tables=tables,
+            models=[(run.label, run.folder / paths.MODEL) for run in runs if run.reference is None],
+            folder=self.workspace.report(plan.name),
+            document=partial(self._document, tables, rows, plan.name),
+        )
+
+    def _document(self, tables: Sequence[Table], rows: Sequence[Row], title: str) -> str:
+        figures = reporting.figures_of(rows, self._road, self._runner)
+        return render(tables, figures, "json", title=title)
+
+    def _tasks(self, plan: PaperPlan, runs: Sequence[Run]) -> list[Task]:
+        """Everything that stands behind the tables of a plan, and the tables."""
+        sets = walk.datasets_of(runs, self._place, self._progress)
+        work = [
+            task
+            for stage in (Stage.TRAIN, Stage.EVAL, Stage.ISOTROPY)
+            for task in walk.stage_tasks(stage, runs, self._road, sets)
+        ]
+        return [*work, reporting.report_task(plan.name, runs, work, self._road, self._runner)]
+
+    def _planned(self, plan: PaperPlan, runs: Sequence[Run]) -> Planned:
+        tasks = self._tasks(plan, runs)
+        pending = self._runner.pending(tasks)
+        current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
+        stages = [(task.stage.value, task.label, "current", "") for task in current]
+        stages += [
+            (task.stage.value, task.label, "will run", walk.describe(task)) for task in pending
+        ]
+        total = estimate.duration(sum(task.seconds for task in pending))
+        return Planned(plan.name, tuple(stages), len(current), total)
+
+    def _run_stage(
+        self, stage: Stage, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]] | None = None
+    ) -> None:
+        """Bring one stage of some runs up to date, and what it rests on."""
+        encoded = [] if stage is Stage.MINE else runs  # BM25 needs no encoder
+        if not self._bring(lambda: walk.stage_tasks(stage, runs, self._road, sets or {}), encoded):
+            self._progress.note("nothing to do: all is current")
+
+    def _bring(
+        self,
+        build: Callable[[], list[Task]],
+        runs: Sequence[Run],
+        consent: Consent | None = None,
+        *,
+        gate: BaselineGate | None = None,
+    ) -> int:
+        """Bring some tasks up to date, and the encoders of some runs; how many ran."""
+        consent = consent or self._consent
+        return walk.bring_up_to_date(build, runs, self._road, self._runner, consent, gate=gate)
