@@ -1,7 +1,5 @@
-import gzip
 import io
 import stat
-import tarfile
 import unicodedata
 import zipfile
 
@@ -13,7 +11,6 @@ from ragcun_cli.pipeline.data import archives
 from ragcun_cli.spec.errors import DataError
 
 GOOD = {"sea/corpus.jsonl": b"tide\n" * 200_000, "sea/qrels/test.tsv": b"q\td\t1\n", "empty": b""}
-KINDS = ["zip", "tar.gz", "tar.xz"]
 
 
 def pack_zip(archive, members):
@@ -25,25 +22,14 @@ def pack_zip(archive, members):
             opened.writestr(info, content)
 
 
-def pack_tar(archive, members):
-    mode = "w:gz" if archive.name.endswith("gz") else "w:xz"
-    with tarfile.open(archive, mode) as opened:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            if name.endswith("/"):
-                info.type = tarfile.DIRTYPE
-            opened.addfile(info, io.BytesIO(content))
-
-
-@pytest.fixture(params=KINDS)
-def pack(request, tmp_path):
+@pytest.fixture
+def pack(tmp_path):
     """Pack (name, content) pairs, which need not be reasonable."""
 
     def write(*members):
-        archive = tmp_path / "box" / f"box.{request.param}"
+        archive = tmp_path / "box" / "box.zip"
         archive.parent.mkdir(exist_ok=True)
-        (pack_zip if request.param == "zip" else pack_tar)(archive, members)
+        pack_zip(archive, members)
         return archive
 
     return write
@@ -145,37 +131,6 @@ def test_two_members_for_one_place_are_refused(pack, tmp_path, names, reason):
     assert reason in message
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        tarfile.SYMTYPE,
-        tarfile.LNKTYPE,
-        tarfile.CHRTYPE,
-        tarfile.BLKTYPE,
-        tarfile.FIFOTYPE,
-        tarfile.CONTTYPE,
-        b"Z",
-    ],
-)
-def test_a_tar_with_anything_but_files_and_folders_is_refused(tmp_path, kind):
-    archive = tmp_path / "box.tar.gz"
-    with tarfile.open(archive, "w:gz") as opened:
-        opened.addfile(tarfile.TarInfo("good"))
-        info = tarfile.TarInfo("odd")
-        info.type, info.linkname = kind, "good"
-        opened.addfile(info)
-    assert refusal(archive, tmp_path) == "member 'odd' is a link, a device or no plain file"
-
-
-def test_a_sparse_file_is_refused(tmp_path):
-    archive = tmp_path / "box.tar.gz"
-    with tarfile.open(archive, "w:gz", format=tarfile.PAX_FORMAT) as opened:
-        info = tarfile.TarInfo("odd")
-        info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": "1000000000000"}
-        opened.addfile(info)
-    assert refusal(archive, tmp_path) == "member 'odd' is a link, a device or no plain file"
-
-
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK])
 def test_a_zip_with_anything_but_files_and_folders_is_refused(tmp_path, kind):
     archive = tmp_path / "box.zip"
@@ -240,33 +195,6 @@ def test_bytes_are_counted_as_they_are_written(tmp_path, monkeypatch):
     assert message.startswith("member 'bomb' holds more than it declares")
 
 
-def test_a_tar_that_declares_more_than_all_memory_is_refused_at_once(tmp_path):
-    info = tarfile.TarInfo("bomb")
-    info.size = 1 << 50
-    archive = tmp_path / "box.tar.gz"
-    archive.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)))
-    assert "member 'bomb' brings it to" in refusal(archive, tmp_path)
-
-
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
-@pytest.mark.parametrize("size", [1 << 24, -512])
-def test_a_tar_with_a_forged_header_is_not_read_into_memory(tmp_path, kind, size):
-    info = tarfile.TarInfo("x")
-    info.type, info.size = kind, size
-    archive = tmp_path / "box.tar.gz"
-    archive.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 24)))
-    assert refusal(archive, tmp_path) == "is damaged: a header is too long"
-
-
-def test_a_negative_size_is_refused(tmp_path):
-    archive = tmp_path / "box.tar.gz"
-    with tarfile.open(archive, "w:gz", format=tarfile.PAX_FORMAT) as opened:
-        info = tarfile.TarInfo("odd")
-        info.pax_headers = {"size": "-1024"}
-        opened.addfile(info)
-    assert refusal(archive, tmp_path) == "member 'odd' is of a negative size"
-
-
 def test_very_many_members_are_refused(pack, tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "_MOST_MEMBERS", 3)
     assert "member '3' is one more" in refusal(pack(*((f"{n}", b"") for n in range(5))), tmp_path)
@@ -280,29 +208,15 @@ def test_an_archive_cut_anywhere_is_refused(pack, tmp_path):
         refusal(archive, tmp_path)
 
 
-def test_a_tar_with_something_behind_its_end_is_refused(tmp_path):
-    archive = tmp_path / "box.tar.gz"
-    pack_tar(archive, [("a", b"1"), ("b", b"2")])
-    raw = bytearray(gzip.decompress(archive.read_bytes()))
-    raw[1024 + 148] ^= 0xFF
-    archive.write_bytes(gzip.compress(raw))
-    assert refusal(archive, tmp_path) == "is damaged: there is something behind its end"
-
-
 @settings(max_examples=150)
 @given(data=st.data())
-@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar"])
-def test_a_flipped_byte_is_unpacked_or_refused_and_is_no_bug(tmp_path_factory, kind, data):
+def test_a_flipped_byte_is_unpacked_or_refused_and_is_no_bug(tmp_path_factory, data):
     place = tmp_path_factory.mktemp("flip")
-    archive = place / f"box.{'zip' if kind == 'zip' else 'tar.gz'}"
-    (pack_zip if kind == "zip" else pack_tar)(
-        archive, [("f/a", b"tide" * 9), ("ü" * 30, b"y" * 700)]
-    )
+    archive = place / "box.zip"
+    pack_zip(archive, [("f/a", b"tide" * 9), ("ü" * 30, b"y" * 700)])
     raw = bytearray(archive.read_bytes())
-    if kind == "tar":
-        raw = bytearray(gzip.decompress(raw))
     raw[data.draw(st.integers(0, min(len(raw), 3000) - 1))] ^= data.draw(st.integers(1, 255))
-    archive.write_bytes(gzip.compress(raw, 1) if kind == "tar" else raw)
+    archive.write_bytes(raw)
     try:
         archives.unpack(archive, place / "out", max_bytes=1 << 20)
     except DataError:
@@ -317,7 +231,7 @@ def test_a_folder_that_exists_is_left_alone(pack, tmp_path):
     assert content(tmp_path / "out") == {}
 
 
-@pytest.mark.parametrize("name", ["box.rar", "box.tar", "box", "missing.zip", "missing.tar.gz"])
+@pytest.mark.parametrize("name", ["box.zip", "box.tar.gz", "missing.zip"])
 def test_what_is_no_archive_is_refused(tmp_path, name):
     if not name.startswith("missing"):
         (tmp_path / name).write_bytes(b"x")
@@ -328,10 +242,10 @@ def test_a_write_that_fails_leaves_nothing(pack, tmp_path, monkeypatch):
     archive = pack(("a", b"1"), ("b", b"2"))
     good = archives._copy
 
-    def full(member, path, limit, where):
-        if member.name == "b":
+    def full(opened, member, path, limit):
+        if member.filename == "b":
             raise OSError(28, "No space left on device")
-        return good(member, path, limit, where)
+        return good(opened, member, path, limit)
 
     monkeypatch.setattr(archives, "_copy", full)
     assert "No space left on device" in refusal(archive, tmp_path)
@@ -347,12 +261,11 @@ NAMES = st.one_of(
 
 @settings(max_examples=150)
 @given(names=st.lists(NAMES, min_size=1, max_size=4))
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_any_names_stay_inside_the_folder_or_are_refused(tmp_path_factory, kind, names):
+def test_any_names_stay_inside_the_folder_or_are_refused(tmp_path_factory, names):
     place = tmp_path_factory.mktemp("names")
-    archive = place / f"box.{kind}"
-    (pack_zip if kind == "zip" else pack_tar)(archive, [(name, b"1") for name in names])
+    archive = place / "box.zip"
+    pack_zip(archive, [(name, b"1") for name in names])
     try:
         archives.unpack(archive, place / "deep" / "out", max_bytes=100)
     except DataError:
