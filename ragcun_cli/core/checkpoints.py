@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ragcun_cli.core.folders import whole_folder
 from ragcun_cli.core.ranks import mean_over_ranks
 
 RESUME, EXPORTS, BEST = "resume", "checkpoints", "best"
@@ -122,13 +123,9 @@ def best_step(state: TrainerState) -> int | None:
 
 
 def export(save: Save, folder: Path) -> None:
-    """Save the encoder whole or not at all."""
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    save(draft)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    """Save the encoder whole or not at all; into an empty folder, which then takes its place."""
+    with whole_folder(folder) as draft:
+        save(draft)
 
 
 def resume_points(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.pipeline.rescoring import DenseScores
 from ragcun_cli.pipeline.stored_embeddings import store_embeddings
 from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.manifest import replaced
 
 QUERIES_AT_ONCE = 65_536
 """Searched in one reading of the passages' embeddings, in about a gigabyte at 768 dimensions."""
@@ -95,7 +96,9 @@ class DenseSearch:
             stop = start + len(group)
             file = self._index.folder / f"{self._name}-hits-{start}-{stop}.npz"
             if not file.is_file():
-                _save(self._search(self._embeddings[self._rows[start:stop]]), file)
+                hits = self._search(self._embeddings[self._rows[start:stop]])
+                with replaced(file) as stream:
+                    np.savez(stream, rows=hits.rows, scores=hits.scores)
             with np.load(file) as kept:
                 rows, scores = kept["rows"], kept["scores"]
             for at in range(max(first - start, 0), len(group)):
@@ -124,10 +127,3 @@ class DenseSearch:
         asked = torch.from_numpy(np.array(self._embeddings[self._row_of[query]])).double()
         similarity = self._index.scorer.similarity
         return exact_scores(asked.expand(len(found), -1), found, similarity=similarity).numpy()
-
-
-def _save(hits: Hits, file: Path) -> None:
-    scratch = file.with_name(f".{file.name}")
-    with scratch.open("wb") as stream:
-        np.savez(stream, rows=hits.rows, scores=hits.scores)
-    scratch.replace(file)

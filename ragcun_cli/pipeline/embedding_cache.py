@@ -16,7 +16,7 @@ from torch import Tensor
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.models import ModelSource
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.manifest import digest, write_atomically
+from ragcun_cli.spec.manifest import digest, replaced, write_atomically
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace
 
@@ -80,10 +80,8 @@ class EmbeddingCache:
     def write(self, rows: range, embeddings: Tensor) -> None:
         """Keep a block; a kill leaves it whole or absent."""
         file, mark = self._files(rows)
-        draft = file.with_name(f".{file.name}.draft")
-        with draft.open("wb") as stream:
+        with replaced(file) as stream:
             np.save(stream, embeddings.cpu().numpy().astype(self._dtype))
-        draft.replace(file)
         write_atomically(mark, hashlib.sha256(file.read_bytes()).hexdigest())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ragcun_cli.core.ranking import Hits
+from ragcun_cli.spec.manifest import replaced
 
 
 def write_hits(file: Path, found: Mapping[str, Hits], *, done: int = 0) -> None:
@@ -23,11 +24,8 @@ def write_hits(file: Path, found: Mapping[str, Hits], *, done: int = 0) -> None:
     arrays: dict[str, Any] = {"done": np.int64(done)}
     for name, hits in found.items():
         arrays |= {f"{name}:rows": hits.rows, f"{name}:scores": hits.scores}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.draft")
-    with draft.open("wb") as stream:
+    with replaced(file) as stream:
         np.savez(stream, **arrays)
-    draft.replace(file)
 
 
 def read_hits(file: Path) -> tuple[dict[str, Hits], int] | None:

@@ -128,9 +128,8 @@ class LexicalIndex:
 
 def _made_now(corpus: Corpus, config: MiningConfig) -> Postings:
     with TemporaryDirectory(prefix="ragcun-bm25-") as scratch:
-        folder = Path(scratch) / "index"
-        build(folder, corpus, config, digest="", progress=Silent())
-        return Postings.open(folder, config)
+        build(Path(scratch), corpus, config, digest="", progress=Silent())
+        return Postings.open(Path(scratch), config)
 
 
 def _read(names: Sequence[str], found: Future[NDArray[np.int64]]) -> Iterator[QueryHits]:

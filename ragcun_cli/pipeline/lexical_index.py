@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
 from ragcun_cli.core.bm25 import Floats, Ints, Weights
+from ragcun_cli.core.folders import whole_folder
 from ragcun_cli.core.postings import add_postings, count_occurrences
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.progress import Progress
@@ -95,14 +95,8 @@ def open_or_build(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if _read_record(folder) != wanted:  # another process may have made it meanwhile
-                draft = folder.with_name(f".{folder.name}.draft")
-                shutil.rmtree(draft, ignore_errors=True)
-                try:
+                with whole_folder(folder) as draft:
                     build(draft, corpus, config, digest=digest, progress=progress)
-                    shutil.rmtree(folder, ignore_errors=True)
-                    draft.rename(folder)
-                finally:
-                    shutil.rmtree(draft, ignore_errors=True)
     return Postings.open(folder, config)
 
 
@@ -115,13 +109,12 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def build(
     folder: Path, corpus: Corpus, config: MiningConfig, *, digest: str, progress: Progress
 ) -> None:
-    """Write the postings of a corpus into a new folder.
+    """Write the postings of a corpus into an empty folder.
 
     The first pass writes the terms of all passages to disk and counts them; each later one makes
     the postings of as many terms as fit ``POSTINGS_AT_ONCE``. Memory holds those, every term once
     and 4 bytes a passage.
     """
-    folder.mkdir()
     terms = Terms(config)
     lengths = _write_tokens(folder / _TOKENS, terms, corpus, progress)
     names = "".join(f"{term}\n" for term in terms.numbers)

@@ -6,9 +6,11 @@ spelling, and its scores mean nothing.
 
 from __future__ import annotations
 
-import shutil
 import string
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ragcun_cli.core.folders import whole_folder
 
 TINY_ENCODER = "ragcun/tiny"
 
@@ -51,16 +53,12 @@ def build_tiny_encoder(folder: Path) -> None:
         intermediate_size=64,
         max_position_embeddings=64,
     )
-    scratch = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(scratch, ignore_errors=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(scratch / "bert")
-    fast.save_pretrained(scratch / "bert")
-    transformer = Transformer(str(scratch / "bert"), max_seq_length=64)
-    pooling = Pooling(transformer.get_embedding_dimension(), "mean")
-    model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
-    model.save(str(scratch / "model"), create_model_card=False)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    (scratch / "model").replace(folder)
-    shutil.rmtree(scratch)
+    with whole_folder(folder) as draft, TemporaryDirectory() as bert:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            BertModel(config).save_pretrained(bert)
+        fast.save_pretrained(bert)
+        transformer = Transformer(bert, max_seq_length=64)
+        pooling = Pooling(transformer.get_embedding_dimension(), "mean")
+        model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
+        model.save(str(draft), create_model_card=False)

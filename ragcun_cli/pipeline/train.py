@@ -203,7 +203,7 @@ def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target)
+    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder) -> None:

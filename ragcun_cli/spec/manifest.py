@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -121,12 +124,29 @@ class Manifest(Record):
         return self.model_copy(update={"stages": dict(sorted(stages.items()))})
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Replace a text file in one step."""
+@contextmanager
+def replaced(file: Path) -> Iterator[BinaryIO]:
+    """A stream into a hidden draft, which takes the file's place once it is whole and on disk.
+
+    Makes the folder if it is not there. A body that raises leaves the old file and no draft.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replace a text file in one step."""
+    with replaced(file) as stream:
+        stream.write(text.encode())
 
 
 def file_digest(file: Path) -> str:

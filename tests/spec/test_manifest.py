@@ -11,6 +11,7 @@ from ragcun_cli.spec.manifest import (
     StageRecord,
     digest,
     file_digest,
+    replaced,
     write_atomically,
 )
 
@@ -189,3 +190,26 @@ def test_an_atomic_write_that_fails_leaves_the_old_text(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_atomically(file, "new \ud800\n")
     assert file.read_text(encoding="utf-8") == "old\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def replace(file, content, *, error=None):
+    with replaced(file) as stream:
+        stream.write(content)
+        stream.flush()
+        assert (file.parent / f".{file.name}.draft").read_bytes() == content
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+def test_a_file_whose_new_bytes_fail_is_left_and_no_draft_beside(tmp_path, error):
+    file = tmp_path / "new" / "hits.npz"
+    with pytest.raises(type(error)):
+        replace(file, b"half", error=error)
+    assert list(file.parent.iterdir()) == []
+    replace(file, b"whole")
+    with pytest.raises(type(error)):
+        replace(file, b"half", error=error)
+    assert file.read_bytes() == b"whole"
+    assert list(file.parent.iterdir()) == [file]

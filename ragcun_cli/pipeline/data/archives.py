@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import stat
-import tempfile
 import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
 
+from ragcun_cli.core.folders import whole_folder
 from ragcun_cli.spec.errors import DataError
 
 _PIECE_BYTES = 1 << 18
@@ -34,13 +34,8 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = _checked(opened, str(archive), max_bytes)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            prefix = f".{folder.name}-"
-            with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as scratch:
-                draft = Path(scratch) / "draft"
-                draft.mkdir()
+            with whole_folder(folder) as draft:
                 _write(opened, members, draft, max_bytes)
-                draft.rename(folder)
     except _DAMAGE as error:
         raise DataError(f"{archive} is damaged: {error}") from error
     except OSError as error:

@@ -15,6 +15,7 @@ from ragcun_cli.pipeline.data.corpus import BATCH_ROWS, SCHEMA, Passage, content
 from ragcun_cli.pipeline.data.lines import Notes
 from ragcun_cli.pipeline.data.records import CorpusRecord
 from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.manifest import replaced
 from ragcun_cli.spec.paths import PASSAGES, PASSAGES_FOLDER
 
 RUN_CHARACTERS = 64_000_000
@@ -112,9 +113,9 @@ def _each_once(passages: Iterable[Passage], source: Path, notes: Notes) -> Itera
 
 
 def write_passages(passages: Iterable[Passage], file: Path) -> CorpusRecord:
-    """Write passages that come in the order of their ids, and return what they are."""
+    """Put passages that come in the order of their ids in a file's place; return what they are."""
     digest, count, empty = hashlib.sha256(), 0, 0
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as stream:
+    with replaced(file) as sink, pa.ipc.new_stream(sink, SCHEMA) as stream:
         for batch in _batches(passages, characters=_BATCH_CHARACTERS):
             ids, titles, texts, _ = zip(*batch, strict=True)
             columns = [pa.array(column, pa.string()) for column in (ids, titles, texts)]

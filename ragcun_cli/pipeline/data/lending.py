@@ -44,10 +44,8 @@ def share_passages(folder: Path, lender: Path, *, progress: Progress) -> bool:
     if len(kept) > LARGEST_OWN_SHARE * len(own):
         return False
     rows[kept] = len(lent) + np.arange(len(kept))
-    rest = folder / f"{PASSAGES}.rest"
     if len(kept):
-        write_passages(own.take(kept), rest)
-        rest.replace(folder / PASSAGES)
+        write_passages(own.take(kept), folder / PASSAGES)
     else:
         (folder / PASSAGES).unlink()
     np.save(folder / ROWS, rows)
