@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ragcun_cli.core.draw import FOLD, number_of
 
 FOLDS = 5
 BINS = 10
@@ -116,8 +117,7 @@ def calibration(
 
 def fold_numbers(ids: Iterable[str], *, folds: int = FOLDS) -> NDArray[np.int64]:
     """``(n,)`` fold of each query, 0 to ``folds - 1``, by the digest of its id alone."""
-    digests = (sha256(f"fold:{name}".encode()).digest() for name in ids)
-    return np.array([int.from_bytes(digest[:8], "big") % folds for digest in digests], np.int64)
+    return np.array([number_of(FOLD, name) % folds for name in ids], np.int64)
 
 
 def platt_fit(scores: NDArray[np.float64], relevant: NDArray[np.float64]) -> tuple[float, float]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import chain, islice
 
 import numpy as np
+
+from ragcun_cli.core.draw import NEGATIVES, generator
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ def choose_negatives(
             passages left.
     """
     _check(candidates, count=count, hard_share=hard_share, skip_top=skip_top)
-    digest = sha256(f"{seed}:{query_id}".encode()).digest()
-    rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+    rng = generator(NEGATIVES, query_id, seed=seed)
     wanted = _whole(count * hard_share, rng=rng)
     taken = set(excluded)
     known = [passage for passage in first if passage not in taken and not is_twin(passage)]

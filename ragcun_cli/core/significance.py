@@ -8,10 +8,11 @@ for other queries of the same data sets: blind to other data sets and to other t
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ragcun_cli.core.draw import RESAMPLES, generator
 
 _DRAWS_AT_ONCE = 2**20
 
@@ -60,7 +61,7 @@ def paired_interval(
     share = _shares(groups, weights)
     means = np.zeros(resamples)
     for name, values in groups.items():
-        rng = _generator(seed, name=name)
+        rng = generator(RESAMPLES, name, seed=seed)
         for block in _blocks(resamples, width=len(values)):
             draws = _draw(rng, count=block.stop - block.start, size=len(values))
             means[block] += share[name] * values.take(draws).mean(axis=1)
@@ -97,7 +98,7 @@ def randomisation_p_value(
     share = _shares(groups, weights)
     flipped = np.zeros(rounds)
     for name, values in groups.items():
-        rng = _generator(seed, name=name)
+        rng = generator(RESAMPLES, name, seed=seed)
         for block in _blocks(rounds, width=len(values)):
             shape = (block.stop - block.start, len(values))
             kept = rng.integers(0, 2, size=shape, dtype=np.uint8).astype(np.float64)
@@ -136,11 +137,6 @@ def _shares(groups: Iterable[str], weights: Mapping[str, float] | None) -> dict[
 
 def _statistic(groups: Mapping[str, NDArray[np.float64]], share: Mapping[str, float]) -> float:
     return math.fsum(share[name] * math.fsum(v) / len(v) for name, v in groups.items())
-
-
-def _generator(seed: int, *, name: str) -> np.random.Generator:
-    digest = sha256(f"{seed}:{name}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
 
 
 def _blocks(rounds: int, *, width: int) -> list[slice]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
+from ragcun_cli.core.draw import SELECTION_PASSAGES, SELECTION_QUERIES, smallest
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.run_files import mean_ndcg
 from ragcun_cli.pipeline.search import rank_dense
@@ -60,11 +60,11 @@ def read_selection_set(
     """
     whole = read_test_set(name, folder, split=split)
     relevant = {query: judged for query, judged in whole.qrels.items() if max(judged.values()) > 0}
-    chosen = sorted(smallest(relevant, config.queries, salt=f"{seed}:query"))
+    chosen = sorted(smallest(SELECTION_QUERIES, relevant, config.queries, seed=seed))
     needed = {passage for query in chosen for passage in relevant[query]}
     others = (passage for passage in whole.corpus.ids if passage not in needed)
     more = max(0, config.passages - len(needed))
-    kept = needed.union(smallest(others, more, salt=f"{seed}:passage"))
+    kept = needed.union(smallest(SELECTION_PASSAGES, others, more, seed=seed))
     rows = whole.corpus.rows_of(sorted(kept))
     corpus = whole.corpus.take(rows[rows >= 0])
     queries = {query: whole.queries[query] for query in chosen}

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from ragcun_cli.core.draw import ISOTROPY_TEXTS, number_of, smallest
 from ragcun_cli.core.embedding_pass import EmbeddingPass
 from ragcun_cli.core.geometry import alignment, mean_gap
-from ragcun_cli.pipeline.data.draw import name_digest, smallest
 from ragcun_cli.pipeline.encode import Side, encode
 from ragcun_cli.pipeline.isotropy_measures import measures_of
 from ragcun_cli.pipeline.progress import Progress
@@ -25,7 +25,6 @@ from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 from ragcun_cli.spec.paths import ISOTROPY
 
 TEXTS_AT_ONCE = 8192
-SALT = "isotropy"
 
 Row = NDArray[np.float32]
 
@@ -93,8 +92,8 @@ class Texts:
         self._pair_queries = config.pair_queries
         asked = [f"{test.name}\t{query}" for test in tests.values() for query in test.queries]
         held = (f"{test.name}\t{passage}" for test in tests.values() for passage in test.corpus.ids)
-        self.queries = smallest(asked, config.max_queries or len(asked), salt=SALT)
-        self.passages = smallest(held, config.max_passages, salt=SALT)
+        self.queries = smallest(ISOTROPY_TEXTS, asked, config.max_queries or len(asked))
+        self.passages = smallest(ISOTROPY_TEXTS, held, config.max_passages)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Names of queries, each with one relevant passage: of them that of the smallest digest.
@@ -111,7 +110,7 @@ class Texts:
         return [
             (query, passage)
             for query, passages in judged.items()
-            for passage in smallest((p for p in passages if p in there), 1, salt=SALT)
+            for passage in smallest(ISOTROPY_TEXTS, (p for p in passages if p in there), 1)
         ]
 
     def _in_corpus(self, passages: Collection[str]) -> set[str]:
@@ -171,10 +170,8 @@ class Encoded:
         wanted, seen = set(kept), EmbeddingPass()
         measured: list[str] = []
         for found, rows in self._encode(names):
-            keys = b"".join(name_digest(name, salt=SALT)[:8] for name in found)
-            seen.add(
-                rows, first_row=len(measured), keys=np.frombuffer(keys, ">u8").astype(np.uint64)
-            )
+            keys = np.array([number_of(ISOTROPY_TEXTS, name) for name in found], np.uint64)
+            seen.add(rows, first_row=len(measured), keys=keys)
             measured += found
             self._keep(found, rows, wanted)
         device = self._model.device.type

@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragcun_cli.core.draw import NEAR_DUPLICATES, POSITIVE, number_of, smallest
 from ragcun_cli.core.negatives import Negatives, choose_negatives
 from ragcun_cli.pipeline.candidates import Candidates, Relevant
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.encoders import FoundEncoder
 from ragcun_cli.pipeline.hits import QueryHits, Scores
 from ragcun_cli.pipeline.journal import Journal
@@ -23,7 +23,6 @@ from ragcun_cli.pipeline.mined_rows import FILES, MinedRow
 from ragcun_cli.pipeline.mining_queries import (
     JudgedQueries,
     dev_queries,
-    drawn,
     training_queries,
 )
 from ragcun_cli.pipeline.mining_summary import summarise
@@ -132,7 +131,7 @@ class _Miner:
         self._queries = {query: texts[query] for query in judged.qrels}
         self._index, self._mining, self._seed, self._scorer = index, mining, seed, scorer
         self._name = name
-        counted = smallest(judged.qrels, QUERIES_COUNTED, salt=f"{seed}:near_duplicate")
+        counted = smallest(NEAR_DUPLICATES, judged.qrels, QUERIES_COUNTED, seed=seed)
         self._counted = frozenset(counted)
 
     def rows_after(self, done: int) -> Iterator[tuple[MinedRow, dict[str, Any]]]:
@@ -143,7 +142,7 @@ class _Miner:
         for hits in searched:
             judged = self._qrels[hits.query]
             relevant = Relevant.of(judged, self._corpus)
-            place = drawn(f"{self._seed}:{hits.query}:positive") % len(relevant.ids)
+            place = number_of(POSITIVE, hits.query, seed=self._seed) % len(relevant.ids)
             found = Candidates(
                 source,
                 self._corpus,

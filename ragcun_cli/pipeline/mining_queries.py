@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragcun_cli.core.draw import TRAINING_QUERIES, smallest
 from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.lines import locate
@@ -45,8 +45,7 @@ def training_queries(
         )
     if data.max_train_queries is None or data.max_train_queries >= len(found.qrels):
         return found
-    chosen = sorted(found.qrels, key=lambda query: drawn(f"{seed}:{query}:sample"))
-    kept = set(chosen[: data.max_train_queries])
+    kept = set(smallest(TRAINING_QUERIES, found.qrels, data.max_train_queries, seed=seed))
     qrels = {query: judged for query, judged in found.qrels.items() if query in kept}
     return JudgedQueries(qrels, found.without_positive)
 
@@ -71,8 +70,3 @@ def _judged(dataset: Path, corpus: Corpus, split: str) -> JudgedQueries:
         if any(grade > 0 for grade in judged.values())
     }
     return JudgedQueries(qrels, len(read) - len(qrels))
-
-
-def drawn(text: str) -> int:
-    """A number that is as good as random, of a text that names what it is for."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

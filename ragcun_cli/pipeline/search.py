@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor
 
+from ragcun_cli.core.draw import VARIANTS, smallest
 from ragcun_cli.core.quantise import Codec, parse_variant
 from ragcun_cli.core.ranking import ExactTopK, Hits, Similarity
-from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.encode import Side, encode_block
 from ragcun_cli.pipeline.hits import QueryHits
 from ragcun_cli.pipeline.hits_files import read_hits, write_hits
@@ -133,7 +133,7 @@ class Search:
         if not names:
             return {}
         corpus = self._test.corpus
-        chosen = sorted(smallest(corpus.ids, SAMPLE, salt="variants"))
+        chosen = sorted(smallest(VARIANTS, corpus.ids, SAMPLE))
         label = f"{self._test.name} sample"
         with self._progress.bar(label, total=len(chosen), unit="texts") as advance:
             sample = self._encoded(corpus.texts_by_id(chosen), "document", advance)

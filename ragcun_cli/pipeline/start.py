@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 from collections.abc import Sequence
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
+from ragcun_cli.core.draw import START, smallest
 from ragcun_cli.core.model import build_encoder, without_normalize
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.encode import encode
@@ -49,8 +48,7 @@ def start_encoder(
 def _start_passages(dataset: Path, *, count: int) -> list[str]:
     """The same passages for every seed: those whose ids have the smallest digests."""
     corpus = Corpus.open(dataset)
-    digests = ((hashlib.sha256(name.encode()).digest(), row) for row, name in enumerate(corpus.ids))
-    return corpus.texts_of(sorted(row for _, row in heapq.nsmallest(count, digests)))
+    return corpus.texts_by_id(sorted(smallest(START, corpus.ids, count)))
 
 
 def head_modules(model: SentenceTransformer, profile: RunProfile) -> Sequence[int]:

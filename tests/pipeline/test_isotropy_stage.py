@@ -6,12 +6,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from ragcun_cli.core.draw import ISOTROPY_TEXTS, smallest
 from ragcun_cli.core.geometry import alignment, mean_gap
 from ragcun_cli.core.isotropy import measure_isotropy
 from ragcun_cli.core.sigreg import unbiased_sigreg, unit_directions
 from ragcun_cli.pipeline import isotropy
 from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.isotropy import write_isotropy
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.spec.errors import DataError
@@ -101,7 +101,7 @@ def test_passages_of_pairs_that_are_not_measured_are_encoded_for_them(model, fol
 def test_the_chosen_texts_have_the_smallest_digests(model, folders, tmp_path):
     content = measured(model, folders, tmp_path, max_queries=110)
     asked = names(folders, "queries")
-    chosen = [asked[name] for name in smallest(asked, 110, salt="isotropy")]
+    chosen = [asked[name] for name in smallest(ISOTROPY_TEXTS, asked, 110)]
     expected = measure_isotropy(model.encode(chosen))
     assert content["queries"]["texts"] == 110
     assert content["queries"]["plan_score"] == pytest.approx(expected.plan_score, rel=1e-4)

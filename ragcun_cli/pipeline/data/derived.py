@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ragcun_cli.core.draw import MSMARCO_SELECT, smallest
 from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.beir import Qrels
 from ragcun_cli.pipeline.data.download import RemoteFile, fetch
-from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.data.lines import Notes, read_lines
 from ragcun_cli.pipeline.data.records import borrow, read_record
 from ragcun_cli.pipeline.data.sources import Derived
 from ragcun_cli.pipeline.progress import Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import Workspace
-
-SALT = "msmarco-select"
 
 Files = Mapping[str, Path]
 Judged = tuple[dict[str, str], Qrels]
@@ -92,7 +90,7 @@ def _select(msmarco: Path, files: Files, source: Derived) -> Judged:
         for query, judged in splits["train"].items()
         if max(judged.values()) > 0 and beir.words(texts[query]) not in reported
     )
-    chosen = smallest(free, source.queries, salt=SALT)
+    chosen = smallest(MSMARCO_SELECT, free, source.queries)
     return texts, {query: splits["train"][query] for query in sorted(chosen)}
 
 

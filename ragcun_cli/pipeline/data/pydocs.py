@@ -5,7 +5,6 @@ and a docstring that only exists at run time may depend on the machine.
 """
 
 import ast
-import hashlib
 import importlib.metadata
 import importlib.util
 import re
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from ragcun_cli.core.draw import DOCSTRINGS, name_digest
 from ragcun_cli.pipeline.data.docstrings import HOLE, normalised, query_and_passage
 from ragcun_cli.pipeline.progress import Progress, Silent
 from ragcun_cli.spec.errors import DataError
@@ -115,7 +115,7 @@ def choose_pairs(pairs: Iterable[Pair], *, limit: int | None) -> list[Pair]:
 
     Sorted by the sha256 of their ids, so that a smaller limit gives the beginning of a larger one.
     """
-    return sorted(pairs, key=lambda pair: hashlib.sha256(pair.id.encode()).digest())[:limit]
+    return sorted(pairs, key=lambda pair: name_digest(DOCSTRINGS, pair.id))[:limit]
 
 
 def _not_installed(library: str) -> DataError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ragcun_cli.core.draw import SAMPLE_PASSAGES, SAMPLE_QUERIES, smallest
 from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.data.corpus_writer import write_corpus
-from ragcun_cli.pipeline.data.draw import smallest
 from ragcun_cli.pipeline.data.lines import Notes
 from ragcun_cli.spec.errors import DataError
 
@@ -35,7 +35,8 @@ def draw_sample(
     texts = beir.read_queries(folder)
     splits = {
         split: {
-            query: qrels[query] for query in sorted(smallest(qrels, queries, salt=f"{seed}:query"))
+            query: qrels[query]
+            for query in sorted(smallest(SAMPLE_QUERIES, qrels, queries, seed=seed))
         }
         for split, qrels in beir.read_splits(folder).items()
     }
@@ -49,7 +50,7 @@ def draw_sample(
             hint=f"--passages {len(judged) if passages < len(judged) else len(corpus)}",
         )
     others = (passage for passage in corpus.ids if passage not in judged)
-    drawn = smallest(others, passages - len(judged), salt=f"{seed}:passage")
+    drawn = smallest(SAMPLE_PASSAGES, others, passages - len(judged), seed=seed)
     kept = corpus.take(corpus.rows_of(sorted(judged.union(drawn))))
     write_corpus(iter(kept), draft, source=folder, notes=Notes())
     asked = {query: texts[query] for qrels in splits.values() for query in qrels}

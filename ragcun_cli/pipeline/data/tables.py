@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from ragcun_cli.core.draw import HELD_OUT, smallest
 from ragcun_cli.pipeline.data import beir, storing
 from ragcun_cli.pipeline.data.beir import Qrels
 from ragcun_cli.pipeline.data.corpus import Passage
@@ -130,7 +131,7 @@ def _split(file: Path, qrels: Qrels, held_out: Mapping[str, int], seed: int) -> 
             f"{file} has {len(qrels):,} queries; {wanted} leave none to train on",
             hint=f"--test-queries and --dev-queries of {len(qrels) - 1} together, or less",
         )
-    drawn = sorted(qrels, key=lambda query: hashlib.sha256(f"{seed}:{query}".encode()).hexdigest())
+    drawn = smallest(HELD_OUT, qrels, len(qrels), seed=seed)
     split_of = dict.fromkeys(qrels, "train")
     for split, count in held_out.items():
         split_of.update(dict.fromkeys(drawn[:count], split))
