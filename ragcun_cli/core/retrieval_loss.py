@@ -11,6 +11,7 @@ from sentence_transformers.base.losses.gradcache import has_static_embedding_inp
 from sentence_transformers.base.losses.merged_forward import embed_columns
 from torch import Tensor, nn
 
+from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.objective import (
     Batch,
     ObjectiveSettings,
@@ -34,7 +35,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
     (Gao et al. 2021, arXiv:2101.06983): the terms, SIGReg too, see the whole batch all the same.
 
     Raises:
-        ValueError: GradCache for a static-embedding model, whose batches are one flat row of
+        SettingsError: GradCache for a static-embedding model, whose batches are one flat row of
             tokens that cannot be cut.
     """
 
@@ -50,7 +51,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
     ) -> None:
         super().__init__()
         if mini_batch_size is not None and has_static_embedding_input(model):
-            raise ValueError("GradCache cannot cut the batches of a static-embedding encoder")
+            raise SettingsError("GradCache cannot cut the batches of a static-embedding encoder")
         self.model = model  # first, so that parameter names begin with "model."
         self.settings = settings
         self.seed = seed

@@ -24,6 +24,7 @@ from ragcun_cli.core.checkpoints import (
     best_step,
     last_whole_checkpoint,
 )
+from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.objective import ObjectiveSettings
 from ragcun_cli.core.ranks import world_size
 from ragcun_cli.core.retrieval_loss import RetrievalLoss
@@ -133,14 +134,14 @@ def train_encoder(
         selection: how the best encoder is told; without, the last one is the result.
 
     Raises:
-        ValueError: fewer rows than a batch, a batch that the ranks cannot share evenly, or a first
-            score after the last step.
+        SettingsError: fewer rows than a batch, a batch that the ranks cannot share evenly, or a
+            first score after the last step.
         TrainingStoppedError: the loss is not finite, the encoder collapsed, or steps are missing.
     """
     _check_batches(len(rows), settings)
     last = total_steps(len(rows), settings)
     if selection is not None and selection.every > last:
-        raise ValueError(f"the first score would come after {selection.every} steps of {last}")
+        raise SettingsError(f"the first score would come after {selection.every} steps of {last}")
     loss = RetrievalLoss(
         model, objective, seed=settings.seed, mini_batch_size=settings.mini_batch_size
     )
@@ -189,9 +190,9 @@ def train_encoder(
 
 def _check_batches(rows: int, settings: TrainerSettings) -> None:
     if rows < settings.batch_size:
-        raise ValueError(f"{rows} training rows are fewer than a batch of {settings.batch_size}")
+        raise SettingsError(f"{rows} training rows are fewer than a batch of {settings.batch_size}")
     if settings.batch_size % world_size():
-        raise ValueError(
+        raise SettingsError(
             f"{world_size()} ranks cannot share a batch of {settings.batch_size} evenly"
         )
 

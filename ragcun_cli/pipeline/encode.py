@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ FEWER_TEXTS = "--set evaluation.batch_size=16, or fewer"
 
 TEXTS_AT_ONCE = 8192
 """Sorted by length and tokenised together."""
+
+_NO_SUCH_ROW = re.compile("out of bounds|must match the (existing )?size|device-side assert")
+"""What PyTorch says, beside an IndexError, of a position or a word piece that a model has not."""
 
 _PROMPTS: Mapping[Side, Sequence[str]] = {
     "query": ("query",),
@@ -101,7 +105,8 @@ def encode_block(
             try:
                 embeddings = model(on_device, **_task(side))["sentence_embedding"]
             except (IndexError, RuntimeError) as error:
-                raise _cannot_encode(error) from error
+                _refuse(error)
+                raise
             rows.append(embeddings[:, : model.truncate_dim].float())
             order.append(chosen)
             advance(len(chosen))
@@ -111,14 +116,16 @@ def encode_block(
     return joined[back.to(joined.device)]
 
 
-def _cannot_encode(error: Exception) -> EncoderError:
+def _refuse(error: Exception) -> None:
+    """Raise what a person can mend of it; nothing of a bug."""
     said = (str(error).splitlines() or [type(error).__name__])[0]
-    if "out of memory" in said:
-        return EncoderError(f"memory gave out while encoding: {said}", hint=FEWER_TEXTS)
-    return EncoderError(
-        f"the model cannot encode these texts: {said}",
-        hint="a max_seq_length that the model has positions for, and its own tokenizer",
-    )
+    if re.search("out of memory|can't allocate memory", said):
+        raise EncoderError(f"memory gave out while encoding: {said}", hint=FEWER_TEXTS) from error
+    if isinstance(error, IndexError) or _NO_SUCH_ROW.search(said):
+        raise EncoderError(
+            f"the model cannot encode these texts: {said}",
+            hint="a max_seq_length that the model has positions for, and its own tokenizer",
+        ) from error
 
 
 def _batches(

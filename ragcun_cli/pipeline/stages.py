@@ -129,10 +129,7 @@ class Runner:
                 raise
             except OSError as error:
                 _clear_failed(task)
-                raise StageFailedError(
-                    f"'{task.label}' could not read or write its files: {error}",
-                    hint=shlex.join(["df", "-h", str(task.folder)]),
-                ) from error
+                raise _failed_on_disk(task, error) from error
             finally:
                 self._current.clear()
         return True
@@ -197,6 +194,16 @@ def _make_folder(folder: Path) -> None:
             if data
             else "--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
         ) from error
+
+
+def _failed_on_disk(task: Task, error: OSError) -> StageFailedError:
+    file = Path(str(error.filename or task.folder))
+    look = ["ls", "-ld", str(next(path for path in (file, *file.parents) if path.exists()))]
+    # NumPy's own writing gives no number, and says of how much it wrote how little.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or " requested and " in str(error):
+        look = ["df", "-h", str(task.folder)]
+    message = f"'{task.label}' could not read or write its files: {error}"
+    return StageFailedError(message, hint=shlex.join(look))
 
 
 def _clear_failed(task: Task) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.checkpoints import BEST, EXPORTS, export, resume_points
+from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.ranks import world_size
 from ragcun_cli.core.trainer import TrainingStoppedError
@@ -73,7 +74,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
                 outcome = _fit(job, ready, settings, on_step=_stepper(advance, clock))
         except TrainingStoppedError as error:
             raise _stopped(job, error) from error
-        except ValueError as error:
+        except SettingsError as error:
             raise DataError(f"training {run.label}: {error}") from error
     _save_result(job, ready, outcome)
     for retry in outcome.memory_retries:

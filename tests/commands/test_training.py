@@ -214,6 +214,15 @@ def test_values_that_do_not_go_together_are_refused(train, sets, message):
     assert message in train("with_isotropy", *sets, code=2)
 
 
+def test_a_bug_in_a_training_is_no_mistake_of_the_persons(train, monkeypatch):
+    def fail(clock):
+        raise ValueError("a bug of ours")
+
+    monkeypatch.setattr("ragcun_cli.pipeline.train._Clock.keep", fail)
+    with pytest.raises(ValueError, match="a bug of ours"):
+        train("with_isotropy", "training.max_steps=2")
+
+
 @pytest.mark.parametrize("sets", [["training.contrastive=dot"], ["training.regulariser=vicreg"]])
 def test_every_similarity_and_regulariser_trains_and_is_evaluated(train, ragcun, workspace, sets):
     record = train("with_isotropy", "training.max_steps=3", *sets)

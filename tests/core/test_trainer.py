@@ -12,6 +12,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ragcun_cli.core.batches import LikeLengthBatchSampler
+from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import build_encoder, freeze, on_cached_outputs, without_normalize
 from ragcun_cli.core.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.trainer import TrainingStoppedError
@@ -340,7 +341,7 @@ def test_the_first_step_of_two_objectives_costs_the_same_contrastive_loss(fresh,
 
 
 def test_fewer_rows_than_a_batch_are_refused(fresh, tmp_path):
-    with pytest.raises(ValueError, match="3 training rows are fewer than a batch of 4"):
+    with pytest.raises(SettingsError, match="3 training rows are fewer than a batch of 4"):
         train(fresh(), tmp_path, data=rows(3))
 
 
@@ -493,7 +494,7 @@ def test_texts_that_repeat_cost_no_step(fresh, tmp_path):
 
 
 def test_a_first_score_after_the_last_step_is_refused(fresh, tmp_path):
-    with pytest.raises(ValueError, match="the first score would come after 2 steps of 1"):
+    with pytest.raises(SettingsError, match="the first score would come after 2 steps of 1"):
         run(fresh(), tmp_path, max_steps=1, selection=scores_of(0.5))
 
 
@@ -537,7 +538,7 @@ def test_a_static_encoder_trains_and_cannot_be_cut_into_micro_batches(static, tm
         name[0] for name, value in weights(static).items() if not torch.equal(value, before[name])
     }
     assert moved == {"0", "1", "3"}
-    with pytest.raises(ValueError, match="static-embedding"):
+    with pytest.raises(SettingsError, match="static-embedding"):
         RetrievalLoss(static, OBJECTIVE, seed=0, mini_batch_size=2)
 
 

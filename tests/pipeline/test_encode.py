@@ -6,9 +6,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from ragcun_cli.pipeline.encode import encode, encode_block
+from ragcun_cli.pipeline.encode import FEWER_TEXTS, encode, encode_block
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.spec.errors import EncoderError
 
 TEXTS = [
     "a",
@@ -116,3 +117,47 @@ def test_long_lists_are_encoded_in_blocks(tiny, monkeypatch):
 def test_no_texts_are_refused(tiny):
     with pytest.raises(ValueError, match="no texts"):
         encode_block(tiny, [], batch_size=4)
+
+
+@pytest.fixture
+def failing(tiny):
+    """Let the model do something before it encodes."""
+    hooks = []
+
+    def prepare(action):
+        hooks.append(tiny.register_forward_pre_hook(lambda *_: action()))
+        return tiny
+
+    yield prepare
+    for hook in hooks:
+        hook.remove()
+
+
+def test_a_text_of_more_tokens_than_the_model_has_positions_is_the_persons_to_mend(tiny):
+    tiny.max_seq_length = 65
+    try:
+        with pytest.raises(EncoderError, match="cannot encode these texts") as caught:
+            encode_block(tiny, ["word " * 100], batch_size=8)
+    finally:
+        tiny.max_seq_length = 24
+    assert "max_seq_length" in caught.value.hint
+
+
+def test_a_token_that_the_model_does_not_know_is_the_persons_to_mend(failing):
+    model = failing(lambda: torch.nn.Embedding(3, 2)(torch.tensor([3])))
+    with pytest.raises(EncoderError, match="index out of range") as caught:
+        encode_block(model, TEXTS, batch_size=8)
+    assert "its own tokenizer" in caught.value.hint
+
+
+def test_memory_that_gives_out_asks_for_smaller_batches(failing):
+    model = failing(lambda: torch.empty(1 << 60))
+    with pytest.raises(EncoderError, match="memory gave out while encoding") as caught:
+        encode_block(model, TEXTS, batch_size=8)
+    assert caught.value.hint == FEWER_TEXTS
+
+
+def test_what_is_neither_memory_nor_positions_is_a_bug(failing):
+    model = failing(lambda: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        encode_block(model, TEXTS, batch_size=8)

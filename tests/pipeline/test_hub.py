@@ -16,7 +16,7 @@ from hub_server import COMMIT, Hub
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 import ragcun_cli
-from ragcun_cli.pipeline.data.hub import _Bytes
+from ragcun_cli.pipeline.data.hub import _Bytes, _told
 from ragcun_cli.pipeline.data.hub_tables import _batches
 
 REPO = "someone/tides"
@@ -546,3 +546,9 @@ def test_bytes_that_come_by_xet_are_told_once():
             )
     assert told == [100, 200]
     assert bar.count == 300
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug of ours"), KeyError("a bug of ours")])
+def test_what_the_client_does_not_raise_is_a_bug(error):
+    with pytest.raises(type(error), match="a bug of ours"), _told(REPO, COMMIT):
+        raise error

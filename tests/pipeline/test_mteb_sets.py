@@ -149,7 +149,7 @@ def test_a_loader_that_fails_is_told_in_one_line():
     assert str(caught.value) == "mteb could not load someone/some@abc: no host"
     assert caught.value.hint == "hf download someone/some --repo-type dataset --revision abc"
     task.load_data = lambda: setattr(task, "dataset", {"default": {}})
-    with pytest.raises(DataError, match="could not load someone/some@abc"):
+    with pytest.raises(DataError, match="could not load someone/some@abc: no 'dev' of 'de'"):
         read_task(task, subset="de", split="dev")
 
 

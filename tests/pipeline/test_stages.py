@@ -1,8 +1,11 @@
 import os
+import resource
 import shutil
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragcun_cli.pipeline import stages
@@ -302,15 +305,51 @@ def test_an_action_that_leaves_out_an_output_has_failed(tmp_path):
     assert not runner.is_current(task)
 
 
-def test_a_disk_that_gives_out_is_a_failed_stage_with_exit_code_one(tmp_path):
-    def full(draft, progress):
-        raise OSError(28, "No space left on device")
-
+def failed(task):
     with pytest.raises(StageFailedError, match="'train' could not read or write its files") as e:
-        Runner(Silent()).run(one(tmp_path, full))
-    assert "No space left on device" in str(e.value)
+        Runner(Silent()).run(task)
     assert e.value.exit_code == 1
-    assert e.value.hint == f"df -h {tmp_path}"
+    return str(e.value), e.value.hint
+
+
+@pytest.mark.parametrize("write", [lambda f: f.write(bytes(9000)), np.zeros(9000).tofile])
+def test_a_full_disk_is_a_failed_stage_with_exit_code_one(tmp_path, write):
+    def fill(draft, progress):
+        with open("/dev/full", "wb") as stream:  # noqa: PTH123
+            write(stream)
+
+    message, hint = failed(one(tmp_path, fill))
+    assert "No space left on device" in message or "0 written" in message
+    assert hint == f"df -h {tmp_path}"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    def write(draft, progress):
+        Path("/sys/ragcun").write_text("")  # to root, too
+
+    message, hint = failed(one(tmp_path, write))
+    assert "Permission denied: '/sys/ragcun'" in message
+    assert hint == "ls -ld /sys"
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    message, hint = failed(one(tmp_path / "run", lambda draft, _: (draft / "a/b").read_text()))
+    assert "No such file or directory" in message
+    assert hint == f"ls -ld {tmp_path}"
+
+
+def test_a_file_that_may_not_grow_is_no_full_disk(tmp_path):
+    def write(draft, progress):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            (draft / "out.txt").write_text("x" * 1000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    message, hint = failed(one(tmp_path / "run", write))
+    assert "File too large" in message
+    assert hint == f"ls -ld {tmp_path}"
 
 
 def test_an_error_that_is_the_persons_to_mend_passes_through(tmp_path):

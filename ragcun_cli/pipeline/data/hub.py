@@ -98,7 +98,8 @@ def fetch_set(repo: str, revision: str, folder: Path, *, progress: Progress) -> 
 def _listed(repo: str, revision: str) -> Iterator[_File]:
     from huggingface_hub import HfApi, constants
 
-    with _told(repo, revision):
+    # LookupError and TypeError are what the client makes of an answer that is not the Hub's.
+    with _told(repo, revision, LookupError, TypeError):
         found = HfApi().dataset_info(
             repo,
             revision=revision,
@@ -148,7 +149,6 @@ def _download(
         for file in files:
             told = _Bytes(step)
             with _told(repo, revision):
-                scratch.mkdir(parents=True, exist_ok=True)
                 path = hf_hub_download(
                     repo,
                     file.name,
@@ -157,23 +157,23 @@ def _download(
                     local_dir=scratch,
                     tqdm_class=cast(Any, told),
                 )
-                _check(Path(path), file)
+            if wrong := _flaw(Path(path), file):
+                Path(path).unlink()
+                raise _not_given(repo, revision, f"{file.name} came with {wrong}")
             step(file.size - told.count)
 
 
-def _check(path: Path, file: _File) -> None:
-    size = path.stat().st_size
-    wrong = f"{size:,} bytes instead of {file.size:,}" if size != file.size else None
-    if not wrong and file.sha256 and (seen := file_digest(path)) != file.sha256:
-        wrong = f"sha256 {seen} instead of {file.sha256}"
-    if wrong:
-        path.unlink()
-        raise OSError(f"{file.name} came with {wrong}")
+def _flaw(path: Path, file: _File) -> str | None:
+    if (size := path.stat().st_size) != file.size:
+        return f"{size:,} bytes instead of {file.size:,}"
+    if file.sha256 and (seen := file_digest(path)) != file.sha256:
+        return f"sha256 {seen} instead of {file.sha256}"
+    return None
 
 
 @contextmanager
-def _told(repo: str, revision: str) -> Iterator[None]:
-    """Makes one DataError of whatever goes wrong between here and the Hub."""
+def _told(repo: str, revision: str, *more: type[Exception]) -> Iterator[None]:
+    """Makes one DataError of what goes wrong between here and the Hub in a call of its client."""
     from huggingface_hub import constants, errors
 
     if constants.is_offline_mode():
@@ -182,15 +182,18 @@ def _told(repo: str, revision: str) -> Iterator[None]:
             hint="unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE",
         )
     # httpx's or httpx2's, whichever the Hub's client uses: a proxy that refuses, a cut connection.
-    http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
-    # RuntimeError is Xet's; the rest is what the client makes of an answer that is not the Hub's.
+    http_error = errors.HfHubHTTPError.__bases__[0]
+    # RuntimeError is Xet's, ValueError of a name or an answer that is malformed.
+    expected = cast(tuple[type[Exception]], (http_error, OSError, RuntimeError, ValueError, *more))
     try:
         yield
-    except (http_error, OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        command = ["hf", "download", repo, "--repo-type", "dataset", "--revision", revision]
-        raise DataError(
-            f"the Hub did not give {repo}@{revision}: {_reason(error)}", hint=shlex.join(command)
-        ) from error
+    except expected as error:
+        raise _not_given(repo, revision, _reason(error)) from error
+
+
+def _not_given(repo: str, revision: str, reason: str) -> DataError:
+    command = ["hf", "download", repo, "--repo-type", "dataset", "--revision", revision]
+    return DataError(f"the Hub did not give {repo}@{revision}: {reason}", hint=shlex.join(command))
 
 
 def _reason(error: BaseException) -> str:

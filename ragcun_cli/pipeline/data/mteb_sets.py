@@ -178,11 +178,13 @@ def _loaded(task: Any, *, subset: str, split: str) -> Mapping[str, Any]:  # noqa
     try:
         task.load_data()
         task.convert_v1_dataset_format_to_v2(num_proc=None)
-        splits = task.dataset.get(subset, task.dataset if subset == "default" else None)
-        found: Mapping[str, Any] = splits[split]
     except expected as error:
         raise DataError(
             f"mteb could not load {path}@{revision}: {first_line(error)}",
             hint=f"hf download {path} --repo-type dataset --revision {revision}",
         ) from error
+    splits = task.dataset.get(subset, task.dataset if subset == "default" else {})
+    if split not in splits:
+        raise DataError(f"mteb could not load {path}@{revision}: no '{split}' of '{subset}'")
+    found: Mapping[str, Any] = splits[split]
     return found
