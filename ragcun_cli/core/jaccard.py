@@ -56,6 +56,16 @@ def alike(texts: Sequence[str], others: Sequence[str], *, near: float) -> Iterat
         yield Alike(rows[found], similarities[found])
 
 
+def word_overlap(text: str, other: str) -> float:
+    """Jaccard similarity of two texts' sets of words, in [0, 1]: 1 for the same words.
+
+    0 where neither has a word. Blind to order and repetition.
+    """
+    first, second = set(text.split()), set(other.split())
+    together = first | second
+    return len(first & second) / len(together) if together else 0.0
+
+
 def _by_rarity(texts: Iterable[str]) -> dict[str, int]:
     """Word -> place in an order of all words, the rarest first."""
     times: Counter[str] = Counter()

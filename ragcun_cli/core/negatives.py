@@ -103,13 +103,3 @@ def _shuffled(items: Sequence[str], *, rng: np.random.Generator) -> Iterator[str
         drawn = int(rng.integers(place, len(items)))
         yield items[moved.get(drawn, drawn)]
         moved[drawn] = moved.pop(place, place)
-
-
-def word_overlap(text: str, other: str) -> float:
-    """Jaccard similarity of two texts' sets of words, in [0, 1]: 1 for the same words.
-
-    0 where neither has a word. Blind to order and repetition.
-    """
-    first, second = set(text.split()), set(other.split())
-    together = first | second
-    return len(first & second) / len(together) if together else 0.0

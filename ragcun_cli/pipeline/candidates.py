@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragcun_cli.core.negatives import word_overlap
+from ragcun_cli.core.jaccard import word_overlap
 from ragcun_cli.pipeline.data.beir import words
 from ragcun_cli.pipeline.data.corpus import Corpus
 from ragcun_cli.pipeline.hits import QueryHits, Scores

@@ -10,8 +10,7 @@ import importlib.util
 import re
 import string
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -222,43 +221,24 @@ def _unformatted(template: str) -> str:
 
 def _distinct(pairs: list[Pair]) -> list[Pair]:
     """The pairs of which neither the passage nor, among those left, the query was there before."""
-    different = _first_of_alike(pairs, lambda pair: _shingles(pair.passage), PASSAGE_OVERLAP)
-    return _first_of_alike(different, lambda pair: _words(pair.query), QUERY_OVERLAP)
+    different = _first_of_alike(pairs, [_shingles(pair.passage) for pair in pairs], PASSAGE_OVERLAP)
+    queries = [normalised(pair.query) for pair in different]
+    return _first_of_alike(different, queries, QUERY_OVERLAP)
 
 
-def _words(query: str) -> frozenset[str]:
-    return frozenset(normalised(query).split())
-
-
-def _shingles(passage: str) -> frozenset[str]:
+def _shingles(passage: str) -> str:
+    """All runs of so many words, each written as one word; those of no words are alike, too."""
     words = normalised(passage).split()
     starts = range(max(1, len(words) - SHINGLE_WORDS + 1))
-    return frozenset(" ".join(words[start : start + SHINGLE_WORDS]) for start in starts)
+    return " ".join("_".join(words[start : start + SHINGLE_WORDS]) for start in starts) or "_"
 
 
-def _first_of_alike(
-    pairs: list[Pair], members_of: Callable[[Pair], frozenset[str]], threshold: float
-) -> list[Pair]:
-    """The pairs whose set stays below a Jaccard similarity with the set of each one kept before.
+def _first_of_alike(pairs: list[Pair], texts: list[str], near: float) -> list[Pair]:
+    """The pairs whose text is not near that of any one kept before."""
+    from ragcun_cli.core.jaccard import alike
 
-    Exact, and quick by prefix filtering (Bayardo et al. 2007, WWW): two sets that reach t share an
-    element among the rarest ``n - floor(t n) + 1`` of each, so that an index of those is enough.
-    """
-    sets = [members_of(pair) for pair in pairs]
-    frequency = Counter(element for members in sets for element in members)
-    kept: list[int] = []
-    index: dict[str, list[int]] = defaultdict(list)
-    for number, members in enumerate(sets):
-        size = len(members) - int(threshold * len(members)) + 1
-        rarest = sorted(members, key=lambda element: (frequency[element], element))[:size]
-        candidates = {other for element in rarest for other in index[element]}
-        if all(_jaccard(members, sets[other]) < threshold for other in candidates):
-            kept.append(number)
-            for element in rarest:
-                index[element].append(number)
-    return [pairs[number] for number in kept]
-
-
-def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
+    kept: dict[int, Pair] = {}
+    for row, (pair, found) in enumerate(zip(pairs, alike(texts, texts, near=near), strict=True)):
+        if kept.keys().isdisjoint(found.rows.tolist()):
+            kept[row] = pair
+    return list(kept.values())
