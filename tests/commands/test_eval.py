@@ -9,6 +9,8 @@ import sys
 import pytest
 from safetensors.torch import load_file, save_file
 
+from ragcun_cli.pipeline.data import sources
+
 BLOCKS = ("--set", "evaluation.block_passages=16", "--set", "evaluation.depth=100")
 
 
@@ -35,39 +37,38 @@ def evaluate(ragcun, workspace, model):
     return run
 
 
-def run_file(root):
-    (file,) = [
-        file
-        for file in root.glob("runs/untouched/*/eval/smoke-numpy/runs/smoke-numpy.trec")
-        if json.loads((file.parents[3] / "run.json").read_text())["profile"]["name"] == "model"
-    ]
-    return file
+@pytest.fixture
+def run_file(results_of_models):
+    """Call it for the one run file of smoke-numpy by a model that was evaluated by name."""
+
+    def found():
+        (file,) = (file for file in results_of_models() if file.name == "smoke-numpy.trec")
+        return file
+
+    return found
 
 
-def whole(evaluate, workspace):
+@pytest.fixture
+def whole(evaluate, run_file):
     """Bytes of the run file of one process that searches everything, which is then removed."""
     evaluate()
-    content = run_file(workspace).read_bytes()
-    shutil.rmtree(run_file(workspace).parents[3])
+    content = run_file().read_bytes()
+    shutil.rmtree(run_file().parents[3])
     assert len(content.splitlines()) == 80 * 80
     return content
 
 
-def test_four_shards_merged_are_one_search(evaluate, workspace):
-    expected = whole(evaluate, workspace)
+def test_four_shards_merged_are_one_search(evaluate, whole, run_file, results_of_models):
     for shard in ("3/4", "1/4", "4/4", "2/4"):
         assert "ragcun eval --merge" in evaluate("--shard", shard).err
-        assert not list(workspace.glob("runs/untouched/*/eval/smoke-numpy/runs/smoke-numpy.trec"))[
-            1:
-        ]
+        assert results_of_models() == []
     outcome = evaluate("--merge", "--json")
-    assert run_file(workspace).read_bytes() == expected
+    assert run_file().read_bytes() == whole
     (row,) = json.loads(outcome.out)
     assert row["metrics"]["ndcg@10"] > 0
 
 
-def test_two_ranks_are_one_process(evaluate, workspace, model):
-    expected = whole(evaluate, workspace)
+def test_two_ranks_are_one_process(workspace, model, whole, run_file):
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--standalone", "-m", "ragcun_cli", "eval", "--model", model),
@@ -76,25 +77,26 @@ def test_two_ranks_are_one_process(evaluate, workspace, model):
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert run_file(workspace).read_bytes() == expected
+    assert run_file().read_bytes() == whole
 
 
 @pytest.mark.parametrize("chunk", ["1", "40"])
-def test_a_chunk_of_any_size_gives_the_same_run_file(evaluate, workspace, chunk):
-    expected = whole(evaluate, workspace)
+def test_a_chunk_of_any_size_gives_the_same_run_file(evaluate, whole, run_file, chunk):
     evaluate("--chunk", chunk)
-    assert run_file(workspace).read_bytes() == expected
+    assert run_file().read_bytes() == whole
 
 
-def test_a_missing_shard_is_not_merged(evaluate, workspace):
+def test_a_missing_shard_is_not_merged(evaluate, results_of_models):
     assert "no shard" in evaluate("--merge", code=2).err
     evaluate("--shard", "1/2")
     outcome = evaluate("--merge", code=2)
     assert "shard 2/2' is not finished" in outcome.err
     assert "ragcun eval --shard 2/2 --datasets smoke-numpy" in outcome.err
-    assert not list(workspace.glob("runs/**/per_query.jsonl.part"))
-    with pytest.raises(ValueError, match="unpack"):
-        run_file(workspace)
+    assert results_of_models() == []
+    evaluate("--shard", "2/2")
+    evaluate("--merge")
+    names = {file.name for file in results_of_models()}
+    assert {"smoke-numpy.trec", "per_query.jsonl", "metrics.json"} <= names
 
 
 def test_shards_of_another_model_are_not_merged(evaluate, workspace, model, tmp_path):
@@ -156,9 +158,14 @@ def test_a_query_shows_what_two_models_find(ragcun, workspace, model):
 
 
 def test_public_sets_that_are_not_here_are_named_before_anything_is_done(ragcun, workspace, model):
+    before = set(workspace.rglob("*"))
     outcome = ragcun("eval", "--model", model, "--datasets", "public", "-w", workspace)
     assert outcome.code == 2
     assert "GB to download" in outcome.err
+    public = [name for name, source in sources.BEIR.items() if not source.gated]
+    assert len(public) == 15
+    assert [name for name in public if f"first: data {name} (" not in outcome.err] == []
+    assert set(workspace.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -183,15 +190,15 @@ def test_a_model_that_is_nowhere_is_one_error(ragcun, workspace):
     assert "no/such" in outcome.err
 
 
-def test_a_model_of_nan_leaves_no_result(evaluate, workspace, model, tmp_path):
+def test_a_model_of_nan_leaves_no_result(evaluate, model, results_of_models, tmp_path):
     broken = shutil.copytree(model, tmp_path / "broken")
     weights = next(broken.glob("**/model.safetensors"))
     save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights)
     outcome = evaluate(of=broken, code=2)
     assert "not finite" in outcome.err
-    assert not [f for f in workspace.glob("runs/untouched/*/eval/**/*") if "model" in f.parts]
-    with pytest.raises(ValueError, match="unpack"):
-        run_file(workspace)
+    assert results_of_models() == []
+    evaluate()
+    assert results_of_models() != []
 
 
 def test_a_query_scale_is_fitted_once_for_a_run_and_kept_with_it(ragcun, workspace):
