@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from ragcun_cli.pipeline import evaluate, scores
-from ragcun_cli.pipeline.data.draw import smallest
+from ragcun_cli.core.draw import smallest
 from ragcun_cli.pipeline.encoders import load_model
 from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.progress import Silent
@@ -35,11 +35,11 @@ from ragcun_cli.spec.measuring_config import EvaluationConfig
 def smaller(test: TestSet, passages: int, queries: int) -> TestSet:
     if len(test.corpus) <= passages:
         return test
-    asked = sorted(smallest(test.queries, queries, salt="benchmark"))
+    asked = sorted(smallest(DRAW, test.queries, queries))
     qrels = {name: test.qrels[name] for name in asked}
     judged = {passage for grades in qrels.values() for passage in grades}
     others = (name for name in test.corpus.ids if name not in judged)
-    kept = judged.union(smallest(others, passages - len(judged), salt="benchmark"))
+    kept = judged.union(smallest(DRAW, others, passages - len(judged)))
     rows = test.corpus.rows_of(sorted(kept))
     texts = {name: test.queries[name] for name in asked}
     return TestSet(test.name, test.corpus.take(rows), texts, qrels)

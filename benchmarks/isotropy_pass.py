@@ -17,7 +17,7 @@ import numpy as np
 from setting import machine
 
 from ragcun_cli.core.embedding_pass import EmbeddingPass
-from ragcun_cli.pipeline.data.draw import name_digest
+from ragcun_cli.core.draw import ISOTROPY_TEXTS, name_digest
 
 CHUNK = 20_480
 
@@ -39,7 +39,7 @@ class Pass:
 
     def add(self, rows: np.ndarray, first: int) -> None:
         names = (f"benchmark\t{row}" for row in range(first, first + len(rows)))
-        keys = b"".join(name_digest(name, salt="isotropy")[:8] for name in names)
+        keys = b"".join(name_digest(ISOTROPY_TEXTS, name)[:8] for name in names)
         keys = np.frombuffer(keys, ">u8").astype(np.uint64)
         self.seen.add(rows, first_row=first, keys=keys)
 

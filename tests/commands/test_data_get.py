@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 from beir.datasets.data_loader import GenericDataLoader
+from hub_server import COMMIT, Hub, files_of
+from huggingface_hub import constants
 
 from ragcun_cli.pipeline.data import beir, sources
 from ragcun_cli.pipeline.data.corpus import Corpus
@@ -302,28 +304,39 @@ def test_a_profile_or_names_but_not_both(ragcun, tmp_path):
     assert ragcun("data", "get", "scifact", "--profile", "smoke", "-w", tmp_path).code == 2
 
 
+@pytest.fixture
+def hub(mirror, monkeypatch):
+    """A Hub that has the small set and the forums, in the place of the one on the network."""
+    with Hub() as hub:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        for folder in ("small", "forums/gis", "forums/tex"):
+            hub.publish(
+                f"on-hub/{folder.replace('/', '-')}", files_of(mirror / folder), data_set=True
+            )
+        yield hub
+
+
 def test_the_hub_is_asked_last_and_its_revision_is_recorded(
-    ragcun, mirror, tmp_path, monkeypatch, datasets
+    ragcun, get, hub, tmp_path, monkeypatch, datasets
 ):
-    asked = []
-
-    def fetch_set(repo, revision, folder, *, progress):
-        asked.append(repo)
-        shutil.copytree(mirror / repo, folder)
-
-    monkeypatch.setattr("ragcun_cli.pipeline.data.hub.fetch_set", fetch_set)
-    on_hub = {"": ("small", "a" * 40)}
-    parts = {forum: (f"forums/{forum}", "b" * 40) for forum in ("gis", "tex")}
+    on_hub = {"": ("on-hub/small", COMMIT)}
+    parts = {forum: (f"on-hub/forums-{forum}", COMMIT) for forum in ("gis", "tex")}
     known = {
         "small": replace(sources.BEIR["small"], hub=on_hub),
         "forums": replace(sources.BEIR["forums"], hub=parts),
     }
     monkeypatch.setattr(sources, "BEIR", known)
-    outcome = ragcun("data", "get", "small", "forums", "-w", tmp_path / "ws", "--json")
+    assert get("small").code == 0
+    assert hub.asked == []
+    outcome = ragcun("data", "get", "small", "forums", "--force", "-w", tmp_path / "ws", "--json")
     assert outcome.code == 0, outcome.err
-    assert asked == ["small", "forums/gis", "forums/tex"]
+    asked = [path.split("/")[4] for path in hub.asked if path.startswith("/api/datasets/")]
+    assert asked == ["small", "forums-gis", "forums-tex"]
     found = json.loads(outcome.out)
-    assert found["small"]["origin"] == f"small@{'a' * 40}"
+    assert found["small"]["origin"] == f"on-hub/small@{COMMIT}"
     assert found["small"]["verified"] == "revision, counts"
     assert found["forums"]["passages"] == 11
     assert not list((datasets.parent / "downloads").glob("*.hub"))

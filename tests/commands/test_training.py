@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ragcun_cli.pipeline import stages
 from ragcun_cli.pipeline.data import beir
 
 
@@ -127,20 +126,26 @@ def test_the_best_encoder_is_chosen_on_queries_held_out_of_training(train, works
     assert len(chosen["queries"]) == 20
 
 
-def test_a_best_encoder_survives_a_kill_while_it_is_moved(train, monkeypatch):
+def test_a_best_encoder_survives_an_interrupt_while_it_is_moved(train, monkeypatch):
     sets = ("training.selection.queries=20", "training.selection.every=5")
-    moved = []
+    moved, replace = [], Path.replace
 
-    def die(new, old):
-        moved.append(new)
-        raise KeyboardInterrupt
+    def interrupted(source, target):
+        if source.parent.name == ".train.draft" and ".train.draft" not in target.parts:
+            moved.append(source.name)
+            if len(moved) == 2:
+                raise KeyboardInterrupt
+        return replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "_move_over", die)
+        patch.setattr(Path, "replace", interrupted)
         train("baseline_no_isotropy", *sets, code=130)
-    assert moved
+    assert moved[0] == "model"
+    assert len(moved) == 2
     record = train("baseline_no_isotropy", *sets)
-    assert record["selected_step"] in (5, 10, 15, 20)
+    scores = {e["step"]: e["eval_ndcg@10"] for e in log_of(record) if "eval_ndcg@10" in e}
+    assert list(scores)[:4] == [5, 10, 15, 20]
+    assert record["selected_step"] == max(scores, key=scores.get) <= 20
     assert head_of(record)
 
 

@@ -273,6 +273,7 @@ def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k
 
         return counted
 
+    # Nothing outside shows how many pairs are scored in float64.
     in_torch = spy(topk_torch.exact_scores, lambda queries, passages: len(queries))
     compiled = spy(topk_kernels.scores_of, lambda *arguments: arguments[3][-1])
     monkeypatch.setattr(topk_torch, "exact_scores", in_torch)

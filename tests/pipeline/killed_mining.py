@@ -1,4 +1,4 @@
-"""`killed_mining.py SET ROOT ROWS N`: mine, ROWS at a time, and die at the N-th; 0 lives."""
+"""`killed_mining.py SET ROOT ROWS N`: mine, ROWS at a time, and die before the N + 1st; 0 lives."""
 
 import os
 import signal
@@ -14,18 +14,18 @@ from ragcun_cli.spec.profile import DataConfig
 
 dataset, root = map(Path, sys.argv[1:3])
 journal.ROWS_AT_ONCE, left = map(int, sys.argv[3:])
-write = journal.Journal._write
 
 
-def killing(self: journal.Journal) -> None:
+def die(event: str, arguments: tuple[object, ...]) -> None:
     global left
-    write(self)
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if event == "open" and arguments[1] == "a" and str(arguments[0]).endswith("negatives.jsonl"):
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
 
 
-journal.Journal._write = killing
+if left:
+    sys.addaudithook(die)
 mine(
     dataset,
     root / "draft",

@@ -10,7 +10,7 @@ from ragcun_cli.pipeline.profiles import profile_of_model
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.manifest import file_digest
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -74,12 +74,12 @@ def test_a_plan_whose_base_is_off_stops_before_any_training(
     file = next(smoke_workspace.glob("runs/untouched/*/eval/smoke-numpy/metrics.json"))
     right = json.loads(file.read_text())["metrics"]["ndcg@10"]
     monkeypatch.setattr(baseline_gate, "CHECKED", ("smoke-numpy",))
+    encoders = published_scores._SCORES["encoders"]
     (tmp_path / "data").symlink_to(smoke_workspace / "data")
 
     def reproduce(score, *words):
-        known = {"smoke-numpy": published_scores.Published(score, "a source", "1.0")}
-        monkeypatch.setattr(baseline_gate, "published", lambda base, **at: known)
-        monkeypatch.setattr(baseline_check, "published", lambda base, **at: known)
+        known = {"smoke-numpy": {"ndcg_at_10": score, "file": "a source", "mteb": "1.0"}}
+        monkeypatch.setitem(encoders, TINY_ENCODER, {"max_seq_length": 32, "scores": known})
         monkeypatch.setenv("RAGCUN_DATA", str(tmp_path / "data"))
         return ragcun(
             *("reproduce", "--profile", "smoke", "--seed", "1", "-w", tmp_path / "ws", *words),
@@ -89,6 +89,8 @@ def test_a_plan_whose_base_is_off_stops_before_any_training(
     off = reproduce(right + 0.006)
     assert off.code == 3
     assert "smoke-numpy" in off.err
-    assert not list((tmp_path / "ws").glob("runs/with_isotropy/*/seed-1/model"))
+    models = "runs/with_isotropy/*/seed-1/model"
+    assert not list((tmp_path / "ws").glob(models))
     assert reproduce(right + 0.006, "--skip-baseline-check").code == 0
+    assert list((tmp_path / "ws").glob(models))
     assert reproduce(right + 0.004).code == 0

@@ -3,7 +3,8 @@
 import importlib.util
 import json
 import sys
-from types import SimpleNamespace
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from datasets import Dataset
@@ -205,9 +206,20 @@ def test_without_mteb_the_extra_is_named(tmp_path, ragcun):
 
 @pytest.fixture
 def brought(tmp_path, monkeypatch):
-    """A workspace with a set of mteb in it, brought by the task of that set."""
-    found = read_task(Task(), subset="default", split="dev")
-    monkeypatch.setattr("ragcun_cli.pipeline.data.mteb_sets.load_task", lambda name: found)
+    """A workspace with a set of mteb in it, brought by the task of that set.
+
+    In the place of mteb stands a package that has this one task.
+    """
+    found = Task()
+    found.is_aggregate = False
+    vars(found.metadata).update(type="Retrieval", modalities=["text"])
+    vars(found.metadata).update(hf_subsets=["default"], eval_splits=["dev"])
+    package, abstasks = ModuleType("mteb"), ModuleType("mteb.abstasks.retrieval")
+    package.__spec__ = ModuleSpec("mteb", None)
+    package.get_task = {"Some.v2": found}.__getitem__
+    abstasks.AbsTaskRetrieval = Task
+    for module in (package, abstasks):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     workspace = Workspace(tmp_path, tmp_path)
     task = DataTasks(workspace).task("mteb:Some.v2")
     assert Runner(Silent()).run(task)

@@ -87,27 +87,22 @@ def test_a_chunk_of_any_size_moves_nothing(search, tmp_path, chunk):
 
 
 @pytest.mark.parametrize("stop", [1, 5, 16])
-def test_an_interrupted_search_goes_on_to_the_same_bytes(search, tmp_path, monkeypatch, stop):
-    class Stopped(Exception):
-        pass
+def test_an_interrupted_search_goes_on_to_the_same_bytes(search, model, tmp_path, stop):
+    """Interrupted in the block of 16 passages, four batches, that comes after ``stop`` blocks."""
+    first, second, batches = search(), search(), []
 
-    first = search()
-    passages, seen = first._passages, []
+    def interrupt(*arguments):
+        batches.append(1)
+        if len(batches) == 4 * stop + 3:
+            raise KeyboardInterrupt
 
-    def until(rows, advance):
-        if len(seen) == stop:
-            raise Stopped
-        seen.append(rows)
-        return passages(rows, advance)
-
-    monkeypatch.setattr(first, "_passages", until)
-    with pytest.raises(Stopped):
+    with model[0].register_forward_pre_hook(interrupt), pytest.raises(KeyboardInterrupt):
         first.run(state=tmp_path / "state.npz", chunk=32)
-    second, asked = search(), []
-    again = second._passages
-    monkeypatch.setattr(second, "_passages", lambda rows, a: asked.append(rows) or again(rows, a))
-    assert same(second.run(state=tmp_path / "state.npz", chunk=32), search().run())
-    assert len(asked) == 17 - stop // 2 * 2
+    batches.clear()
+    with model[0].register_forward_pre_hook(lambda *arguments: batches.append(1)):
+        found = second.run(state=tmp_path / "state.npz", chunk=32)
+    assert len(batches) == 4 * (17 - stop // 2 * 2)
+    assert same(found, search().run())
 
 
 def test_a_state_that_was_damaged_is_none(tmp_path, search):
