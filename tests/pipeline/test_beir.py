@@ -106,8 +106,11 @@ def test_the_order_of_the_content_does_not_change_the_bytes(stored, tmp_path):
         queries=dict(reversed(QUERIES.items())),
         qrels={split: dict(reversed(judged.items())) for split, judged in QRELS.items()},
     )
-    for file in (file for file in stored.rglob("*") if file.is_file()):
-        assert (tmp_path / "again" / file.relative_to(stored)).read_bytes() == file.read_bytes()
+    names = {"passages/passages.arrow", "passages/corpus.json", "queries.jsonl", "qrels/test.tsv"}
+    written = {file.relative_to(stored): file for file in stored.rglob("*") if file.is_file()}
+    assert names < {name.as_posix() for name in written}
+    for name, file in written.items():
+        assert (tmp_path / "again" / name).read_bytes() == file.read_bytes()
 
 
 def test_the_loader_of_the_beir_package_reads_the_same_from_what_we_write(folder):

@@ -137,7 +137,7 @@ def test_a_mining_killed_in_training_and_in_dev_goes_on_to_the_same_bytes(sea, t
     root = tmp_path / "killed"
     (root / "draft").mkdir(parents=True)
     found = []
-    for writes in (2, 5, 2, 0):
+    for writes in (2, 5, 1, 0):
         command = [sys.executable, KILLED, sea, root, "7", str(writes)]
         done = subprocess.run(command, capture_output=True)
         assert done.returncode == (-signal.SIGKILL if writes else 0), done.stderr
@@ -299,6 +299,8 @@ def test_judgements_without_positives_are_refused_before_anything_is_searched(tm
         mined(dataset, tmp_path)
     assert error.value.hint == "ragcun data stats sea"
     assert not (tmp_path / "cache").exists()
+    mined(sea_of(tmp_path / "good", TIDES, {"q": "tide"}, {"q": {"p1": 1}}), tmp_path)
+    assert (tmp_path / "cache").exists()
 
 
 # For figures
@@ -327,6 +329,7 @@ def test_positives_within_a_rank_are_counted_up_to_the_depth(sea, tmp_path):
     _, summary = mined(sea, tmp_path, depth=40)
     facts = [json.loads(line) for line in (tmp_path / "draft/details.jsonl").open()]
     ranks = [fact["rank"] for fact in facts if fact["rank"] is not None]
+    assert ranks
     assert list(summary["positive_within"]) == ["1", "2", "3", "5", "10", "20", "30", "40"]
     for rank, count in summary["positive_within"].items():
         assert count == sum(found <= int(rank) for found in ranks)

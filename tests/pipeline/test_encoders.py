@@ -259,6 +259,7 @@ def test_pickled_weights_are_neither_fetched_from_the_hub_nor_used(look, tiny, t
     with published("someone/old", folder) as hub:
         answer = look("fetch", endpoint=hub.endpoint, base="someone/old")
     assert "pickled weights are never loaded" in answer["error"]
+    assert hub.asked
     assert not any(path.endswith(".bin") for path in hub.asked)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from ragcun_cli.pipeline.candidates import Candidates, Relevant
 from ragcun_cli.pipeline.data import beir
 from ragcun_cli.pipeline.data.beir import words
 from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.dense_search import DenseSearch
 from ragcun_cli.pipeline.lexical import LexicalIndex
 from ragcun_cli.pipeline.mine import mine
 from ragcun_cli.pipeline.mined_rows import read_rows
@@ -77,7 +77,20 @@ def crossed(tiny, tmp_path_factory):
     return save_cross_encoder(tiny, tmp_path_factory.mktemp("crossed") / "model")
 
 
-def mined(folder, tmp_path, *, draft=None, **mining):
+class Listening(Silent):
+    """Knows which bars were shown, and is interrupted at one of them."""
+
+    def __init__(self, *, stop_at_search=0):
+        self.bars, self.stop_at_search = [], stop_at_search
+
+    def bar(self, label, *, total, unit):
+        self.bars.append(label)
+        if label == "search" and self.bars.count(label) == self.stop_at_search:
+            raise KeyboardInterrupt
+        return super().bar(label, total=total, unit=unit)
+
+
+def mined(folder, tmp_path, *, draft=None, progress=None, **mining):
     config = MiningConfig(**mining)
     workspace = Workspace(tmp_path, tmp_path)
     draft = draft or tmp_path / "draft"
@@ -91,7 +104,7 @@ def mined(folder, tmp_path, *, draft=None, **mining):
         mining=config,
         seed=1,
         workspace=workspace,
-        progress=Silent(),
+        progress=progress or Silent(),
         models=MiningModels(workspace).fetch(config),
     )
     facts = [json.loads(line) for line in (draft / "details.jsonl").read_text().splitlines()]
@@ -254,7 +267,7 @@ def test_blocks_of_the_corpus_do_not_move_dense_candidates(
 
 
 def test_a_mining_with_models_that_was_stopped_goes_on_to_the_same_bytes(
-    sea, crossed, unnormalised, tmp_path, monkeypatch
+    sea, crossed, unnormalised, tmp_path
 ):
     both = {
         "candidates": "dense",
@@ -266,14 +279,6 @@ def test_a_mining_with_models_that_was_stopped_goes_on_to_the_same_bytes(
     }
     mined(sea[0], tmp_path, **both)
     whole = contents(tmp_path / "draft")
-    searches = []
-    search = DenseSearch._search
-
-    def watched(self, *arguments):
-        searches.append(1)
-        return search(self, *arguments)
-
-    monkeypatch.setattr(DenseSearch, "_search", watched)
     for rows, kept in ((0, True), (5, True), (5, False), (QUERIES, True)):
         draft = tmp_path / f"stopped-{rows}-{kept}"
         draft.mkdir()
@@ -282,9 +287,10 @@ def test_a_mining_with_models_that_was_stopped_goes_on_to_the_same_bytes(
             (draft / name).write_bytes(b"".join(lines[:rows]))
         if kept:
             shutil.copytree(tmp_path / "draft/dense", draft / "dense")
-        searches.clear()
-        mined(sea[0], tmp_path, draft=draft, **both)
-        assert len(searches) == (not kept)
+        listening = Listening()
+        mined(sea[0], tmp_path, draft=draft, progress=listening, **both)
+        assert listening.bars.count("search") == (not kept)
+        assert "mine train" in listening.bars
         left = contents(draft)
         assert left.keys() == whole.keys()
         hits = {name for name in whole if name.endswith(".npz")}
@@ -323,36 +329,30 @@ def test_a_stopped_dense_mining_loses_one_group_of_queries_at_most(
     monkeypatch.setattr("ragcun_cli.pipeline.dense_search.QUERIES_AT_ONCE", 5)
     mined(sea[0], tmp_path, **dense)
     whole = contents(tmp_path / "draft")
-    search, searches = DenseSearch._search, []
-
-    def stopping(self, *arguments):
-        searches.append(1)
-        if len(searches) == 2:
-            raise KeyboardInterrupt
-        return search(self, *arguments)
-
-    monkeypatch.setattr(DenseSearch, "_search", stopping)
     draft = tmp_path / "stopped"
     draft.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        mined(sea[0], tmp_path, draft=draft, **dense)
+        mined(sea[0], tmp_path, draft=draft, progress=Listening(stop_at_search=2), **dense)
     assert len(contents(draft)["negatives.jsonl"].splitlines()) == 5
-    mined(sea[0], tmp_path, draft=draft, **dense)
-    assert len(searches) == 2 + 2  # the second group again, and the third
+    listening = Listening()
+    mined(sea[0], tmp_path, draft=draft, progress=listening, **dense)
+    assert listening.bars.count("search") == 2  # the second group again, and the third
     found = contents(draft)
     assert all(found[name] == whole[name] for name in whole if not name.endswith(".npz"))
 
 
-def test_scores_of_dense_candidates_take_no_pass_through_the_model(
-    sea, unnormalised, tmp_path, monkeypatch
-):
-    def never(*arguments):
-        raise AssertionError("one query at a time")
+def test_scores_of_dense_candidates_take_no_pass_through_the_model(sea, unnormalised, tmp_path):
+    passes = []
 
-    monkeypatch.setattr("ragcun_cli.pipeline.rescoring.DenseScores.scores", never)
+    def count(module, inputs):
+        if isinstance(module, SentenceTransformer):
+            passes.append(module)
+
     dense = {"candidates": "dense", "dense_model": str(unnormalised), "depth": 10}
-    _, facts, _ = mined(sea[0], tmp_path, **dense)
+    with register_module_forward_pre_hook(count):
+        _, facts, _ = mined(sea[0], tmp_path, **dense)
     assert len(facts) == QUERIES
+    assert len(passes) == 2  # all passages, and all queries
 
 
 def test_an_embedding_without_a_direction_is_an_error_that_says_so(tiny, tmp_path):
@@ -494,7 +494,9 @@ def test_a_second_round_is_mined_with_a_model_from_the_command_line(ragcun, unno
     assert ragcun(*mining).code == 0
     (file,) = (tmp_path / "space").rglob("negatives.jsonl")
     assert not (tmp_path / "space/cache/bm25").exists()
-    assert not list(file.parent.rglob("hits.npz"))
+    kept = {path.name for path in file.parent.iterdir() if not path.name.startswith(".")}
+    rows = {f"{split}{kind}.jsonl" for split in ("", "dev_") for kind in ("negatives", "details")}
+    assert kept == rows | {"summary.json", "manifest.json"}
     shown = ragcun(*mining, "--show", next(read_rows(file)).query)
     assert shown.code == 0
     assert "BM25" not in shown.out

@@ -465,6 +465,7 @@ def test_the_kept_folder_is_whole_with_all_its_records(tmp_path):
     manifest = Manifest.load(kept / "manifest.json")
     assert sorted(manifest.stages) == ["eval/nq", "train"]
     for record in manifest.stages.values():
+        assert record.outputs
         assert all(file.is_intact(kept, verify=True) for file in record.outputs)
     assert (tmp_path / "run/eval/nq/metrics").read_text() == "tide moon at 2 to 3"
 

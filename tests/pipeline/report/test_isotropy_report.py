@@ -155,6 +155,7 @@ def test_figures_show_every_measured_row(rows):
     assert {s.label for s in curve.series[6:]} == {"a Gaussian, d = 16", "a Gaussian, d = 24"}
     cosines = figures["cosines-queries"]
     assert cosines.kind == "steps"
+    assert [series.label for series in cosines.series][:6] == labels
     for series in cosines.series:
         assert sum(series.y) == pytest.approx(1)
         assert -1 <= series.x[0] < series.x[-1] <= 1
