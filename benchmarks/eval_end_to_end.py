@@ -22,14 +22,16 @@ from pathlib import Path
 
 import torch
 
-from ragcun_cli.pipeline import evaluate, scores
 from ragcun_cli.core.draw import smallest
+from ragcun_cli.pipeline import evaluate, scores
 from ragcun_cli.pipeline.encoders import load_model
 from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.progress import Silent
 from ragcun_cli.pipeline.search import Search
 from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
 from ragcun_cli.spec.measuring_config import EvaluationConfig
+
+DRAW = "benchmark:{name}"
 
 
 def smaller(test: TestSet, passages: int, queries: int) -> TestSet:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ragcun_cli.pipeline import baseline_check, baseline_gate, published_scores
+from ragcun_cli.pipeline import baseline_gate, published_scores
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles import profile_of_model
 from ragcun_cli.pipeline.progress import Silent

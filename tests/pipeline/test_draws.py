@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from ragcun_cli.pipeline.selection import read_selection_set
 
 from ragcun_cli.core.calibration import fold_numbers
 from ragcun_cli.core.draw import (
@@ -27,7 +28,6 @@ from ragcun_cli.pipeline.isotropy import Texts
 from ragcun_cli.pipeline.mined_rows import read_rows
 from ragcun_cli.pipeline.mining_queries import training_queries
 from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.selection import read_selection_set
 from ragcun_cli.pipeline.test_sets import read_test_set
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 from ragcun_cli.spec.mining_config import MiningConfig
