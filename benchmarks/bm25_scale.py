@@ -25,12 +25,12 @@ import numpy as np
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
-from ragcun_cli.pipeline.data.corpus import Corpus, Passage
-from ragcun_cli.pipeline.data.corpus_writer import write_corpus
-from ragcun_cli.pipeline.data.lines import Notes
-from ragcun_cli.pipeline.data.records import read_record
-from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.sets.corpus import Corpus, Passage
+from ragcun_cli.pipeline.data.sets.corpus_writer import write_corpus
+from ragcun_cli.pipeline.data.sets.lines import Notes
+from ragcun_cli.pipeline.data.sets.records import read_record
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.spec.mining_config import MiningConfig
 
 PASSAGES, QUERIES, DEPTH = 8_841_823, 502_939, 100

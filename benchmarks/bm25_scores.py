@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 
-from ragcun_cli.pipeline.lexical_rank import rank_lexical
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import open_workspace
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.run_files import mean_ndcg
-from ragcun_cli.pipeline.test_sets import read_test_set
+from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
+from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.mining_config import MiningConfig
 

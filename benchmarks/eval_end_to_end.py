@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 
 from ragcun_cli.core.draw import smallest
-from ragcun_cli.pipeline import evaluate, scores
-from ragcun_cli.pipeline.encoders import load_model
+from ragcun_cli.pipeline.encoders.find import load_model
+from ragcun_cli.pipeline.evaluation import scores, search_job
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import open_workspace
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.search import Search
-from ragcun_cli.pipeline.test_sets import TestSet, read_test_set
+from ragcun_cli.pipeline.search.dense import Search
+from ragcun_cli.pipeline.search.judged import TestSet, read_test_set
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 DRAW = "benchmark:{name}"
@@ -49,10 +49,10 @@ def smaller(test: TestSet, passages: int, queries: int) -> TestSet:
 
 def of_ragcun(model, test: TestSet, config: EvaluationConfig) -> float:
     found = Search(model, test, config, progress=Silent()).run()
-    forms = {evaluate.Form(test.part, name): hits for name, hits in found.items()}
+    forms = {search_job.Form(test.part, name): hits for name, hits in found.items()}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        evaluate.write_dense_runs(forms, [test], folder, config=config, tag="ragcun")
+        search_job.write_dense_runs(forms, [test], folder, config=config, tag="ragcun")
         kept = scores.write_scores(
             [test], folder, folder / "draft", depth=config.depth, variants=(), settings={}
         )

@@ -15,8 +15,8 @@ from pathlib import Path
 from setting import SETTINGS, StepTimes, base, fit, machine, rows, with_head
 
 from ragcun_cli.core.model import freeze, on_cached_outputs
-from ragcun_cli.pipeline.frozen import BaseOutputs
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.training.frozen_base import BaseOutputs
 
 TOKENS, BATCH, COMPARED_BATCH = 128, 64, 8
 

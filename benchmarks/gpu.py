@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from setting import OBJECTIVE, SETTINGS, StepTimes, base, fit, machine, rows, with_head
 from transformers import AutoTokenizer, MPNetConfig, MPNetModel
 
-from ragcun_cli.core.objective import Batch, objective_terms
+from ragcun_cli.core.objective.terms import Batch, objective_terms
 
 TOKENS, BATCH, PART, STEPS = 128, 2048, 256, 12
 

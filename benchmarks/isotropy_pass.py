@@ -17,7 +17,7 @@ import numpy as np
 from setting import machine
 
 from ragcun_cli.core.draw import ISOTROPY_TEXTS, name_digest
-from ragcun_cli.core.embedding_pass import EmbeddingPass
+from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass
 
 CHUNK = 20_480
 

@@ -7,15 +7,15 @@ import sys
 
 from setting import base
 
-from ragcun_cli.core.metrics import mean
 from ragcun_cli.core.model import build_encoder
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.core.rankings.metrics import mean
+from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sources import TEST_LIBRARIES
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import open_workspace
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.run_files import mean_ndcg
-from ragcun_cli.pipeline.search import rank_dense
-from ragcun_cli.pipeline.test_sets import read_test_set
+from ragcun_cli.pipeline.search.dense import rank_dense
+from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 START_TEXTS = 2000

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragcun_cli.pipeline.data import beir, corpus, corpus_writer, storing
+from ragcun_cli.pipeline.data.sets import beir, corpus, corpus_writer, storing
 
 PASSAGES, TRAIN, DEV, PAIRS = 8_841_823, 502_939, 6_980, 532_761
 VOCABULARY = 30_000

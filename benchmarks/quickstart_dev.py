@@ -8,14 +8,14 @@ To choose the quickstart's values by; no test query is looked at.
 
 import sys
 
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import Place, open_workspace
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.reproduce.walk import finished_runs
 from ragcun_cli.pipeline.road import Road
-from ragcun_cli.pipeline.run_files import mean_ndcg
-from ragcun_cli.pipeline.search import rank_dense
-from ragcun_cli.pipeline.stages import Runner
-from ragcun_cli.pipeline.test_sets import read_test_set
-from ragcun_cli.pipeline.walk import finished_runs
+from ragcun_cli.pipeline.search.dense import rank_dense
+from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.rankings import mean_ndcg
+from ragcun_cli.pipeline.stages.runner import Runner
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def floor(queries: np.ndarray, chunks: Chunks, k: int, clock: Clock) -> None:
 
 
 def ragcun(queries: np.ndarray, chunks: Chunks, k: int, clock: Clock) -> None:
-    from ragcun_cli.core.ranking import ExactTopK
+    from ragcun_cli.core.search.ranking import ExactTopK
 
     with clock:
         search, first_row = ExactTopK(torch.from_numpy(queries), k=k, similarity="euclidean"), 0

@@ -13,9 +13,9 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from ragcun_cli.core.model import build_encoder
-from ragcun_cli.core.objective import ObjectiveSettings
-from ragcun_cli.core.training import TrainerSettings, train_encoder
-from ragcun_cli.pipeline.encoders import fetch_encoder, load_encoder
+from ragcun_cli.core.objective.terms import ObjectiveSettings
+from ragcun_cli.core.training.fit import TrainerSettings, train_encoder
+from ragcun_cli.pipeline.encoders.find import fetch_encoder, load_encoder
 from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.spec.profile import EncoderConfig
 

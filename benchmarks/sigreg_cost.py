@@ -16,7 +16,7 @@ from setting import OBJECTIVE, base, machine, median_seconds, text, with_head
 
 from ragcun_cli.core.losses import euclidean_logits, info_nce
 from ragcun_cli.core.model import gaussian_head
-from ragcun_cli.core.sigreg import sigreg, unit_directions
+from ragcun_cli.core.objective.sigreg import sigreg, unit_directions
 
 WIDTH, SLICES, ROUNDS = 512, 1024, 7
 

@@ -26,7 +26,7 @@ from sentence_transformers.sentence_transformer.losses import (
 from setting import SETTINGS, base, fit, machine, rows, with_head
 from transformers import TrainerCallback
 
-from ragcun_cli.core.training import training_arguments
+from ragcun_cli.core.training.fit import training_arguments
 
 TOKENS, WARM_UP = 64, 3
 

@@ -14,8 +14,8 @@ from ragcun_cli.commands.profile import app as profile_app
 from ragcun_cli.commands.report import report
 from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
-from ragcun_cli.pipeline import ranks
-from ragcun_cli.pipeline.kept_kernels import keep_kernels
+from ragcun_cli.pipeline.machine import processes
+from ragcun_cli.pipeline.machine.kernels import keep_kernels
 from ragcun_cli.spec.errors import RagcunError
 
 INTERRUPTED = 130
@@ -72,10 +72,10 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
 
 def _run_as_rank() -> None:
     """One of the processes that torchrun started."""
-    if ranks.rank() > 0:
-        ranks.follow()
+    if processes.rank() > 0:
+        processes.follow()
         return
-    with ranks.leading():
+    with processes.leading():
         app(spread_lists(sys.argv[1:]))
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     # Threads that wait must not spin: on a shared machine that slows everyone down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        if ranks.is_alone():
+        if processes.is_alone():
             app(spread_lists(sys.argv[1:]))
         else:
             _run_as_rank()

@@ -30,7 +30,7 @@ from rich.text import Text
 from ragcun_cli.spec.errors import RagcunError
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.progress import Advance
+    from ragcun_cli.pipeline.machine.progress import Advance
     from ragcun_cli.pipeline.report.table import Table
 
 out = Console(soft_wrap=True, highlight=False)

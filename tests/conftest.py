@@ -13,7 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import hypothesis
 import pytest
 
-from ragcun_cli.pipeline.kept_kernels import keep_kernels
+from ragcun_cli.pipeline.machine.kernels import keep_kernels
 
 keep_kernels()
 

@@ -59,7 +59,7 @@ def get(
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
     from ragcun_cli.pipeline.reproduce.session import Choice
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     _refuse_both_or_none(names, profile)
     consent = Consent(force=force, ask=asking(yes))
@@ -89,7 +89,7 @@ def build(
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     session = DataSession(workspace, Watcher(), Consent(force=force))
     found = session.build(names or [])
@@ -124,7 +124,7 @@ def import_set(
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     session = DataSession(workspace, Watcher(), Consent(force=force))
     found = session.take_in(source, name, held_out={"test": test_queries, "dev": dev_queries})
@@ -165,7 +165,7 @@ def sample(
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     session = DataSession(workspace, Watcher(), Consent(force=force))
     found = session.sample(name, new, queries=queries, passages=passages, seed=seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragcun_cli import options
-from ragcun_cli.pipeline.searching import CHUNK_PASSAGES, Searching, Shard
+from ragcun_cli.pipeline.search.division import CHUNK_PASSAGES, Searching, Shard
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.evaluations import Compared, Evaluated, Looked
@@ -72,7 +72,7 @@ def evaluate(
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.evaluations import EvaluationSession
     from ragcun_cli.pipeline.reproduce.session import Choice
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
     how = Searching(
@@ -102,7 +102,7 @@ def _refuse_beside_query(query: str | None, other: bool) -> None:
 def _show_found(found: "Evaluated | Compared | Looked") -> None:
     """Scores, scores beside published ones, or hits side by side."""
     from ragcun_cli.console import show_rows
-    from ragcun_cli.pipeline.baseline_check import TOLERANCE
+    from ragcun_cli.pipeline.evaluation.baseline import TOLERANCE
     from ragcun_cli.pipeline.reproduce.evaluations import Compared, Looked
 
     if isinstance(found, Looked):

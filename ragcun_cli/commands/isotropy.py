@@ -21,9 +21,9 @@ def isotropy(
     Example: ragcun isotropy --profile quickstart
     """
     from ragcun_cli.console import Watcher, asking, show, show_tables
-    from ragcun_cli.pipeline.report.formats import render
+    from ragcun_cli.pipeline.report.formats.formats import render
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
     session = Session(workspace, Watcher(), consent, device=device)

@@ -33,7 +33,7 @@ def mine(
     """
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
     session = Session(workspace, Watcher(), consent, device=device)
@@ -44,7 +44,7 @@ def mine(
 def _show_mined(mined: "Mined") -> None:
     """The counts of each mining, or one query with its positive and its negatives."""
     from ragcun_cli.console import show_rows
-    from ragcun_cli.pipeline.mining_table import lines
+    from ragcun_cli.pipeline.mining.table import lines
 
     if mined.scores is None:
         for label, found in mined.found.items():

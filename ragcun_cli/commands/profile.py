@@ -18,7 +18,7 @@ def list_profiles(as_json: options.AsJson = False) -> None:
     Example: ragcun profile list
     """
     from ragcun_cli import console
-    from ragcun_cli.pipeline.profiles import summaries
+    from ragcun_cli.pipeline.profiles.load import summaries
 
     rows = summaries()
     console.show(rows, as_json=as_json, table=partial(_show_profiles, rows))
@@ -35,8 +35,8 @@ def show(
     Example: ragcun profile show with_isotropy --set training.batch_size=32
     """
     from ragcun_cli import console
-    from ragcun_cli.pipeline.profiles import load, resolved
-    from ragcun_cli.pipeline.toml_text import as_toml
+    from ragcun_cli.pipeline.profiles.load import load, resolved
+    from ragcun_cli.pipeline.profiles.toml_text import as_toml
 
     values = resolved(load(name, sets=set_ or []))
     console.show(values, as_json=as_json, table=partial(console.write, as_toml(values)))
@@ -52,7 +52,7 @@ def init(
     Example: ragcun profile init lambda_half --extends with_isotropy
     """
     from ragcun_cli.console import say, write
-    from ragcun_cli.pipeline.profiles import write_new
+    from ragcun_cli.pipeline.profiles.load import write_new
 
     file = write_new(name, extends=extends)
     say("written; change what you like, then: ragcun train --profile " + name)
@@ -68,7 +68,7 @@ def schema(
     Example: ragcun profile schema > profile.schema.json
     """
     from ragcun_cli.console import write_json
-    from ragcun_cli.pipeline.profiles import json_schema
+    from ragcun_cli.pipeline.profiles.load import json_schema
 
     write_json(json_schema(of_plan=plan))
 

@@ -42,7 +42,7 @@ def reproduce(
     """
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     consent = Consent(ask=asking(yes))
     session = Session(workspace, Watcher(), consent, device=device, verify=verify)

@@ -24,7 +24,7 @@ def train(
     """
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
-    from ragcun_cli.pipeline.walk import Consent
+    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
     session = Session(workspace, Watcher(), consent, device=device)
@@ -54,7 +54,7 @@ def _show_trained(trained: Sequence[dict[str, Any]]) -> None:
 def show_models(models: Sequence[tuple[str, object]]) -> None:
     """Where models lie, by label, and how to load one."""
     from ragcun_cli.console import say
-    from ragcun_cli.pipeline.model_card import loading_lines
+    from ragcun_cli.pipeline.training.model_card import loading_lines
 
     for label, folder in models:
         say(f"{label}: {folder}")

@@ -12,13 +12,13 @@ from sentence_transformers.sentence_transformer.evaluation import SentenceEvalua
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ragcun_cli.core.alarms import PATIENCE, Signs, is_near, signs_of_collapse
-from ragcun_cli.core.checkpoints import SCORE, Calendar
-from ragcun_cli.core.isotropy import measure_isotropy
-from ragcun_cli.core.objective import ObjectiveSettings
-from ragcun_cli.core.ranks import world_size
-from ragcun_cli.core.retrieval_loss import RetrievalLoss
-from ragcun_cli.core.sigreg import collapse_value, null_mean
+from ragcun_cli.core.collective import world_size
+from ragcun_cli.core.isotropy.spectrum import measure_isotropy
+from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
+from ragcun_cli.core.objective.sigreg import collapse_value, null_mean
+from ragcun_cli.core.objective.terms import ObjectiveSettings
+from ragcun_cli.core.training.alarms import PATIENCE, Signs, is_near, signs_of_collapse
+from ragcun_cli.core.training.checkpoints import SCORE, Calendar
 
 _RETRY = "mini_batch_size"
 

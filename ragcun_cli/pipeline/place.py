@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragcun_cli.pipeline import estimate
 from ragcun_cli.pipeline.data.tasks import DataTasks
-from ragcun_cli.pipeline.devices import check_precision, choose_device
-from ragcun_cli.pipeline.encoders import FoundEncoder, fetch_encoder, find_encoder
-from ragcun_cli.pipeline.models import ModelSource
-from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
+from ragcun_cli.pipeline.encoders.find import FoundEncoder, fetch_encoder, find_encoder
+from ragcun_cli.pipeline.encoders.model_source import ModelSource
+from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
+from ragcun_cli.pipeline.machine.devices import check_precision, choose_device
+from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import digest

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ragcun_cli.pipeline.evaluation_tasks import EvaluationTasks
-from ragcun_cli.pipeline.isotropy_tasks import IsotropyTasks
-from ragcun_cli.pipeline.mining_tasks import MiningTasks
+from ragcun_cli.pipeline.evaluation.tasks import EvaluationTasks
+from ragcun_cli.pipeline.isotropy.tasks import IsotropyTasks
+from ragcun_cli.pipeline.mining.tasks import MiningTasks
 from ragcun_cli.pipeline.place import Place
-from ragcun_cli.pipeline.searching import ALONE, Searching
-from ragcun_cli.pipeline.training_tasks import TrainingTasks
+from ragcun_cli.pipeline.search.division import ALONE, Searching
+from ragcun_cli.pipeline.training.tasks import TrainingTasks
 
 
 @dataclass(frozen=True)

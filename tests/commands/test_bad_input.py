@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.sets import beir
 
 
 def refuses(outcome, *texts, hint=""):

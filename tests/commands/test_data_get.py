@@ -11,9 +11,10 @@ from beir.datasets.data_loader import GenericDataLoader
 from hub_server import COMMIT, Hub, files_of
 from huggingface_hub import constants
 
-from ragcun_cli.pipeline.data import beir, sources
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.data.records import read_record
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.pipeline.data.sources import Derived, Published
 
 

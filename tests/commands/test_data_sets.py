@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from ragcun_cli.pipeline.data import beir, sources
-from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sources import Published
 
 

@@ -15,8 +15,8 @@ import pytest
 from beir.retrieval.evaluation import EvaluateRetrieval
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.pipeline import stages
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.stages import runner
 from ragcun_cli.spec.manifest import Stage
 
 ROWS = [
@@ -140,7 +140,7 @@ def test_another_setting_leaves_the_first_run_alone(ragcun, workspace):
 def test_a_raised_numbers_version_makes_that_stage_and_its_followers_stale(
     ragcun, smoke_workspace, monkeypatch, stage, kinds
 ):
-    monkeypatch.setitem(stages.NUMBERS_VERSIONS, stage, 99)
+    monkeypatch.setitem(runner.NUMBERS_VERSIONS, stage, 99)
     assert {what.split()[0] for what in pending(ragcun, smoke_workspace)} == kinds
 
 

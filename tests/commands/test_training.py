@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ragcun_cli.pipeline.data import beir
+from ragcun_cli.pipeline.data.sets import beir
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_a_bug_in_a_training_is_no_mistake_of_the_persons(train, monkeypatch):
     def fail(clock):
         raise ValueError("a bug of ours")
 
-    monkeypatch.setattr("ragcun_cli.pipeline.train._Clock.keep", fail)
+    monkeypatch.setattr("ragcun_cli.pipeline.training.train._Clock.keep", fail)
     with pytest.raises(ValueError, match="a bug of ours"):
         train("with_isotropy", "training.max_steps=2")
 

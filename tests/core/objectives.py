@@ -1,6 +1,6 @@
 """The objective that the tests of this folder start from."""
 
-from ragcun_cli.core.objective import ObjectiveSettings
+from ragcun_cli.core.objective.terms import ObjectiveSettings
 
 SETTINGS = ObjectiveSettings(
     contrastive="euclidean",

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from ragcun_cli.core.alarms import Signs, signs_of_collapse
+from ragcun_cli.core.training.alarms import Signs, signs_of_collapse
 
 HEALTHY = Signs(
     accuracy=0.9,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ragcun_cli.core.bm25 import Weights
+from ragcun_cli.core.search.bm25 import Weights
 
 
 def test_lucene_weights_by_hand():

@@ -7,7 +7,13 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from ragcun_cli.core.calibration import FOLDS, Calibration, calibration, fold_numbers, platt_fit
+from ragcun_cli.core.rankings.calibration import (
+    FOLDS,
+    Calibration,
+    calibration,
+    fold_numbers,
+    platt_fit,
+)
 
 
 def drawn(n, *, slope, seed):

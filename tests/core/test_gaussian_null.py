@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from ragcun_cli.core import isotropy
-from ragcun_cli.core.gaussian_null import gaussian_participation_ratios, null_intervals
-from ragcun_cli.core.moments import BlockedMoments
+from ragcun_cli.core.isotropy import spectrum
+from ragcun_cli.core.isotropy.gaussian_null import gaussian_participation_ratios, null_intervals
+from ragcun_cli.core.isotropy.moments import BlockedMoments
 
 D = 512
 SIZES = [300, 1000, 5000, 50_000]
@@ -28,13 +28,13 @@ def drawn_ratios(texts, *, dimensions, draws):
 def assert_as_theory_says(ratios, texts, *, dimensions=D):
     """The mean score has its closed form, and the corrected measures show no unevenness."""
     scores = 1 - np.sqrt(dimensions / ratios - 1)
-    expected = isotropy.plan_score_of_gaussian(texts, dimensions=dimensions)
+    expected = spectrum.plan_score_of_gaussian(texts, dimensions=dimensions)
     assert scores.mean() == pytest.approx(expected, abs=0.002)
     size = {"texts": texts, "dimensions": dimensions}
-    uneven = np.array([isotropy.corrected_unevenness(ratio, **size) for ratio in ratios])
+    uneven = np.array([spectrum.corrected_unevenness(ratio, **size) for ratio in ratios])
     assert uneven.mean() == pytest.approx(0, abs=0.005 if texts < 1000 else 0.001)
     if texts >= 1000:
-        corrected = [isotropy.corrected_participation_ratio(r, texts=texts) for r in ratios]
+        corrected = [spectrum.corrected_participation_ratio(r, texts=texts) for r in ratios]
         assert np.array(corrected) / dimensions == pytest.approx(np.ones(len(ratios)), abs=0.01)
 
 
@@ -83,7 +83,7 @@ def test_an_interval_holds_its_share_of_gaussians():
     values = {
         "plan_score": 1 - np.sqrt(20 / ratios - 1),
         "unevenness_corrected": np.array(
-            [isotropy.corrected_unevenness(r, texts=50, dimensions=20) for r in ratios]
+            [spectrum.corrected_unevenness(r, texts=50, dimensions=20) for r in ratios]
         ),
     }
     for name, drawn in values.items():

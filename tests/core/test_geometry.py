@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import skew
 
-from ragcun_cli.core.geometry import BINS, alignment, mean_gap, measure_pairs
-from ragcun_cli.core.hubness import hubness
+from ragcun_cli.core.isotropy.geometry import BINS, alignment, mean_gap, measure_pairs
+from ragcun_cli.core.rankings.hubness import hubness
 
 
 def rows_of(count, dimensions=8, *, seed=0, offset=0.3):
@@ -33,7 +33,7 @@ def test_uniformity_and_cosines_are_those_of_all_pairs():
 def test_pairs_across_blocks_count_once(monkeypatch):
     rows = rows_of(60)
     whole = measure_pairs(rows)
-    monkeypatch.setattr("ragcun_cli.core.geometry._ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("ragcun_cli.core.isotropy.geometry._ROWS_AT_ONCE", 7)
     parted = measure_pairs(rows)
     assert parted.counts == whole.counts
     assert sum(parted.counts) == 60 * 59 // 2

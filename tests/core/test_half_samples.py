@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 
-from ragcun_cli.core.half_samples import balanced_splits, curve, half_differences, half_width
-from ragcun_cli.core.isotropy import measure_isotropy, plan_score_of_gaussian
-from ragcun_cli.core.moments import BlockedMoments
+from ragcun_cli.core.isotropy.half_samples import (
+    balanced_splits,
+    curve,
+    half_differences,
+    half_width,
+)
+from ragcun_cli.core.isotropy.moments import BlockedMoments
+from ragcun_cli.core.isotropy.spectrum import measure_isotropy, plan_score_of_gaussian
 
 
 def blocks_of(rows):

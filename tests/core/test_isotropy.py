@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from ragcun_cli.core import isotropy
-from ragcun_cli.core.isotropy import Isotropy, isotropy_of, measure_isotropy
-from ragcun_cli.core.moments import BlockedMoments
+from ragcun_cli.core.isotropy import spectrum as isotropy
+from ragcun_cli.core.isotropy.moments import BlockedMoments
+from ragcun_cli.core.isotropy.spectrum import Isotropy, isotropy_of, measure_isotropy
 
 
 def gaussian(texts, dimensions, *, seed=0):

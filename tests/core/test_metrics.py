@@ -4,7 +4,7 @@ import random
 import pytest
 from beir.retrieval.evaluation import EvaluateRetrieval
 
-from ragcun_cli.core.metrics import METRICS, mean, metrics_to, score_queries
+from ragcun_cli.core.rankings.metrics import METRICS, mean, metrics_to, score_queries
 
 
 def random_judgements_and_lists(seed, *, queries=40, passages=300, depth=300):

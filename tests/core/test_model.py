@@ -5,7 +5,6 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from torch.nn import functional
 
-from ragcun_cli.core.metrics import mean, score_queries
 from ragcun_cli.core.model import (
     build_encoder,
     freeze,
@@ -14,13 +13,14 @@ from ragcun_cli.core.model import (
     parameter_counts,
     without_normalize,
 )
-from ragcun_cli.core.ranking import ExactTopK
-from ragcun_cli.pipeline.data.build import build_docstrings
+from ragcun_cli.core.rankings.metrics import mean, score_queries
+from ragcun_cli.core.search.ranking import ExactTopK
+from ragcun_cli.pipeline.data.pydocs.build import build_docstrings
 from ragcun_cli.pipeline.data.sources import PYDOCS
-from ragcun_cli.pipeline.encoders import find_encoder, load_encoder
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.test_sets import read_test_set
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.pipeline.encoders.find import find_encoder, load_encoder
+from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.search.judged import read_test_set
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 

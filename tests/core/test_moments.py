@@ -4,8 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from ragcun_cli.core.embedding_pass import EmbeddingPass, Reservoir
-from ragcun_cli.core.moments import BLOCKS, BlockedMoments, Moments, merged
+from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass, Reservoir
+from ragcun_cli.core.isotropy.moments import BLOCKS, BlockedMoments, Moments, merged
 
 
 def rows_of(count, dimensions=7, *, seed=0, offset=0.3):

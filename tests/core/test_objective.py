@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from ragcun_cli.core.losses import moment_gap, spread_out
-from ragcun_cli.core.objective import Batch, gradient_norms, objective_terms
-from ragcun_cli.core.retrieval_loss import RetrievalLoss
-from ragcun_cli.core.sigreg import unit_directions
+from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
+from ragcun_cli.core.objective.sigreg import unit_directions
+from ragcun_cli.core.objective.terms import Batch, gradient_norms, objective_terms
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 

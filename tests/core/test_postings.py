@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ragcun_cli.core.postings import best, read_keys
+from ragcun_cli.core.search.postings import best, read_keys
 
 PASSAGES = 200_000  # more than are scored at once
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from objectives import SETTINGS
 
-from ragcun_cli.core.probe import carried_over, probe
+from ragcun_cli.core.training.probe import carried_over, probe
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sentence_transformers.util import quantize_embeddings
 
-from ragcun_cli.core.quantise import parse_variant
-from ragcun_cli.core.ranking import ExactTopK
+from ragcun_cli.core.search.quantise import parse_variant
+from ragcun_cli.core.search.ranking import ExactTopK
 
 
 def drawn(*shape, seed=0):

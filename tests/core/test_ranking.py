@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.core import topk_cpu, topk_kernels, topk_torch
-from ragcun_cli.core.ranking import ExactTopK, Hits, exact_scores, merge
+from ragcun_cli.core.search import topk_cpu, topk_kernels, topk_torch
+from ragcun_cli.core.search.ranking import ExactTopK, Hits, exact_scores, merge
 
 SIMILARITIES = ("euclidean", "cosine", "dot")
 

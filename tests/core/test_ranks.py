@@ -10,9 +10,9 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-from ragcun_cli.core.ranks import gather_rows, mean_over_ranks, world_size
-from ragcun_cli.core.retrieval_loss import RetrievalLoss
-from ragcun_cli.core.sigreg import sigreg, unit_directions
+from ragcun_cli.core.collective import gather_rows, mean_over_ranks, world_size
+from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
+from ragcun_cli.core.objective.sigreg import sigreg, unit_directions
 
 SETTINGS = replace(
     objectives.SETTINGS, symmetric=True, lambda_isotropy=0.5, lambda_reg=0.25, slices=32

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ragcun_cli.core.significance import Interval, paired_interval, randomisation_p_value
+from ragcun_cli.core.rankings.significance import Interval, paired_interval, randomisation_p_value
 
 
 def skewed(size, *, seed=0, mean=0.0):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ragcun_cli.core.sigreg import (
+from ragcun_cli.core.objective.sigreg import (
     collapse_value,
     expected_sigreg,
     null_mean,
@@ -134,7 +134,7 @@ def test_many_directions_are_taken_in_blocks_that_change_nothing(monkeypatch):
     embeddings, directions = 1.5 * gaussian(50, 12), unit_directions(64, 12, seed=0)
     results = []
     for at_once in (2**20, 50 * 7):
-        monkeypatch.setattr("ragcun_cli.core.sigreg._ELEMENTS_AT_ONCE", at_once)
+        monkeypatch.setattr("ragcun_cli.core.objective.sigreg._ELEMENTS_AT_ONCE", at_once)
         leaf = embeddings.clone().requires_grad_()
         value = sigreg(leaf, directions)
         value.backward()

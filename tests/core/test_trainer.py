@@ -11,19 +11,19 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from ragcun_cli.core.batches import LikeLengthBatchSampler
 from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import build_encoder, freeze, on_cached_outputs, without_normalize
-from ragcun_cli.core.retrieval_loss import RetrievalLoss
+from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.trainer import TrainingStoppedError
-from ragcun_cli.core.training import (
+from ragcun_cli.core.training.batches import LikeLengthBatchSampler
+from ragcun_cli.core.training.fit import (
     Selection,
     TrainerSettings,
     steps_per_epoch,
     total_steps,
     train_encoder,
 )
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 

@@ -1,7 +1,7 @@
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
 
 
 @pytest.fixture(scope="module")

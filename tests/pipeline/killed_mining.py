@@ -5,9 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
-from ragcun_cli.pipeline import journal
-from ragcun_cli.pipeline.mine import mine
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.mining import journal
+from ragcun_cli.pipeline.mining.mine import mine
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import DataConfig

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline.data import archives
+from ragcun_cli.pipeline.data.bring import archives
 from ragcun_cli.spec.errors import DataError
 
 GOOD = {"sea/corpus.jsonl": b"tide\n" * 200_000, "sea/qrels/test.tsv": b"q\td\t1\n", "empty": b""}

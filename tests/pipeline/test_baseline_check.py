@@ -3,18 +3,18 @@ import re
 
 import pytest
 
-from ragcun_cli.pipeline.baseline_check import (
-    CHECKED,
-    TOLERANCE,
-    compare,
-    require_reproduced,
-)
 from ragcun_cli.pipeline.data.sources import BEIR
-from ragcun_cli.pipeline.published_scores import (
+from ragcun_cli.pipeline.encoders.published import (
     ENCODERS,
     name_of_weights,
     published,
     published_weights,
+)
+from ragcun_cli.pipeline.evaluation.baseline import (
+    CHECKED,
+    TOLERANCE,
+    compare,
+    require_reproduced,
 )
 from ragcun_cli.spec.errors import NotReproducedError, RagcunError
 

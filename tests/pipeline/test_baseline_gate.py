@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from ragcun_cli.pipeline import baseline_gate, published_scores
+from ragcun_cli.pipeline.encoders import published as published_scores
+from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
+from ragcun_cli.pipeline.evaluation import baseline_gate
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import Place, open_workspace
-from ragcun_cli.pipeline.profiles import profile_of_model
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.profiles.load import profile_of_model
 from ragcun_cli.pipeline.road import Road
-from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER, build_tiny_encoder
+from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.manifest import file_digest
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

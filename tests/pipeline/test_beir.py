@@ -5,8 +5,8 @@ from beir.datasets.data_loader import GenericDataLoader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline.data import beir, storing
-from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data.sets import beir, storing
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.spec.errors import DataError
 
 CORPUS = {"d2": "the tide turns", "d10": "Über den Wolken 字", "d1": 'a "quoted" line\nand another'}

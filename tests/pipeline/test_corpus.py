@@ -9,11 +9,11 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline.data import corpus_writer
-from ragcun_cli.pipeline.data.corpus import Corpus, Passage, content_digest
-from ragcun_cli.pipeline.data.corpus_writer import write_corpus
-from ragcun_cli.pipeline.data.lines import Notes
-from ragcun_cli.pipeline.data.records import read_record
+from ragcun_cli.pipeline.data.sets import corpus_writer
+from ragcun_cli.pipeline.data.sets.corpus import Corpus, Passage, content_digest
+from ragcun_cli.pipeline.data.sets.corpus_writer import write_corpus
+from ragcun_cli.pipeline.data.sets.lines import Notes
+from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.spec.errors import DataError
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks/msmarco_conversion.py"

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline import lexical
-from ragcun_cli.pipeline import mine as mining_stage
-from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.beir import words
-from ragcun_cli.pipeline.mine import mine
-from ragcun_cli.pipeline.mined_rows import look_up, read_rows
-from ragcun_cli.pipeline.mining_table import lines
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.beir import words
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.mining import mine as mining_stage
+from ragcun_cli.pipeline.mining.mine import mine
+from ragcun_cli.pipeline.mining.rows import look_up, read_rows
+from ragcun_cli.pipeline.mining.table import lines
+from ragcun_cli.pipeline.search.lexical import search
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
@@ -121,7 +121,7 @@ def test_a_query_of_dev_can_be_looked_at(sea, tmp_path):
 def test_neither_threads_nor_batches_move_a_byte(sea, tmp_path, monkeypatch, threads, batch):
     mined(sea, tmp_path)
     whole = contents(tmp_path / "draft")
-    monkeypatch.setattr(lexical, "QUERIES_AT_ONCE", batch)
+    monkeypatch.setattr(search, "QUERIES_AT_ONCE", batch)
     monkeypatch.setattr(os, "cpu_count", lambda: threads)
     mined(sea, tmp_path)
     assert contents(tmp_path / "draft") == whole

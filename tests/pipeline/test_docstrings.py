@@ -2,7 +2,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline.data.docstrings import (
+from ragcun_cli.pipeline.data.pydocs.docstrings import (
     HOLE,
     PASSAGE_CHARACTERS,
     QUERY_CHARACTERS,

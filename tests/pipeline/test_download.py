@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ragcun_cli.pipeline.data.download import Patience, RemoteFile, fetch
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.bring.download import Patience, RemoteFile, fetch
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import DataError
 
 CONTENT = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(10_000))
@@ -561,8 +561,8 @@ def test_an_interrupt_keeps_what_came(stage, bring, tmp_path):
 PROGRAM = """
 import sys
 from pathlib import Path
-from ragcun_cli.pipeline.data.download import RemoteFile, fetch
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.bring.download import RemoteFile, fetch
+from ragcun_cli.pipeline.machine.progress import Silent
 url, target, sha256 = sys.argv[1:]
 fetch(RemoteFile((url,), sha256=sha256), Path(target), progress=Silent(), label="file")
 """

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from ragcun_cli.pipeline.selection import read_selection_set
 
-from ragcun_cli.core.calibration import fold_numbers
 from ragcun_cli.core.draw import (
     SAMPLE_QUERIES,
     TRAINING_QUERIES,
@@ -16,19 +15,23 @@ from ragcun_cli.core.draw import (
     smallest,
 )
 from ragcun_cli.core.negatives import choose_negatives
-from ragcun_cli.core.significance import paired_interval, randomisation_p_value
-from ragcun_cli.pipeline import mine, search, start
-from ragcun_cli.pipeline.data import beir, derived
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.data.pydocs import Pair, choose_pairs
-from ragcun_cli.pipeline.data.sample import draw_sample
+from ragcun_cli.core.rankings.calibration import fold_numbers
+from ragcun_cli.core.rankings.significance import paired_interval, randomisation_p_value
+from ragcun_cli.pipeline.data.bring import derived
+from ragcun_cli.pipeline.data.bring.sample import draw_sample
+from ragcun_cli.pipeline.data.bring.user_tables import store_table
+from ragcun_cli.pipeline.data.pydocs.pairs import Pair, choose_pairs
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sources import Derived
-from ragcun_cli.pipeline.data.tables import store_table
-from ragcun_cli.pipeline.isotropy import Texts
-from ragcun_cli.pipeline.mined_rows import read_rows
-from ragcun_cli.pipeline.mining_queries import training_queries
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.test_sets import read_test_set
+from ragcun_cli.pipeline.isotropy.measure import Texts
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.mining import mine
+from ragcun_cli.pipeline.mining.queries import training_queries
+from ragcun_cli.pipeline.mining.rows import read_rows
+from ragcun_cli.pipeline.search import dense
+from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.training import start_encoder
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
@@ -66,7 +69,7 @@ def test_the_smallest_digests_come_first():
 
 
 def test_the_texts_of_a_linear_start(dataset):
-    texts = start._start_passages(dataset, count=4)
+    texts = start_encoder._start_passages(dataset, count=4)
     assert texts == [
         "tide 1 moon 8 reef 8",
         "tide 3 moon 4 reef 59",
@@ -205,17 +208,17 @@ def test_the_texts_of_isotropy(dataset):
 
 
 def test_the_passages_that_smaller_forms_are_fitted_to(dataset, model, monkeypatch):
-    monkeypatch.setattr(search, "SAMPLE", 5)
-    encoded, encode = [], search.Search._encoded
+    monkeypatch.setattr(dense, "SAMPLE", 5)
+    encoded, encode = [], dense.Search._encoded
 
     def record(self, texts, side, advance):
         encoded.append(list(texts))
         return encode(self, texts, side, advance)
 
-    monkeypatch.setattr(search.Search, "_encoded", record)
+    monkeypatch.setattr(dense.Search, "_encoded", record)
     test = read_test_set("sea", dataset, split="test")
     config = EvaluationConfig(variants=["int8"])
-    search.Search(model, test, config, progress=Silent())
+    dense.Search(model, test, config, progress=Silent())
     assert encoded[1] == [
         "tide 6 moon 5 reef 27",
         "tide 5 moon 7 reef 40",

@@ -6,9 +6,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from ragcun_cli.pipeline.encode import FEWER_TEXTS, encode, encode_block
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.pipeline.encoders.encode import FEWER_TEXTS, encode, encode_block
+from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import EncoderError
 
 TEXTS = [
@@ -108,7 +108,7 @@ def test_a_shorter_dimension_of_the_model_is_kept(tiny):
 def test_long_lists_are_encoded_in_blocks(tiny, monkeypatch):
     tiny.prompts = {}
     whole = encode(tiny, TEXTS, batch_size=4, label="x", progress=Silent())
-    monkeypatch.setattr("ragcun_cli.pipeline.encode.TEXTS_AT_ONCE", 3)
+    monkeypatch.setattr("ragcun_cli.pipeline.encoders.encode.TEXTS_AT_ONCE", 3)
     blocks = encode(tiny, TEXTS, batch_size=4, label="x", progress=Silent())
     assert blocks.shape == whole.shape == (7, 32)
     assert torch.allclose(blocks, whole, atol=1e-6)

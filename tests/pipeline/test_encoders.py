@@ -10,8 +10,8 @@ import pytest
 from hub_server import COMMIT, Hub, files_of
 
 import ragcun_cli
-from ragcun_cli.pipeline.encoders import fetch_encoder, find_encoder, load_encoder
-from ragcun_cli.pipeline.tiny_encoder import TINY_ENCODER
+from ragcun_cli.pipeline.encoders.find import fetch_encoder, find_encoder, load_encoder
+from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import file_digest
 from ragcun_cli.spec.paths import Workspace
@@ -28,7 +28,7 @@ needs_package = pytest.mark.skipif(
 LOOK = """
 import json, sys
 from pathlib import Path
-from ragcun_cli.pipeline.encoders import fetch_encoder, find_encoder
+from ragcun_cli.pipeline.encoders.find import fetch_encoder, find_encoder
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig

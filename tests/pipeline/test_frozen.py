@@ -5,9 +5,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.pipeline.frozen import KEYS, VECTORS, BaseOutputs
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.training.frozen_base import KEYS, VECTORS, BaseOutputs
 
 TEXTS = ["a river", "the sea at night", "stars", "", "a river"]
 

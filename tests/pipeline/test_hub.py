@@ -16,8 +16,8 @@ from hub_server import COMMIT, Hub
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 import ragcun_cli
-from ragcun_cli.pipeline.data.hub import _Bytes, _told
-from ragcun_cli.pipeline.data.hub_tables import _batches
+from ragcun_cli.pipeline.data.bring.hub import _Bytes, _told
+from ragcun_cli.pipeline.data.bring.hub_tables import _batches
 
 REPO = "someone/tides"
 CORPUS = [
@@ -38,7 +38,7 @@ WORKER = """
 import json, sys, time, traceback
 from contextlib import contextmanager
 from pathlib import Path
-from ragcun_cli.pipeline.data.hub import fetch_set
+from ragcun_cli.pipeline.data.bring.hub import fetch_set
 from ragcun_cli.spec.errors import DataError
 
 class Watcher:

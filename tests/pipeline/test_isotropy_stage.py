@@ -7,13 +7,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.draw import ISOTROPY_TEXTS, smallest
-from ragcun_cli.core.geometry import alignment, mean_gap
-from ragcun_cli.core.isotropy import measure_isotropy
-from ragcun_cli.core.sigreg import unbiased_sigreg, unit_directions
-from ragcun_cli.pipeline import isotropy
-from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.isotropy import write_isotropy
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.core.isotropy.geometry import alignment, mean_gap
+from ragcun_cli.core.isotropy.spectrum import measure_isotropy
+from ragcun_cli.core.objective.sigreg import unbiased_sigreg, unit_directions
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.isotropy import measure
+from ragcun_cli.pipeline.isotropy.measure import write_isotropy
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 
@@ -115,7 +115,7 @@ def test_neither_the_order_of_the_sets_nor_chunks_move_a_measure(
     assert measured(model, turned, tmp_path / "b") | {"datasets": None} == first | {
         "datasets": None
     }
-    monkeypatch.setattr(isotropy, "TEXTS_AT_ONCE", 64)
+    monkeypatch.setattr(measure, "TEXTS_AT_ONCE", 64)
     parted = measured(model, folders, tmp_path / "c")
     assert parted["queries"]["texts_digest"] == first["queries"]["texts_digest"]
     for name in ("plan_score", "effective_rank", "uniformity", "mean_cosine"):

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from ragcun_cli.pipeline import journal
-from ragcun_cli.pipeline.journal import Journal
+from ragcun_cli.pipeline.mining import journal
+from ragcun_cli.pipeline.mining.journal import Journal
 
 NAMES = ("a.jsonl", "b.jsonl")
 

@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from ragcun_cli.pipeline.kept_kernels import keep_kernels
+from ragcun_cli.pipeline.machine.kernels import keep_kernels
 
 SEARCH = """
-from ragcun_cli.pipeline.kept_kernels import keep_kernels
+from ragcun_cli.pipeline.machine.kernels import keep_kernels
 keep_kernels()
 import torch
-from ragcun_cli.core.ranking import ExactTopK
+from ragcun_cli.core.search.ranking import ExactTopK
 search = ExactTopK(torch.eye(3), k=2, similarity="dot")
 search.add(torch.eye(3), first_row=0)
 print(search.hits().rows.tolist())

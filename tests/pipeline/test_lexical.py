@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.spec.mining_config import MiningConfig
 
 WORDS = [

@@ -13,11 +13,12 @@ import Stemmer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline import lexical, lexical_index, terms
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.terms import Terms
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.search.lexical import index as lexical_index
+from ragcun_cli.pipeline.search.lexical import search, terms
+from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
+from ragcun_cli.pipeline.search.lexical.terms import Terms
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.mining_config import MiningConfig
 
@@ -132,7 +133,7 @@ def test_neither_threads_nor_batches_change_a_result(monkeypatch, batch, threads
     texts, queries = drawn(6, queries=60)
     index = LexicalIndex(corpus_of(texts), MiningConfig())
     expected = [found(index, [query], depth=9, threads=1)[0] for query in queries]
-    monkeypatch.setattr(lexical, "QUERIES_AT_ONCE", batch)
+    monkeypatch.setattr(search, "QUERIES_AT_ONCE", batch)
     assert found(index, queries, depth=9, threads=threads) == expected
 
 
@@ -151,7 +152,7 @@ class Recorded(dict):
 def test_queries_are_taken_up_as_their_hits_are_read(monkeypatch):
     texts, queries = drawn(6)
     queries = Recorded(enumerate(queries))
-    monkeypatch.setattr(lexical, "QUERIES_AT_ONCE", 1)
+    monkeypatch.setattr(search, "QUERIES_AT_ONCE", 1)
     index = LexicalIndex(corpus_of(texts), MiningConfig())
     next(index.search_batches(queries, depth=5, threads=2))
     assert queries.read == [0, 1, 2, 3, 4]

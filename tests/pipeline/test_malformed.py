@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ragcun_cli.pipeline.data import beir, storing
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.data.tables import store_table
+from ragcun_cli.pipeline.data.bring.user_tables import store_table
+from ragcun_cli.pipeline.data.sets import beir, storing
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.spec.errors import DataError
 
 SET = {

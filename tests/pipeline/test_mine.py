@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.beir import words as beir_words
-from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.mine import mine
-from ragcun_cli.pipeline.mined_rows import MinedRow, look_up, read_rows
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.beir import words as beir_words
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.mining.mine import mine
+from ragcun_cli.pipeline.mining.rows import MinedRow, look_up, read_rows
+from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace

@@ -9,15 +9,15 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from ragcun_cli.pipeline.candidates import Candidates, Relevant
-from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.data.beir import words
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.lexical import LexicalIndex
-from ragcun_cli.pipeline.mine import mine
-from ragcun_cli.pipeline.mined_rows import read_rows
-from ragcun_cli.pipeline.mining_models import MiningModels
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.beir import words
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.mining.candidates import Candidates, Relevant
+from ragcun_cli.pipeline.mining.mine import mine
+from ragcun_cli.pipeline.mining.rows import read_rows
+from ragcun_cli.pipeline.mining.second_models import MiningModels
+from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
@@ -262,7 +262,7 @@ def test_blocks_of_the_corpus_do_not_move_dense_candidates(
 ):
     dense = {"candidates": "dense", "dense_model": str(unnormalised), "depth": 10}
     whole = mined(sea[0], tmp_path, **dense)
-    monkeypatch.setattr("ragcun_cli.pipeline.dense_search.PASSAGES_AT_ONCE", 7)
+    monkeypatch.setattr("ragcun_cli.pipeline.mining.dense_index.PASSAGES_AT_ONCE", 7)
     assert mined(sea[0], tmp_path, **dense)[0] == whole[0]
 
 
@@ -314,7 +314,7 @@ def test_neither_groups_of_queries_nor_how_the_draft_is_kept_move_dense_candidat
     mined(sea[0], tmp_path, **dense)
     whole = contents(tmp_path / "draft")
     for group in (1, 5, QUERIES):
-        monkeypatch.setattr("ragcun_cli.pipeline.dense_search.QUERIES_AT_ONCE", group)
+        monkeypatch.setattr("ragcun_cli.pipeline.mining.dense_index.QUERIES_AT_ONCE", group)
         mined(sea[0], tmp_path, **dense)
         found = contents(tmp_path / "draft")
         assert sum(name.endswith(".npz") for name in found) == -(-QUERIES // group)
@@ -326,7 +326,7 @@ def test_a_stopped_dense_mining_loses_one_group_of_queries_at_most(
     sea, unnormalised, tmp_path, monkeypatch
 ):
     dense = {"candidates": "dense", "dense_model": str(unnormalised), "depth": 10}
-    monkeypatch.setattr("ragcun_cli.pipeline.dense_search.QUERIES_AT_ONCE", 5)
+    monkeypatch.setattr("ragcun_cli.pipeline.mining.dense_index.QUERIES_AT_ONCE", 5)
     mined(sea[0], tmp_path, **dense)
     whole = contents(tmp_path / "draft")
     draft = tmp_path / "stopped"

@@ -8,7 +8,7 @@ import pytest
 
 from ragcun_cli.pipeline.data.mteb_names import MtebTask, recorded_task, task_of
 from ragcun_cli.pipeline.data.sources import BEIR
-from ragcun_cli.pipeline.mteb_json import model_meta, task_result, write_results
+from ragcun_cli.pipeline.evaluation.mteb_files import model_meta, task_result, write_results
 
 EXAMPLE = Path(__file__).parent / "mteb_example"
 METRICS = {

@@ -9,16 +9,17 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from datasets import Dataset
 
-from ragcun_cli.pipeline.data import beir, sources
-from ragcun_cli.pipeline.data.corpus import Corpus
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.bring.mteb import load_task, read_task, task_action
+from ragcun_cli.pipeline.data.bring.mteb_rows import store
+from ragcun_cli.pipeline.data.checks.verify import verify_data
 from ragcun_cli.pipeline.data.mteb_names import MtebTask, recorded_task
-from ragcun_cli.pipeline.data.mteb_sets import load_task, read_task, task_action
-from ragcun_cli.pipeline.data.mteb_storing import store
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sources import MtebSet
 from ragcun_cli.pipeline.data.tasks import DataTasks
-from ragcun_cli.pipeline.data.verify import verify_data
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.stages import Runner
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace, dataset_folder

@@ -6,13 +6,13 @@ import sys
 SCRIPT = """
 import os
 import torch.distributed as dist
-from ragcun_cli.pipeline import ranks
+from ragcun_cli.pipeline.machine import processes
 
 before = len(os.listdir("/proc/self/task"))
-if ranks.rank():
-    ranks.follow()
+if processes.rank():
+    processes.follow()
 else:
-    with ranks.leading():
+    with processes.leading():
         pass
     print(len(os.listdir("/proc/self/task")) - before, dist.is_initialized())
 """

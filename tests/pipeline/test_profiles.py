@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ragcun_cli.pipeline import profiles
-from ragcun_cli.pipeline.profile_problems import _IN_WORDS
-from ragcun_cli.pipeline.toml_text import as_toml
+from ragcun_cli.pipeline.profiles import load as profiles
+from ragcun_cli.pipeline.profiles.problems import _IN_WORDS
+from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
 from ragcun_cli.spec.profile import RunProfile, model_values

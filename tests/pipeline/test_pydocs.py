@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from ragcun_cli.pipeline.data.docstrings import normalised
-from ragcun_cli.pipeline.data.pydocs import (
+from ragcun_cli.pipeline.data.pydocs.docstrings import normalised
+from ragcun_cli.pipeline.data.pydocs.pairs import (
     Pair,
     choose_pairs,
     library_version,
     pairs_in,
     read_pairs,
 )
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import DataError
 
 THINGS = ("anchors", "beacons", "compasses", "dinghies", "engines", "fenders", "galleys", "hawsers")
@@ -227,7 +227,7 @@ def test_a_choice_does_not_depend_on_the_order_and_grows_with_the_limit():
 
 PRINT_NETWORKX = """
 import hashlib, sys
-from ragcun_cli.pipeline.data.pydocs import read_pairs
+from ragcun_cli.pipeline.data.pydocs.pairs import read_pairs
 pairs = read_pairs("networkx")
 print(len(pairs), hashlib.sha256(repr(pairs).encode()).hexdigest(), "networkx" in sys.modules)
 """

@@ -1,6 +1,6 @@
 import json
 
-from ragcun_cli.pipeline.runs import Run, runs_on_disk
+from ragcun_cli.pipeline.stages.runs import Run, runs_on_disk
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import RunProfile
 

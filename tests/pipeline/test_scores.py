@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from ragcun_cli.pipeline import scores, test_sets
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.run_files import write_run
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.evaluation import scores
+from ragcun_cli.pipeline.search import judged as test_sets
+from ragcun_cli.pipeline.search.rankings import write_run
 from ragcun_cli.spec.paths import run_file
 
 

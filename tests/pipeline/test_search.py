@@ -7,15 +7,15 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.core.ranking import merge
-from ragcun_cli.pipeline import test_sets
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.embedding_cache import EmbeddingCache
-from ragcun_cli.pipeline.hits_files import read_hits, write_hits
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.run_files import ranking_of, read_run, write_run
-from ragcun_cli.pipeline.search import PLAIN, WHOLE, Search, Share, named_hits
-from ragcun_cli.pipeline.tiny_encoder import build_tiny_encoder
+from ragcun_cli.core.search.ranking import merge
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.encoders.kept import EmbeddingCache
+from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.search import judged
+from ragcun_cli.pipeline.search.dense import PLAIN, WHOLE, Search, Share, named_hits
+from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
+from ragcun_cli.pipeline.search.rankings import ranking_of, read_run, write_run
 from ragcun_cli.spec.errors import DataError, EncoderError, WorkspaceError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
@@ -33,7 +33,7 @@ def test_set():
     texts = {f"p{number:03}": text(number) for number in range(150)}
     texts |= {f"same{number:03}": "sort rows" for number in range(120)}  # ties across blocks
     queries = {f"q{number}": text(1000 + number) for number in range(6)} | {"p007": "sort rows"}
-    return test_sets.TestSet("made", Corpus.of(texts), queries, {q: {"p001": 1} for q in queries})
+    return judged.TestSet("made", Corpus.of(texts), queries, {q: {"p001": 1} for q in queries})
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 
-from ragcun_cli.pipeline import test_sets
-from ragcun_cli.pipeline.data import beir
-from ragcun_cli.pipeline.held_out import (
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.search import judged as test_sets
+from ragcun_cli.pipeline.search.held_out import (
     digests_of,
     read_selection_set,
     recorded_digests,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragcun_cli.pipeline import stages
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.stages import Runner
-from ragcun_cli.pipeline.task import Task
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.stages import runner as stages
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec.errors import DataError, StageFailedError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage
 

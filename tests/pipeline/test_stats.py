@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ragcun_cli.core.jaccard import alike
-from ragcun_cli.pipeline.data import beir, corpus, stats, storing
-from ragcun_cli.pipeline.data.overlap import Pair, overlap
-from ragcun_cli.pipeline.data.stats import Lengths, SplitStatistics, Spread, describe
-from ragcun_cli.pipeline.progress import Silent
+from ragcun_cli.pipeline.data.checks import stats
+from ragcun_cli.pipeline.data.checks.overlap import Pair, overlap
+from ragcun_cli.pipeline.data.checks.stats import Lengths, SplitStatistics, Spread, describe
+from ragcun_cli.pipeline.data.sets import beir, corpus, storing
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import DataError
 
 PASSAGES = {

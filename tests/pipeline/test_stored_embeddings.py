@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ragcun_cli.pipeline import stored_embeddings
-from ragcun_cli.pipeline.progress import Silent
-from ragcun_cli.pipeline.stored_embeddings import store_embeddings
+from ragcun_cli.pipeline.encoders import stored
+from ragcun_cli.pipeline.encoders.stored import store_embeddings
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import WorkspaceError
 
 TEXTS = [f"text {n}" for n in range(11)]
@@ -22,7 +22,7 @@ def store(file, encode=lengths, texts=TEXTS):
 
 @pytest.fixture(autouse=True)
 def _blocks_of_four(monkeypatch):
-    monkeypatch.setattr(stored_embeddings, "TEXTS_AT_ONCE", 4)
+    monkeypatch.setattr(stored, "TEXTS_AT_ONCE", 4)
 
 
 def test_the_file_is_a_plain_npy_of_all_rows_in_order(tmp_path):

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from ragcun_cli.pipeline.data import beir, corpus_writer
-from ragcun_cli.pipeline.data.corpus import Corpus
-from ragcun_cli.pipeline.data.tables import store_table
+from ragcun_cli.pipeline.data.bring.user_tables import store_table
+from ragcun_cli.pipeline.data.sets import beir, corpus_writer
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.spec.errors import DataError
 
 ROWS = [

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.data.records import find_lender
+from ragcun_cli.pipeline.data.sets.records import find_lender
 from ragcun_cli.pipeline.data.sources import Derived, Docstrings, MtebSet
-from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.stages import NUMBERS_VERSIONS
-from ragcun_cli.pipeline.task import Action, Details, Task
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.stages.runner import NUMBERS_VERSIONS
+from ragcun_cli.pipeline.stages.task import Action, Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage
@@ -53,7 +53,7 @@ class DataTasks:
             return self._take_in(name, self._absent(name), size="not here")
 
         def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.published import get_published
+            from ragcun_cli.pipeline.data.bring.published import get_published
 
             return get_published(
                 name,
@@ -97,7 +97,7 @@ class DataTasks:
         return self._take_in(name, action, size="")
 
     def _build(self, name: str, source: Docstrings) -> Task:
-        from ragcun_cli.pipeline.data.build import library_versions
+        from ragcun_cli.pipeline.data.pydocs.build import library_versions
 
         values = {
             "source": "docstrings",
@@ -107,7 +107,7 @@ class DataTasks:
         }
 
         def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.build import build_docstrings
+            from ragcun_cli.pipeline.data.pydocs.build import build_docstrings
 
             return build_docstrings(
                 source,
@@ -122,7 +122,7 @@ class DataTasks:
 
     def _derive(self, name: str, source: Derived) -> Task:
         def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.derived import derive
+            from ragcun_cli.pipeline.data.bring.derived import derive
 
             return derive(name, source, draft, workspace=self.workspace, progress=progress)
 
@@ -139,7 +139,7 @@ class DataTasks:
         return sources.find_mteb(name)
 
     def _bring_from_mteb(self, name: str, source: MtebSet) -> Task:
-        from ragcun_cli.pipeline.data.mteb_sets import task_action
+        from ragcun_cli.pipeline.data.bring.mteb import task_action
 
         self._from_mteb[paths.dataset_folder(name)] = source
         values = {"source": "mteb", "name": source.name}

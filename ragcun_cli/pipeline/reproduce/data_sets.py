@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline import walk
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.progress import Progress
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
-from ragcun_cli.pipeline.runs import Run, runs_of
-from ragcun_cli.pipeline.task import Action, Task
+from ragcun_cli.pipeline.stages.runs import Run, runs_of
+from ragcun_cli.pipeline.stages.task import Action, Task
 from ragcun_cli.spec.errors import DataError, WorkspaceError
 
 Details = dict[str, dict[str, Any]]
@@ -88,7 +88,7 @@ class DataSession(Session):
         """Take in a folder in BEIR layout, or a table of queries and positives."""
 
         def action(draft: Path, progress: Progress) -> dict[str, Any]:
-            from ragcun_cli.pipeline.data.imports import take_in
+            from ragcun_cli.pipeline.data.bring.imports import take_in
 
             target = self.workspace.dataset(name)
             return take_in(source, target, draft, held_out=held_out, progress=progress)
@@ -107,7 +107,7 @@ class DataSession(Session):
         folder = self._here(name).folder
 
         def action(draft: Path, progress: Progress) -> dict[str, Any]:
-            from ragcun_cli.pipeline.data.sample import draw_sample
+            from ragcun_cli.pipeline.data.bring.sample import draw_sample
 
             return draw_sample(name, folder, draft, queries=queries, passages=passages, seed=seed)
 
@@ -147,14 +147,14 @@ class DataSession(Session):
 
     def export(self, name: str, target: Path) -> None:
         """Write a set in BEIR layout."""
-        from ragcun_cli.pipeline.data.beir import export
+        from ragcun_cli.pipeline.data.sets.beir import export
 
         export(self._here(name).folder, target)
         self._progress.note(f"written: {target}")
 
     def verify(self, names: Sequence[str]) -> Details:
         """Read the files of sets that are here; the first fault is an error."""
-        from ragcun_cli.pipeline.data.verify import verify_data
+        from ragcun_cli.pipeline.data.checks.verify import verify_data
 
         here = sorted(self.names_here())
         if not names and not here:
@@ -167,9 +167,9 @@ class DataSession(Session):
 
     def stats(self, name: str, train: str | None) -> Details:
         """Describe a set, by parts, and what of its reported split stands in training data."""
-        from ragcun_cli.pipeline.data.beir import parts, read_splits
-        from ragcun_cli.pipeline.data.overlap import overlap
-        from ragcun_cli.pipeline.data.stats import describe
+        from ragcun_cli.pipeline.data.checks.overlap import overlap
+        from ragcun_cli.pipeline.data.checks.stats import describe
+        from ragcun_cli.pipeline.data.sets.beir import parts, read_splits
 
         folder = self._here(name).folder
         training = self._here(train or name).folder

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ragcun_cli.pipeline import walk
-from ragcun_cli.pipeline.baseline_check import Comparison
-from ragcun_cli.pipeline.baseline_gate import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.profiles import profile_of_model
+from ragcun_cli.pipeline.evaluation.baseline import Comparison
+from ragcun_cli.pipeline.evaluation.baseline_gate import BaselineGate, sets_to_check
+from ragcun_cli.pipeline.profiles.load import profile_of_model
+from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
-from ragcun_cli.pipeline.runs import Run
-from ragcun_cli.pipeline.task import Task
-from ragcun_cli.pipeline.walk import Consent
+from ragcun_cli.pipeline.reproduce.walk import Consent
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec.errors import DataError, RagcunError
 from ragcun_cli.spec.manifest import Stage
 
@@ -166,7 +166,7 @@ class EvaluationSession(Session):
         return Compared(gate.check(self._runner))
 
     def _look(self, runs: Sequence[Run], query: str, names: Sequence[str] | None) -> Looked:
-        from ragcun_cli.pipeline.look import look
+        from ragcun_cli.pipeline.evaluation.typed_query import look
 
         if not query.strip():
             raise RagcunError("the query is empty", hint='--query "what somebody would ask"')

@@ -9,21 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline import estimate, reporting, walk
-from ragcun_cli.pipeline.baseline_gate import BaselineGate
-from ragcun_cli.pipeline.mined_rows import look_up
+from ragcun_cli.pipeline.evaluation.baseline_gate import BaselineGate
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.mining.rows import look_up
 from ragcun_cli.pipeline.place import Place, open_workspace
-from ragcun_cli.pipeline.profiles import load_plan
-from ragcun_cli.pipeline.progress import Progress
-from ragcun_cli.pipeline.report.formats import FIGURE_FILES, render, write_figures
-from ragcun_cli.pipeline.report.results import Row, gather
+from ragcun_cli.pipeline.profiles.load import load_plan
+from ragcun_cli.pipeline.report import tasks as reporting
+from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
+from ragcun_cli.pipeline.report.gather import Row, gather
 from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.walk import Consent
 from ragcun_cli.pipeline.road import Road
-from ragcun_cli.pipeline.runs import Run, runs_of
-from ragcun_cli.pipeline.searching import ALONE, Searching
-from ragcun_cli.pipeline.stages import Runner
-from ragcun_cli.pipeline.task import Task, with_needs
-from ragcun_cli.pipeline.walk import Consent
+from ragcun_cli.pipeline.search.division import ALONE, Searching
+from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runs import Run, runs_of
+from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragcun_cli.core.embedding_pass import EmbeddingPass
-from ragcun_cli.pipeline.isotropy_measures import measures_of
-from ragcun_cli.pipeline.report.figures import isotropy_figures
-from ragcun_cli.pipeline.report.isotropy_tables import isotropy_tables
-from ragcun_cli.pipeline.report.results import Row, SeedResults
+from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass
+from ragcun_cli.pipeline.isotropy.one_side import measures_of
+from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
+from ragcun_cli.pipeline.report.gather import Row, SeedResults
 from ragcun_cli.pipeline.report.table import Difference, Interval, Spread
-from ragcun_cli.pipeline.runs import Run
+from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
+from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import RunProfile
 

@@ -10,12 +10,12 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure as Canvas
 
-from ragcun_cli.pipeline.report import plots
 from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.formats import render, write_figures
-from ragcun_cli.pipeline.report.html_page import render_html
-from ragcun_cli.pipeline.report.mining_figures import Mining, mining_figures
-from ragcun_cli.pipeline.report.plots import draw, inline_svg
+from ragcun_cli.pipeline.report.figures import draw as plots
+from ragcun_cli.pipeline.report.figures.draw import draw, inline_svg
+from ragcun_cli.pipeline.report.figures.mining import Mining, mining_figures
+from ragcun_cli.pipeline.report.formats.formats import render, write_figures
+from ragcun_cli.pipeline.report.formats.html_page import render_html
 
 SIGNATURES = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
 
@@ -43,7 +43,7 @@ def test_the_same_figure_gives_the_same_bytes(name, kind):
 def test_another_process_gives_the_same_bytes():
     program = (
         "import sys; from ragcun_cli.pipeline.report.figure import Figure, Series; "
-        "from ragcun_cli.pipeline.report.plots import draw; "
+        "from ragcun_cli.pipeline.report.figures.draw import draw; "
         "a = Figure('k', 'c', 'x', 'y', (Series('s', (1.0, 2.0), (3.0, 4.0)),)); "
         "[sys.stdout.buffer.write(draw(a, name)) for name in ('svg', 'pdf', 'png')]"
     )

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.html_page import render_html
-from ragcun_cli.pipeline.report.json_document import render_json
-from ragcun_cli.pipeline.report.latex import render_latex
-from ragcun_cli.pipeline.report.markdown import render_markdown
+from ragcun_cli.pipeline.report.formats.html_page import render_html
+from ragcun_cli.pipeline.report.formats.json_document import render_json
+from ragcun_cli.pipeline.report.formats.latex import render_latex
+from ragcun_cli.pipeline.report.formats.markdown import render_markdown
+from ragcun_cli.pipeline.report.formats.tidy_csv import render_csv
 from ragcun_cli.pipeline.report.table import Column, Difference, Spread, Table
-from ragcun_cli.pipeline.report.tidy_csv import render_csv
 
 GOLDEN = Path(__file__).parent / "golden"
 TITLE = "Isotropy & retrieval <draft>"

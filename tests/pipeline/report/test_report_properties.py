@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from ragcun_cli.pipeline.report import latex, markdown
-from ragcun_cli.pipeline.report.html_page import render_html
-from ragcun_cli.pipeline.report.json_document import render_json
+from ragcun_cli.pipeline.report.formats import latex, markdown
+from ragcun_cli.pipeline.report.formats.html_page import render_html
+from ragcun_cli.pipeline.report.formats.json_document import render_json
+from ragcun_cli.pipeline.report.formats.tidy_csv import render_csv
 from ragcun_cli.pipeline.report.table import (
     Column,
     Difference,
@@ -21,7 +22,6 @@ from ragcun_cli.pipeline.report.table import (
     cell_text,
     one_line,
 )
-from ragcun_cli.pipeline.report.tidy_csv import render_csv
 
 AWKWARD = "a_1*`~^$%&#{}[]()<>|\\\"'!-+=.:;,@/ \n\r\té\N{MINUS SIGN}±λ中"
 LETTERS = st.sampled_from(AWKWARD) | st.characters(exclude_categories=("Cs",))

@@ -3,10 +3,11 @@ import json
 
 import pytest
 
-from ragcun_cli.pipeline.report.html_page import render_html
-from ragcun_cli.pipeline.report.json_document import render_json
-from ragcun_cli.pipeline.report.latex import render_latex
-from ragcun_cli.pipeline.report.markdown import render_markdown
+from ragcun_cli.pipeline.report.formats.html_page import render_html
+from ragcun_cli.pipeline.report.formats.json_document import render_json
+from ragcun_cli.pipeline.report.formats.latex import render_latex
+from ragcun_cli.pipeline.report.formats.markdown import render_markdown
+from ragcun_cli.pipeline.report.formats.tidy_csv import render_csv
 from ragcun_cli.pipeline.report.table import (
     Column,
     Difference,
@@ -19,7 +20,6 @@ from ragcun_cli.pipeline.report.table import (
     cell_text,
     legend,
 )
-from ragcun_cli.pipeline.report.tidy_csv import render_csv
 
 MINUS = "\N{MINUS SIGN}"
 POINTS = Column("ndcg", "nDCG@10", digits=1, scale=100, best="max")

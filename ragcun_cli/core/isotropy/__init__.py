@@ -1,0 +1,1 @@
+"""Measures of how embeddings fill their space."""

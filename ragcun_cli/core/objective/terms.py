@@ -1,0 +1,189 @@
+"""The training objective: its terms on one batch, their weights and their gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ragcun_cli.core import losses
+from ragcun_cli.core.collective import gather_rows
+from ragcun_cli.core.objective.sigreg import sigreg, unit_directions
+
+Contrastive = Literal["euclidean", "cosine", "dot"]
+Regulariser = Literal["sigreg", "spread_out", "vicreg"]
+
+_LOGITS = {
+    "euclidean": losses.euclidean_logits,
+    "cosine": losses.cosine_logits,
+    "dot": losses.dot_logits,
+}
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """The objective of one experiment."""
+
+    contrastive: Contrastive
+    scale: float
+    symmetric: bool
+    combination: Literal["sum", "convex"]
+    regulariser: Regulariser
+    lambda_isotropy: float
+    lambda_reg: float
+    slices: int
+    knots: int
+    t_max: float
+    scaled_by_batch: bool
+    pooled: bool
+
+    @property
+    def grows_with_batch(self) -> bool:
+        """Whether the isotropy term of the same embeddings is larger in a larger batch."""
+        return self.regulariser == "sigreg" and self.scaled_by_batch
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each term is multiplied with, by its name."""
+        convex = self.combination == "convex"
+        return {
+            "contrastive": 1 - self.lambda_isotropy if convex else 1.0,
+            "isotropy": self.lambda_isotropy,
+            "variance": self.lambda_reg,
+        }
+
+
+Terms = dict[str, Tensor]
+"""`contrastive`, `isotropy` and `variance` of one batch, before their weights."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Embeddings of one batch, those of all ranks."""
+
+    queries: Tensor
+    """``(b, d)``."""
+    passages: Tensor
+    """``(b * (1 + negatives), d)``; row i < b is the positive of query i."""
+    passage_ids: Tensor | None = None
+    """``(b * (1 + negatives),)``, equal where texts are."""
+
+    @property
+    def positives(self) -> Tensor:
+        """``(b, d)``."""
+        return self.passages[: len(self.queries)]
+
+
+def objective_terms(
+    batch: Batch, *, settings: ObjectiveSettings, slice_seed: int
+) -> tuple[Terms, Tensor]:
+    """All terms of one batch, those with weight 0 without a gradient, and its accuracy.
+
+    In fp32, under autocast too. Mined negatives count in the contrastive term alone: they follow
+    the queries, and so are no independent sample of passages.
+
+    Args:
+        batch: this rank's part of it; the terms are those of all ranks together.
+        settings: weights and shapes of the terms.
+        slice_seed: of SIGReg's directions.
+    """
+    with torch.autocast(batch.queries.device.type, enabled=False):
+        return _terms_and_accuracy(batch, settings, slice_seed)
+
+
+def _terms_and_accuracy(
+    batch: Batch, settings: ObjectiveSettings, slice_seed: int
+) -> tuple[Terms, Tensor]:
+    whole = _gathered(batch)
+    logits = _LOGITS[settings.contrastive](whole.queries, whole.passages, scale=settings.scale)
+    excluded = None
+    if whole.passage_ids is not None:
+        excluded = losses.copies_of_positives(whole.passage_ids, queries=len(whole.queries))
+    contrast = losses.symmetric_info_nce if settings.symmetric else losses.info_nce
+    terms: dict[str, Callable[[], Tensor]] = {
+        "contrastive": lambda: contrast(logits, excluded),
+        "isotropy": lambda: _isotropy(batch, whole, settings, slice_seed),
+        "variance": lambda: losses.unit_deviation(torch.cat([whole.queries, whole.positives])),
+    }
+    values = {}
+    for name, term in terms.items():
+        with torch.set_grad_enabled(torch.is_grad_enabled() and settings.weights[name] > 0):
+            values[name] = term()
+    return values, losses.own_passage_first(logits.detach(), excluded)
+
+
+def _gathered(batch: Batch) -> Batch:
+    """The batch of all ranks; passages stay column by column, positives first."""
+    rows = len(batch.queries)
+    passages = [gather_rows(column) for column in batch.passages.split(rows)]
+    ids = batch.passage_ids
+    if ids is not None:
+        ids = torch.cat([gather_rows(column) for column in ids.split(rows)])
+    return Batch(gather_rows(batch.queries), torch.cat(passages), ids)
+
+
+def _isotropy(batch: Batch, whole: Batch, settings: ObjectiveSettings, slice_seed: int) -> Tensor:
+    """The mean over both sides, as the paper averages over views, or of both as one sample."""
+    if settings.regulariser != "sigreg":
+        term = losses.spread_out if settings.regulariser == "spread_out" else losses.moment_gap
+        sides = [whole.queries, whole.positives]
+        return torch.stack([term(on_sphere(side, settings)) for side in sides]).mean()
+    sides = [batch.queries, batch.positives]  # this rank's: the statistic averages over ranks
+    if settings.pooled:
+        sides = [torch.cat(sides)]
+    directions = unit_directions(settings.slices, batch.queries.shape[1], seed=slice_seed)
+    values = [
+        sigreg(
+            on_sphere(side, settings),
+            directions,
+            knots=settings.knots,
+            t_max=settings.t_max,
+            scaled_by_batch=settings.scaled_by_batch,
+        )
+        for side in sides
+    ]
+    return torch.stack(values).mean()
+
+
+def on_sphere(rows: Tensor, settings: ObjectiveSettings) -> Tensor:
+    """The rows; for cosines, where length means nothing, on the radius sqrt(d) that N(0, I_d) has.
+
+    On radius 1 they would look like a point to a test against N(0, I).
+    """
+    if settings.contrastive != "cosine":
+        return rows
+    return math.sqrt(rows.shape[1]) * normalize(rows.float(), dim=1)
+
+
+def weighted(terms: Terms, settings: ObjectiveSettings) -> Terms:
+    """The terms that have a weight, times it; the loss is their sum."""
+    return {
+        name: settings.weights[name] * value
+        for name, value in terms.items()
+        if settings.weights[name] > 0
+    }
+
+
+def gradient_norms(batch: Batch, *, settings: ObjectiveSettings, slice_seed: int) -> Terms:
+    """Frobenius norm of each weighted term's gradient with respect to this rank's embeddings.
+
+    Queries and passages together. Costs the terms once more, and nothing of the encoder.
+    """
+    queries = batch.queries.detach().requires_grad_()
+    passages = batch.passages.detach().requires_grad_()
+    norms = {}
+    with torch.enable_grad():
+        leaves = Batch(queries, passages, batch.passage_ids)
+        terms, _ = objective_terms(leaves, settings=settings, slice_seed=slice_seed)
+        for name, value in weighted(terms, settings).items():
+            grads = torch.autograd.grad(
+                value, [queries, passages], retain_graph=True, allow_unused=True
+            )
+            flat = [g.flatten() for g in grads if g is not None]
+            norms[name] = torch.cat(flat).norm()
+    return norms

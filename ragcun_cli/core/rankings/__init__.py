@@ -1,0 +1,1 @@
+"""What rankings are worth: metrics, significance, calibration, hubs."""

@@ -1,0 +1,1 @@
+"""Exact search and BM25 in compiled arithmetic."""

@@ -1,0 +1,1 @@
+"""Data sets brought from where others keep them."""

@@ -1,0 +1,276 @@
+"""Store a table of queries with their positives, and perhaps negatives: JSONL, CSV or TSV."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import shlex
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from ragcun_cli.core.draw import HELD_OUT, smallest
+from ragcun_cli.pipeline.data.sets import beir, storing
+from ragcun_cli.pipeline.data.sets.beir import Qrels
+from ragcun_cli.pipeline.data.sets.corpus import Passage
+from ragcun_cli.pipeline.data.sets.corpus_writer import write_corpus
+from ragcun_cli.pipeline.data.sets.lines import (
+    Notes,
+    json_of,
+    read_lines,
+    read_objects,
+    show,
+    text_of,
+    unpacked,
+)
+from ragcun_cli.spec.errors import DataError
+
+_QUERY, _ANCHOR, _POSITIVE, _NEGATIVES = "query", "anchor", "positive", "negatives"
+_NEGATIVE = re.compile(r"negatives?|negative_[0-9]+")
+
+_DIALECTS: dict[str, type[csv.Dialect]] = {".csv": csv.excel, ".tsv": csv.excel_tab}
+_REASONS = {
+    "expected after": "a cell that begins with a quote goes on after the quote that ends it",
+    "unexpected end": "a cell begins with a quote, and none ends it",
+    "field larger": "a cell begins with a quote, and none ends it for a long time",
+    "new-line": r"a line ends with \r alone, as on an old Macintosh",
+}
+"""What the csv module says, and what it means."""
+
+_CELL_CHARACTERS = 100_000_000
+"""Of one cell, at most: where the quote that ends it is missing, the rest of the file is in it."""
+
+_COLUMNS_TOLD = 10
+
+
+class _Row(NamedTuple):
+    line: int
+    query: str
+    positives: list[str]
+    negatives: list[str]
+
+
+def store_table(
+    file: Path, draft: Path, *, dev_queries: int = 0, test_queries: int = 0, seed: int = 1
+) -> storing.Counts:
+    """Store a table as a data set, and return its size.
+
+    Equal queries are one query, and equal passages one passage. Ids are made of the texts, so that
+    what is stored does not depend on the order of the rows. Positives have grade 1, negatives 0.
+
+    Args:
+        file: ``.jsonl``, ``.csv`` or ``.tsv``, perhaps with ``.gz`` after it, with ``query`` (or
+            ``anchor``), ``positive`` and any of ``negative``, ``negatives``, ``negative_1``, ... In
+            JSONL each but the query is a text or a list of texts; in CSV and TSV, which name their
+            columns in the first line, ``negatives`` may be a JSON list.
+        draft: where the set goes. The file is read twice; memory holds queries and judgements.
+        dev_queries: that leave the training split for ``dev``, chosen by seed and text.
+        test_queries: that leave it for ``test``; they are chosen first.
+        seed: of that choice.
+
+    Raises:
+        DataError: a line is malformed, or no query is left to train on.
+    """
+    notes = Notes()
+    queries, judged = _read_judged(file, notes)
+    splits = _split(file, judged, {"test": test_queries, "dev": dev_queries}, seed)
+    passages = _passages(_rows(file, Notes()))  # what there is to note was noted
+    write_corpus(passages, draft, source=file, notes=notes)
+    beir.write_judged(draft, queries=queries, splits=splits)
+    return storing.check(draft, notes=notes)
+
+
+def _id(kind: str, text: str) -> str:
+    return kind + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _passages(rows: Iterator[_Row]) -> Iterator[Passage]:
+    for row in rows:
+        for text in chain(row.positives, row.negatives):
+            yield Passage(_id("p", text), "", text, row.line)
+
+
+def _read_judged(file: Path, notes: Notes) -> tuple[dict[str, str], Qrels]:
+    """The texts and the judgements of all queries, both in the order of ids."""
+    queries: dict[str, str] = {}
+    qrels: Qrels = {}
+    for row in _rows(file, notes):
+        query = _id("q", row.query)
+        if query in queries:
+            notes.add(file, "a query that stands in several rows, taken as one")
+        queries[query] = row.query
+        judged = qrels.setdefault(query, {})
+        for grade, texts in ((1, row.positives), (0, row.negatives)):
+            for text in texts:
+                _judge(judged, _id("p", text), grade, file, notes)
+    if not queries:
+        raise DataError(f"{file}: there are no rows")
+    ordered = sorted(queries)
+    return (
+        {query: queries[query] for query in ordered},
+        {query: dict(sorted(qrels[query].items())) for query in ordered},
+    )
+
+
+def _judge(judged: dict[str, int], passage: str, grade: int, file: Path, notes: Notes) -> None:
+    known = judged.get(passage)
+    if known == grade:
+        notes.add(file, "a query and a passage that stand together twice, kept once")
+    elif known is not None:
+        notes.add(file, "a passage is both positive and negative for a query, taken as positive")
+    judged[passage] = max(grade, known or 0)
+
+
+def _split(file: Path, qrels: Qrels, held_out: Mapping[str, int], seed: int) -> dict[str, Qrels]:
+    """Split -> judgements; queries are held out by the digest of seed and id, smallest first."""
+    if sum(held_out.values()) >= len(qrels):
+        wanted = " and ".join(f"{count:,} for {split}" for split, count in held_out.items())
+        raise DataError(
+            f"{file} has {len(qrels):,} queries; {wanted} leave none to train on",
+            hint=f"--test-queries and --dev-queries of {len(qrels) - 1} together, or less",
+        )
+    drawn = smallest(HELD_OUT, qrels, len(qrels), seed=seed)
+    split_of = dict.fromkeys(qrels, "train")
+    for split, count in held_out.items():
+        split_of.update(dict.fromkeys(drawn[:count], split))
+        drawn = drawn[count:]
+    splits: dict[str, Qrels] = {}
+    for query, judged in qrels.items():
+        splits.setdefault(split_of[query], {})[query] = judged
+    return splits
+
+
+def _rows(file: Path, notes: Notes) -> Iterator[_Row]:
+    """The rows of a table, in its order."""
+    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    if suffix == ".jsonl":
+        rows = read_objects(file, notes)
+    elif suffix in _DIALECTS:
+        rows = _read_cells(file, suffix, notes)
+    else:
+        raise DataError(f"{file} is no table: its name has to end in .jsonl, .csv or .tsv")
+    told: set[str] = set()
+    for number, row in rows:
+        _tell_columns(row, told, file, notes)
+        query = _query(row, number, file, notes)
+        positives = _texts(row, _POSITIVE, number, file, notes)
+        if not positives or not all(positives):
+            raise _refused(file, number, f'"{_POSITIVE}" is empty')
+        columns = [name for name in row if _NEGATIVE.fullmatch(name)]
+        negatives = [_texts(row, name, number, file, notes) for name in columns]
+        yield _Row(number, query, positives, list(filter(None, chain.from_iterable(negatives))))
+
+
+def _query_column(names: Container[str]) -> str:
+    return _ANCHOR if _ANCHOR in names and _QUERY not in names else _QUERY
+
+
+def _tell_columns(row: Mapping[str, object], told: set[str], file: Path, notes: Notes) -> None:
+    """Note the columns of a row that are not read; of a great many, the first."""
+    query = _query_column(row)
+    if query == _ANCHOR:
+        notes.add(file, f'"{_ANCHOR}" is read as "{_QUERY}"', once=True)
+    for name in row:
+        if name in told or name in (query, _POSITIVE) or _NEGATIVE.fullmatch(name):
+            continue
+        if len(told) < _COLUMNS_TOLD:
+            told.add(name)
+            notes.add(file, f"column {name!r:.40} left out", once=True)
+        else:
+            notes.add(file, "more columns left out", once=True)
+
+
+def _query(row: Mapping[str, object], number: int, file: Path, notes: Notes) -> str:
+    column = _query_column(row)
+    texts = _texts(row, column, number, file, notes)
+    if isinstance(row[column], list):
+        raise _refused(file, number, f'"{column}" is not a text')
+    if not any(texts):
+        raise _refused(file, number, f'"{column}" is empty')
+    return texts[0]
+
+
+def _texts(
+    row: Mapping[str, object], column: str, number: int, file: Path, notes: Notes
+) -> list[str]:
+    """The texts of a column, stripped; none where it holds null."""
+    if column not in row:
+        example = '{"query": "a question", "positive": "what answers it"}'
+        raise DataError(f'{file}:{number}: no "{column}"', hint=f"a line such as {example}")
+    value = row[column]
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    texts = [text_of(text, file, notes).strip() for text in values if isinstance(text, str)]
+    if len(texts) < len(values):
+        raise _refused(file, number, f'"{column}" holds something that is not a text')
+    return texts
+
+
+def _refused(file: Path, number: int, what: str) -> DataError:
+    return DataError(f"{file}:{number}: {what}", hint=show(file, number))
+
+
+def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, dict[str, object]]]:
+    """Number and cells, by column, of each row under the header."""
+    header: list[str] = []
+    for number, cells in _split_rows(file, suffix, notes):
+        if not header:
+            header = _header(cells, number, file, suffix)
+            continue
+        if not "".join(cells).strip():  # spreadsheets leave such rows at the end
+            notes.add(file, "rows of empty cells left out")
+            continue
+        if len(cells) != len(header):
+            told = f"expected {len(header)} cells, as in the header, got {len(cells)}"
+            raise _refused(file, number, told)
+        row: dict[str, object] = dict(zip(header, cells, strict=True))
+        several = str(row.get(_NEGATIVES, "")).strip()
+        if several.startswith("["):
+            row[_NEGATIVES] = json_of(several, number, file, notes)
+        yield number, row
+
+
+def _header(cells: Sequence[str], number: int, file: Path, suffix: str) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    if _query_column(header) not in header or _POSITIVE not in header:
+        wanted = [_QUERY, _POSITIVE, *(f"negative_{n}" for n in range(1, len(cells) - 1))]
+        line = _DIALECTS[suffix].delimiter.join(wanted).replace("\t", r"\t")
+        target = shlex.quote(str(file.with_name(f"with-header{suffix}")))
+        raise DataError(
+            f"{file}:{number}: expected a header with {_QUERY} and {_POSITIVE}, got {cells!r:.80}",
+            hint=f"{{ printf '{line}\\n'; {unpacked(file)}; }} > {target}, if it has none",
+        )
+    twice = {name for name in header if header.count(name) > 1 and name}
+    if twice:
+        raise _refused(file, number, f"column '{min(twice)}' stands in the header twice")
+    return header
+
+
+def _split_rows(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, list[str]]]:
+    """Number of the first line, and cells, of each row that is not blank."""
+    csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARACTERS))
+    lines = (f"{line}\n" for _, line in read_lines(file, notes, keep_blank=True))
+    reader = csv.reader(lines, _DIALECTS[suffix], strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise _malformed(file, number, reader.line_num, str(error)) from error
+        if cells is None:
+            return
+        if len(cells) < 2 and not "".join(cells).strip():
+            notes.add(file, "blank lines left out")
+            continue
+        if reader.line_num > number:
+            notes.add(file, "a row that goes over several lines, as its quotes say")
+        yield number, cells
+
+
+def _malformed(file: Path, first: int, last: int, reason: str) -> DataError:
+    said = next((ours for theirs, ours in _REASONS.items() if theirs in reason), reason)
+    return DataError(
+        f"{file}:{first}: {said}" + (f" (read up to line {last})" if last > first else ""),
+        hint=show(file, first, "\r" if "new-line" in reason else ""),
+    )

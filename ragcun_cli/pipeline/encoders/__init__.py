@@ -1,0 +1,1 @@
+"""Encoders: found, loaded, asked for embeddings, kept."""

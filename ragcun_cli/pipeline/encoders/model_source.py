@@ -1,0 +1,47 @@
+"""A saved model, in a form that other processes can load it from, one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragcun_cli.pipeline.encoders.files import files_digest
+from ragcun_cli.pipeline.encoders.find import FoundEncoder, load_encoder, load_model
+from ragcun_cli.spec.profile import EncoderConfig
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A saved model, in a form that another process can load it from."""
+
+    folder: Path
+    device: str
+    base: tuple[FoundEncoder, EncoderConfig] | None = None
+    """Of a base encoder that nothing was put on top of."""
+
+    def digest(self) -> str:
+        """Of all that decides what the model computes, but its device."""
+        return files_digest(self.folder)
+
+    def on(self, device: str) -> ModelSource:
+        """The same model on another device."""
+        return replace(self, device=device)
+
+    def load(self) -> SentenceTransformer:
+        """The model; the last one that this process loaded is kept."""
+        global _last
+        if _last is None or _last[0] != self:
+            _last = None  # let go of the old one first: two may not fit
+            if self.base is None:
+                _last = self, load_model(self.folder, device=self.device)
+            else:
+                found, config = self.base
+                _last = self, load_encoder(found, config, device=self.device)
+        return _last[1]
+
+
+_last: tuple[ModelSource, SentenceTransformer] | None = None

@@ -1,0 +1,239 @@
+"""The tasks that search and score data sets with the models of runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.data.sources import reported_split
+from ragcun_cli.pipeline.evaluation.mteb_results import is_known_to_mteb, write_mteb
+from ragcun_cli.pipeline.evaluation.search_set import SearchActions, recorded
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.search.division import Searching, Shard
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Details, Task
+from ragcun_cli.pipeline.training.tasks import TrainingTasks
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import StaleInputError
+from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.section import stated
+
+
+class EvaluationTasks:
+    """Builds the tasks of searching and scoring in one place."""
+
+    def __init__(self, place: Place, trainings: TrainingTasks, how: Searching) -> None:
+        self._place, self._trainings, self.how = place, trainings, how
+        self._actions = SearchActions(place, how)
+
+    def name(self, run: Run, dataset: str) -> str:
+        """Of an evaluation in its run; one by another similarity than the model's is beside it."""
+        similarity = run.profile.evaluation.similarity
+        own = run.reference == "bm25" or similarity == "model"
+        folder = paths.dataset_folder(dataset)
+        return folder if own else f"{folder}@{similarity}"
+
+    def _description(self, run: Run, dataset: str) -> tuple[str, str] | None:
+        """What says how the run is evaluated; an evaluation beside its own does not."""
+        beside = self.name(run, dataset) != paths.dataset_folder(dataset)
+        return None if beside else (paths.RUN, run.description())
+
+    def tasks(self, run: Run, dataset: str) -> list[Task]:
+        """What there is to do for one run and one data set: of a shard, its share of the search.
+
+        BM25 is not divided: it is searched where shards are merged.
+        """
+        if self.how.shard is None:
+            return [self.search(run, dataset), self.score(run, dataset)]
+        return [] if run.reference == "bm25" else [self.search(run, dataset)]
+
+    def score(self, run: Run, dataset: str) -> Task:
+        """Score the run files of one run on one data set."""
+        search, data = self.search(run, dataset), self._place.sets.task(dataset)
+        key = f"{paths.EVALUATIONS}/{self.name(run, dataset)}"
+        lexical = run.reference == "bm25"
+        config = run.profile.evaluation
+        variants = () if lexical else config.variants
+        names = [paths.METRICS, paths.PER_QUERY]
+        if not lexical and is_known_to_mteb(dataset):
+            names.append(paths.MTEB)
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.evaluation.scores import write_scores
+            from ragcun_cli.pipeline.search.judged import read_test_sets
+
+            settings = recorded(search)
+            content = write_scores(
+                read_test_sets(dataset, data.folder),
+                run.folder / key,
+                draft / key,
+                depth=config.depth,
+                variants=variants,
+                settings=settings,
+            )
+            if paths.MTEB in names:
+                write_mteb(
+                    draft / key / paths.MTEB,
+                    run,
+                    dataset,
+                    content,
+                    data=recorded(data),
+                    weights=settings["model"],
+                )
+            return {}
+
+        return Task(
+            stage=Stage.EVAL,
+            label=f"eval {run.label} on {dataset}",
+            folder=run.folder,
+            key=key,
+            values={"depth": config.depth, "variants": list(variants)},
+            action=action,
+            outputs=tuple(f"{key}/{name}" for name in names),
+            feeds=(f"{key}/{paths.PER_QUERY}",),
+            needs=(search, data),
+            size="run files",
+            describes=self._description(run, dataset),
+        )
+
+    def search(self, run: Run, dataset: str) -> Task:
+        """Rank the passages of one data set, by one run, for its judged queries."""
+        if self.how.shard is not None and run.reference != "bm25":
+            return self._search(run, dataset, self.how.shard)
+        return self._search(run, dataset, None)
+
+    def measured(self, run: Run, dataset: str, runner: Runner) -> dict[str, Any] | None:
+        """What a current evaluation has measured, as its `metrics.json` holds it; else None.
+
+        ``metrics`` are the means that everything shows: of each part over queries, over parts.
+        """
+        if not runner.is_current(self.score(run, dataset)):
+            return None
+        content: dict[str, Any] = json.loads(
+            (self.folder(run, dataset) / paths.METRICS).read_text("utf-8")
+        )
+        return content
+
+    def folder(self, run: Run, dataset: str) -> Path:
+        """Where an evaluation's scores and run files lie."""
+        return run.folder / paths.EVALUATIONS / self.name(run, dataset)
+
+    def _search(self, run: Run, dataset: str, shard: Shard | None) -> Task:
+        lexical = run.reference == "bm25"
+        data, train = self._place.sets.task(dataset), self._trainings.task(run)
+        scale = self._scale(run)
+        name = self.name(run, dataset)
+        key, output = f"search/{name}", f"{paths.EVALUATIONS}/{name}/{paths.RUN_FILES}"
+        if shard is not None:
+            output = paths.shard_file(name, shard.index, shard.count)
+            key = f"{key}/{shard.index}-of-{shard.count}"
+        passages, queries = self._place.sets.counts(dataset)
+        share = 1 if shard is None else shard.count
+        mark = "" if shard is None else f", shard {shard}"
+
+        def action(draft: Path, progress: Progress) -> Details:
+            do = self._actions
+            if lexical:
+                return do.write_lexical(run, dataset, (draft / output).parent, progress)
+            whole = shard is None
+            shards = self.shards(run, dataset) if whole and self.how.merge else []
+            found = do.found(run, dataset, shard, draft, shards=shards, progress=progress)
+            return do.write(run, dataset, found, draft / output, whole=whole, shards=shards)
+
+        return Task(
+            stage=Stage.SEARCH,
+            label=f"search {run.label} on {dataset}{mark}",
+            folder=run.folder,
+            key=key,
+            values=self._values(run),
+            action=action,
+            outputs=(output,),
+            feeds=(output,),
+            needs=(train, data, *([] if scale is None else [scale])),
+            reads_splits=((data, reported_split(dataset)),),
+            resumable=not lexical,
+            size=f"{passages // share:,} passages",
+            seconds=self._place.encoding_seconds(run, passages=passages // share, queries=queries),
+            describes=self._description(run, dataset),
+        )
+
+    def _values(self, run: Run) -> dict[str, Any]:
+        config = run.profile.evaluation
+        if run.reference == "bm25":
+            return {"depth": config.depth}
+        values = stated(config)
+        values.pop("datasets", None)
+        return values
+
+    # The query scale
+
+    def _scale(self, run: Run) -> Task | None:
+        """Fit the query scale of a run, where it is compared by one."""
+        config = run.profile.evaluation
+        if run.reference == "bm25" or config.similarity != "scaled_euclidean":
+            return None
+        train = run.profile.data.train
+        name = "msmarco-select" if train == "msmarco" else train
+        data = self._place.sets.task(name)
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.evaluation.query_scale import write_query_scale
+
+            model = self._place.load(run)
+            return write_query_scale(
+                model, data.folder, name, draft, config=config, progress=progress
+            )
+
+        return Task(
+            stage=Stage.SEARCH,
+            label=f"fit the query scale of {run.label}",
+            folder=run.folder,
+            key="query_scale",
+            values={k: v for k, v in self._values(run).items() if k in ("batch_size", "precision")},
+            action=action,
+            outputs=(paths.QUERY_SCALE,),
+            feeds=(paths.QUERY_SCALE,),
+            needs=(self._trainings.task(run), data),
+            reads_splits=((data, "dev"),),
+        )
+
+    # Shards
+
+    def shards(self, run: Run, dataset: str) -> list[Task]:
+        """The tasks of all shards that a search was divided into, by what lies there."""
+        folder = (run.folder / paths.shard_file(self.name(run, dataset), 1, 1)).parent
+        found = [re.fullmatch(r"(\d+)-of-(\d+)\.npz", file.name) for file in folder.glob("*.npz")]
+        counts = {int(match[2]) for match in found if match is not None}
+        if not counts:
+            raise StaleInputError(
+                f"no shard of '{run.label}' on '{dataset}' was searched",
+                hint=f"ragcun eval --shard 1/2 --datasets {dataset}",
+            )
+        if len(counts) > 1:
+            raise StaleInputError(
+                f"shards of '{run.label}' on '{dataset}' are of {sorted(counts)} parts: only one "
+                "division can be merged",
+                hint=f"rm -r {folder}",
+            )
+        count = counts.pop()
+        return [self._search(run, dataset, Shard(index, count)) for index in range(1, count + 1)]
+
+    def check_shards(self, run: Run, dataset: str, runner: Runner) -> None:
+        """Refuse to merge shards that are not all there, or are not of this model and these texts.
+
+        Raises:
+            StaleInputError: naming the first of them.
+        """
+        for task in self.shards(run, dataset):
+            if not runner.is_current(task):
+                known = runner.record(task) is not None
+                why = "is of another model, data set or setting" if known else "is not finished"
+                shard = task.label.rpartition(" ")[2]
+                raise StaleInputError(
+                    f"'{task.label}' {why}",
+                    hint=f"ragcun eval --shard {shard} --datasets {dataset}",
+                )

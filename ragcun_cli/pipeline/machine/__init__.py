@@ -1,0 +1,1 @@
+"""The processes, devices and libraries of this machine, and how stages speak."""

@@ -1,0 +1,32 @@
+"""Keep compiled kernels between commands, in a folder of the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import ragcun_cli
+
+
+def keep_kernels() -> None:
+    """Name numba a folder for what it compiles, before it is imported.
+
+    The folder is that of this very source: numba itself would miss a change in another file. Where
+    none can be written, kernels are compiled in each process.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    digest = hashlib.sha256()
+    for file in sorted((Path(ragcun_cli.__file__).parent / "core").rglob("*.py")):
+        digest.update(file.read_bytes())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = cache / "ragcun" / "kernels" / digest.hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, RuntimeError):
+        return
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)

@@ -1,0 +1,154 @@
+"""Several processes, one command: rank 0 walks the road, the others do the work that it shares.
+
+Under torchrun every process is the same command. Those of rank 1 and up wait for rank 0 to send
+what to call, so that only one of them downloads, mines, scores, writes and speaks. What is sent is
+pickled: functions of modules, ``partial`` of them, and methods of frozen dataclasses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from ragcun_cli.pipeline.machine.progress import Progress, Silent
+
+T = TypeVar("T", covariant=True)
+Work = Callable[[], object]
+
+_PATIENCE = timedelta(days=7)  # of ranks that wait while rank 0 mines or evaluates
+
+_calls: Any = None
+"""The process group of rank 0's calls; a training has another, with shorter patience."""
+
+_joined = False
+"""Whether the others are at work together with rank 0, and wait for it there."""
+
+
+class Shared(Protocol[T]):
+    """Work that processes divide among themselves."""
+
+    def __call__(self, rank: int, world: int, progress: Progress) -> T:
+        """Do the part of one of them."""
+
+
+def is_alone() -> bool:
+    """Whether this command is one process, not one of several that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
+def rank() -> int:
+    """Of this process among those torchrun started."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def own_device(device: str) -> str:
+    """This rank's device of the kind that rank 0 chose."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device.startswith("cuda") else device
+
+
+@contextmanager
+def leading() -> Iterator[None]:
+    """Rank 0's work; at its end the other ranks are dismissed.
+
+    Not after an error inside work that they joined, where they wait for it: torchrun ends them.
+    """
+    _join()
+    try:
+        yield
+    finally:
+        if not _joined:
+            _broadcast(None)
+            _leave()
+
+
+@contextmanager
+def joined(work: Work, *, stops: type[Exception]) -> Iterator[None]:
+    """Have the other ranks do their part of what rank 0 does inside.
+
+    Args:
+        work: is called there.
+        stops: an error that all ranks raise at once, after which the others wait for the next call.
+    """
+    global _joined
+    if not is_alone():
+        _broadcast(work)
+        _joined = True
+    try:
+        yield
+    except stops:
+        _joined = False
+        raise
+    _joined = False
+
+
+def shared(work: Shared[T], progress: Progress) -> list[T]:
+    """What each rank makes of its part of some work, in order of rank.
+
+    Raises:
+        Exception: what went wrong on one of them.
+    """
+    if is_alone():
+        return [work(0, 1, progress)]
+    _broadcast(partial(_gathered, work, Silent()))
+    return _gathered(work, progress)
+
+
+def _gathered(work: Shared[T], progress: Progress) -> list[T]:
+    import torch.distributed as dist
+
+    here, world = dist.get_rank(), dist.get_world_size()
+    found: Any
+    try:
+        found = work(here, world, progress)
+    except Exception as error:  # noqa: BLE001 - the others wait; rank 0 raises it
+        found = error
+    box: list[Any] = [None] * world
+    dist.gather_object(found, box if here == 0 else None, dst=0, group=_calls)
+    for result in box:
+        if isinstance(result, Exception):
+            raise result
+    return box
+
+
+def follow() -> None:
+    """What ranks 1 and up do: all that rank 0 calls them for, until it is done."""
+    _join()
+    while (work := _broadcast(None)) is not None:
+        work()
+    _leave()
+
+
+def _join() -> None:
+    global _calls
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    _calls = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+
+def _leave() -> None:
+    """Wait for gloo's threads, by dropping every name of the group that has just been used.
+
+    One that still lets go of its last message while the interpreter ends aborts the process, and
+    with it a finished command: 11 of 60 times on loaded cores (pytorch issue 190489).
+    """
+    global _calls
+    import torch.distributed as dist
+
+    _calls = None
+    dist.destroy_process_group()
+
+
+def _broadcast(work: Work | None) -> Work | None:
+    import torch.distributed as dist
+
+    box = [work]
+    dist.broadcast_object_list(box, src=0, group=_calls)
+    return box[0]

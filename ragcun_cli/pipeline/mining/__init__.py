@@ -1,0 +1,1 @@
+"""Negatives for the queries of a training set."""

@@ -1,0 +1,119 @@
+"""Scores of passages for a query by a second model, as a guard against false negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+from ragcun_cli.core.search.ranking import Similarity, exact_scores
+from ragcun_cli.pipeline.encoders.encode import encode
+from ragcun_cli.pipeline.encoders.find import load_model, load_saved
+from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.mining_config import MiningConfig
+
+TEXTS_AT_ONCE = 64
+
+
+class Scorer(Protocol):
+    """Scores passages for one query."""
+
+    def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
+        """``(n,)``, higher is better.
+
+        Batches are of one query's texts, so that neither the queries before it nor a stop and a
+        second start move a digit.
+        """
+
+
+def load_scorer(folder: Path, config: MiningConfig, *, device: str) -> Scorer:
+    """The model that hits are scored again with.
+
+    Raises:
+        EncoderError: the files make no such model, or the margin leaves nothing of its scores.
+    """
+    if config.rescore == "cross-encoder":
+        return CrossScores(folder, device=device)
+    scorer = DenseScores(folder, device=device)
+    if scorer.similarity == "cosine" and config.rescore_margin > 2:
+        raise EncoderError(
+            f"{folder} scores by cosines, from -1 to 1: no passage lies "
+            f"{config.rescore_margin:g} below another",
+            hint="--set mining.rescore_margin=0.05",
+        )
+    return scorer
+
+
+class CrossScores:
+    """Logits of a cross-encoder, without the activation that its model card asks for."""
+
+    def __init__(self, folder: Path, *, device: str) -> None:
+        self._model = load_saved(CrossEncoder, folder, device=device, what="a cross-encoder")
+        if self._model.num_labels != 1:
+            raise EncoderError(
+                f"{folder} gives {self._model.num_labels} scores a pair; one is needed",
+                hint="--set mining.rescore_model=cross-encoder/ms-marco-MiniLM-L6-v2",
+            )
+        self._folder = folder
+
+    def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
+        """Logits, as `Scorer` says."""
+        logits: torch.Tensor = self._model.predict(
+            [(query, passage) for passage in passages],
+            batch_size=TEXTS_AT_ONCE,
+            activation_fn=torch.nn.Identity(),
+            show_progress_bar=False,
+            convert_to_tensor=True,
+        )
+        return _finite(logits.double().cpu().numpy(), self._folder)
+
+
+class DenseScores:
+    """A SentenceTransformer's own similarity of its embeddings as they are, in float64."""
+
+    def __init__(self, folder: Path, *, device: str) -> None:
+        self.model: SentenceTransformer = load_model(folder, device=device)
+        self.similarity: Similarity = self.model.similarity_fn_name
+        if self.similarity not in get_args(Similarity):
+            raise EncoderError(
+                f"{folder} compares by '{self.similarity}', none of "
+                f"{', '.join(get_args(Similarity))}",
+                hint="save it with similarity_fn_name='cosine'",
+            )
+        self._folder = folder
+        self._last: tuple[str, torch.Tensor] | None = None
+
+    def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
+        """Similarities, as `Scorer` says."""
+        if self._last is None or self._last[0] != query:
+            self._last = query, self.embeddings([query], "query")
+        found = self.embeddings(passages, "document")
+        asked = self._last[1].expand(len(found), -1)
+        scores = exact_scores(asked.double(), found.double(), similarity=self.similarity)
+        return _finite(scores.numpy(), self._folder)
+
+    def embeddings(self, texts: Sequence[str], side: Any) -> torch.Tensor:  # noqa: ANN401
+        """``(n, d)`` fp32 on the CPU, of queries or of documents."""
+        return encode(
+            self.model,
+            texts,
+            side=side,
+            batch_size=TEXTS_AT_ONCE,
+            label="",
+            progress=Silent(),
+        ).cpu()
+
+
+def _finite(scores: NDArray[np.float64], folder: Path) -> NDArray[np.float64]:
+    if not np.isfinite(scores).all():
+        raise EncoderError(
+            f"{folder} gives a score that is not finite: its weights are broken, or a text has an "
+            "embedding of length 0, which has no cosine"
+        )
+    return scores

@@ -1,0 +1,1 @@
+"""Profiles and plans: found, merged, checked and written."""

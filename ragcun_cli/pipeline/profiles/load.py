@@ -1,0 +1,278 @@
+"""Find, merge and validate the TOML files of profiles and plans."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ragcun_cli
+from ragcun_cli.pipeline.profiles.problems import validated
+from ragcun_cli.pipeline.profiles.toml_text import as_toml
+from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.plan import PaperPlan, PlanFile
+from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile
+from ragcun_cli.spec.section import NAME
+
+
+def shipped_profiles() -> Path:
+    """Folder of the profiles that come with ragcun: in the wheel, or in a checkout beside it."""
+    package = Path(ragcun_cli.__file__).parent
+    inside = package / "profiles"
+    return inside if inside.is_dir() else package.parent / "profiles"
+
+
+def profile_files() -> dict[str, Path]:
+    """Every profile and plan that a name can mean; ./profiles comes before the shipped ones."""
+    files: dict[str, Path] = {}
+    for folder in (shipped_profiles(), Path("profiles")):
+        files |= {file.stem: file for file in sorted(folder.glob("*.toml"))}
+    return dict(sorted(files.items()))
+
+
+def load(name: str, *, sets: Sequence[str] = ()) -> RunProfile | PaperPlan:
+    """Resolve a profile or plan by name or path, with ``--set`` values laid over it.
+
+    Raises:
+        ProfileError: it is missing, is not TOML, or does not describe a valid run. Every problem
+            is named by its dotted key, all at once.
+    """
+    file = _find(name)
+    values = _read(file)
+    changes = _changes(sets)
+    if "experiments" not in values:
+        return _experiment(file, values, [("--set", changes)])
+    if "extends" in values:
+        raise ProfileError(f"{file}: a plan extends nothing; it names experiments")
+    plan = validated(PlanFile, values, file)
+    return _plan(plan, file, changes)
+
+
+def load_plan(name: str, *, sets: Sequence[str] = ()) -> PaperPlan:
+    """As `load`, and an experiment becomes a plan of it and the untouched base."""
+    loaded = load(name, sets=sets)
+    if isinstance(loaded, PaperPlan):
+        return loaded
+    return PaperPlan(
+        name=loaded.name,
+        description=loaded.description,
+        experiments=(loaded,),
+        references=("untouched",),
+        seeds=(1,),
+    )
+
+
+def profile_of_model(
+    name: str,
+    datasets: Sequence[str],
+    *,
+    like: RunProfile | None = None,
+    sets: Sequence[str] = (),
+) -> RunProfile:
+    """What evaluates a saved model as it is, with ``--set`` values laid over it.
+
+    Args:
+        name: a folder, or a name that is looked up as `encoder.base` is.
+        datasets: to evaluate on.
+        like: a profile to take the settings of evaluation from; none takes the defaults.
+        sets: changes to them.
+
+    Raises:
+        ProfileError: a value is not valid.
+    """
+    changes = _changes(sets)
+    allowed = {
+        "evaluation": set(EvaluationConfig.model_fields) - {"datasets"},
+        "encoder": {"max_seq_length", "revision", "sha256"},
+    }
+    for section, changed in changes.items():
+        for key in changed if isinstance(changed, dict) else {""}:
+            if key not in allowed.get(section, set()):
+                raise ProfileError(
+                    f"--set {section}.{key} does nothing to a model that is evaluated as it is",
+                    hint="--set evaluation.KEY=VALUE, or encoder.max_seq_length",
+                )
+    folder = Path(name).expanduser()
+    base = str(folder.resolve()) if folder.is_dir() else name
+    evaluation: dict[str, Any] = {} if like is None else like.evaluation.model_dump(mode="json")
+    values = {
+        "name": NAMED_MODEL,
+        "description": name,
+        "encoder": {"base": base},
+        "evaluation": evaluation | {"datasets": list(datasets)},
+    }
+    return validated(RunProfile, overlay(values, changes), f"--model {name}")
+
+
+def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
+    layers = [(f"overrides of {file.name}", plan.overrides), ("--set", changes)]
+    experiments: list[RunProfile] = []
+    problems: dict[str, list[str]] = {}
+    for name in plan.experiments:
+        try:
+            source = _find(name, beside=file)
+            experiments.append(_experiment(source, _read(source), layers))
+        except ProfileError as error:
+            where, _, why = str(error).partition("\n")
+            problems.setdefault(why, []).append(where)
+    if problems:
+        lines = [line for why, files in problems.items() for line in (*files, why) if line]
+        raise ProfileError("\n".join(lines), hint=f"ragcun profile show {plan.experiments[0]}")
+    if len({profile.evaluation.datasets for profile in experiments}) > 1:
+        raise ProfileError(
+            f"{file}: its experiments differ in evaluation.datasets, so they share no table; "
+            "set them under [overrides.evaluation]"
+        )
+    return PaperPlan(
+        name=plan.name,
+        description=plan.description,
+        experiments=tuple(experiments),
+        references=plan.references,
+        seeds=plan.seeds,
+    )
+
+
+def _experiment(
+    file: Path, values: dict[str, Any], layers: Sequence[tuple[str, dict[str, Any]]]
+) -> RunProfile:
+    values = dict(values)
+    base = values.pop("extends", None)
+    if base is not None:
+        base_file = _find(str(base), beside=file)
+        base_values = _read(base_file)
+        if "extends" in base_values or "experiments" in base_values:
+            raise ProfileError(
+                f"{file} extends '{base}', which is a plan or extends another; one level only"
+            )
+        values = overlay(base_values, values)
+    sources = [str(file)]
+    for label, layer in layers:
+        if layer:
+            values = overlay(values, layer)
+            sources.append(label)
+    return validated(RunProfile, values, " with ".join(sources))
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge tables key by key; any other value in ``top`` replaces the one in ``base``."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = overlay(below, value)
+        merged[key] = value
+    return merged
+
+
+def _changes(sets: Sequence[str]) -> dict[str, Any]:
+    """``["a.b=1", "a.c=x"]`` as nested tables; a value is TOML, or else the text as it stands."""
+    changes: dict[str, Any] = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            raise ProfileError(
+                f"--set takes key=value, got '{text}'", hint="--set training.batch_size=8"
+            )
+        if parts == ["name"]:
+            raise ProfileError("--set cannot change name", hint="ragcun profile init my_name")
+        change: Any = _value(value.strip())
+        for part in reversed(parts):
+            change = {part: change}
+        changes = overlay(changes, change)
+    return changes
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _find(name: str, *, beside: Path | None = None) -> Path:
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise ProfileError(f"no profile file at {name}", hint="ragcun profile list")
+    if beside is not None and (beside.parent / f"{name}.toml").is_file():
+        return beside.parent / f"{name}.toml"
+    files = profile_files()
+    if name in files:
+        return files[name]
+    close = difflib.get_close_matches(name, files, n=1)
+    meant = f"; did you mean '{close[0]}'?" if close else ""
+    raise ProfileError(f"no profile is named '{name}'{meant}", hint="ragcun profile list")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"{file} is not TOML: {error}") from error
+
+
+def summaries() -> list[dict[str, str]]:
+    """Name, kind, description and file of everything a name can mean; a broken file says so."""
+    keys, rows = ("name", "kind", "description", "file"), []
+    for name, file in profile_files().items():
+        try:
+            values = _read(file)
+        except ProfileError as error:
+            rows.append((name, "broken", str(error), str(file)))
+            continue
+        kind = "plan" if "experiments" in values else "experiment"
+        rows.append((name, kind, str(values.get("description", "")), str(file)))
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+def json_schema(*, of_plan: bool) -> dict[str, Any]:
+    """The JSON schema of a profile, or of a plan."""
+    return (PlanFile if of_plan else RunProfile).model_json_schema()
+
+
+def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
+    """Every value of a profile, or of a plan and its experiments."""
+    if isinstance(loaded, RunProfile):
+        return loaded.model_dump(mode="json")
+    return {
+        "name": loaded.name,
+        "description": loaded.description,
+        "references": list(loaded.references),
+        "seeds": list(loaded.seeds),
+        "experiments": [profile.model_dump(mode="json") for profile in loaded.experiments],
+    }
+
+
+def write_new(name: str, *, extends: str) -> Path:
+    """Write ./profiles/NAME.toml, which extends an experiment and changes nothing yet.
+
+    Raises:
+        ProfileError: the name is taken or not a name, or the base is a plan or extends another.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ProfileError(
+            f"'{name}' is not a name: lower-case letters, digits, _ and -",
+            hint="ragcun profile init my_experiment",
+        )
+    base = _read(_find(extends))
+    if "experiments" in base:
+        raise ProfileError(f"'{extends}' is a plan; an experiment extends an experiment")
+    file = Path("profiles") / f"{name}.toml"
+    if name in profile_files():
+        raise ProfileError(f"there is a profile '{name}' already", hint="ragcun profile list")
+    parent, values = extends, {}
+    if "extends" in base:  # one level only: extend what it extends, and state what it states
+        parent = str(base["extends"])
+        values = {k: v for k, v in base.items() if k not in ("extends", "name", "description")}
+    head = {"extends": parent, "name": name, "description": f"As {extends}, but …"}
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(as_toml({**head, **values}), encoding="utf-8")
+    return file

@@ -1,0 +1,1 @@
+"""What the figures of a report hold, and how they are drawn."""

@@ -1,0 +1,116 @@
+"""Figures of isotropy: spectra, cosines and the score's dependence on the number of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ragcun_cli.pipeline.report.figure import Figure, Series
+from ragcun_cli.pipeline.report.gather import Row
+
+Measures = Mapping[str, Any]
+
+SIDES = {"queries": "test queries", "passages": "passages"}
+
+
+def isotropy_figures(rows: Sequence[Row], suffix: str = "") -> list[Figure]:
+    """Of queries and of passages: spectrum, curve over n, cosines. Without measures, none.
+
+    Several seeds of one model are one line, the mean of theirs.
+    """
+    figures: list[Figure] = []
+    for side, texts in SIDES.items():
+        measured = {
+            row.label: [seed.isotropy[side] for seed in row.seeds if seed.isotropy is not None]
+            for row in rows
+        }
+        found = {label: each for label, each in measured.items() if each}
+        if found:
+            figures += [
+                _spectrum(found, f"{side}{suffix}", texts),
+                _curve(found, f"{side}{suffix}", texts),
+                _cosines(found, f"{side}{suffix}", texts),
+            ]
+    return figures
+
+
+def _spectrum(measured: Mapping[str, list[Measures]], name: str, texts: str) -> Figure:
+    def series(label: str, seeds: list[Measures]) -> Series:
+        spectra = np.array([np.array(seed["spectrum"]) for seed in seeds])
+        mean = (spectra / spectra.mean(axis=1, keepdims=True)).mean(axis=0)
+        seen = mean[mean > 0]
+        return Series(label, tuple(range(1, len(seen) + 1)), tuple(seen.tolist()))
+
+    return Figure(
+        key=f"spectrum-{name}",
+        caption=f"Eigenvalue spectrum of the covariance, {texts}",
+        x_label="Rank of the eigenvalue",
+        y_label="Eigenvalue over their mean",
+        series=_all(measured, series),
+        x_scale="log",
+        y_scale="log",
+        notes=(
+            "Level at 1: perfectly isotropic, with texts without number. Eigenvalues of 0 are not "
+            "drawn, and count in the mean.",
+        ),
+    )
+
+
+def _curve(measured: Mapping[str, list[Measures]], name: str, texts: str) -> Figure:
+    def series(label: str, seeds: list[Measures]) -> Series:
+        scores = np.mean([seed["curve"]["plan_score"] for seed in seeds], axis=0)
+        return Series(label, tuple(seeds[0]["curve"]["texts"]), tuple(scores.tolist()))
+
+    gaussians: dict[int, Series] = {}
+    for seeds in measured.values():
+        width, curve = seeds[0]["dimensions"], seeds[0]["curve"]
+        expected = Series(
+            f"a Gaussian, d = {width}",
+            tuple(curve["texts"]),
+            tuple(curve["plan_score_of_gaussian"]),
+        )
+        gaussians.setdefault(width, expected)
+    return Figure(
+        key=f"isotropy-by-n-{name}",
+        caption=f"Isotropy score by the number of texts, {texts}",
+        x_label="Texts",
+        y_label="1 − sd/mean",
+        series=(*_all(measured, series), *gaussians.values()),
+        x_scale="log",
+        notes=("Nested samples of the measured texts, a twentieth more each time.",),
+    )
+
+
+def _cosines(measured: Mapping[str, list[Measures]], name: str, texts: str) -> Figure:
+    shares = {
+        label: np.mean([_shares(seed["cosine_histogram"]) for seed in seeds], axis=0)
+        for label, seeds in measured.items()
+    }
+    bins = len(next(iter(shares.values())))
+    used = np.flatnonzero(np.sum(list(shares.values()), axis=0))
+    first, last = int(used[0]), int(used[-1]) + 1
+    edges = tuple((-1 + 2 * np.arange(first, last + 1) / bins).round(4).tolist())
+    return Figure(
+        key=f"cosines-{name}",
+        caption=f"Cosines of all pairs, {texts}",
+        x_label="Cosine",
+        y_label=f"Share of pairs in a bin of {2 / bins:g}",
+        series=tuple(
+            Series(label, edges, (*share[first:last].tolist(), 0.0))
+            for label, share in shares.items()
+        ),
+        kind="steps",
+        notes=("Of at most 20,000 texts.",),
+    )
+
+
+def _shares(counts: Sequence[int]) -> np.ndarray:
+    return np.array(counts) / sum(counts)
+
+
+def _all(
+    measured: Mapping[str, list[Measures]], series: Callable[[str, list[Measures]], Series]
+) -> tuple[Series, ...]:
+    return tuple(series(label, seeds) for label, seeds in measured.items())

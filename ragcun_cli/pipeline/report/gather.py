@@ -1,0 +1,172 @@
+"""Gather what current stages have measured, row by row of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.core.rankings.metrics import mean
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Task
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.manifest import StageRecord
+
+PerQuery = dict[str, dict[str, dict[str, float]]]
+"""Part of the data set, "" where it is one whole -> query id -> metric -> value."""
+
+
+@dataclass(frozen=True)
+class SeedResults:
+    """What is known of one run; what has no current stage is absent."""
+
+    run: Run
+    training: StageRecord | None
+    evaluations: Mapping[str, StageRecord]
+    """Data set -> the record of its evaluation."""
+
+    per_query: Mapping[str, PerQuery]
+    """Data set -> scores."""
+
+    isotropy: Mapping[str, Any] | None
+
+    metrics: Mapping[str, Mapping[str, Any]]
+    """Data set -> what the evaluation's `metrics.json` holds: hubs, calibration, smaller forms."""
+
+    samples: Mapping[str, str]
+    """Data set that is a sample -> the one it is of."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the tables, over all its seeds."""
+
+    label: str
+    seeds: tuple[SeedResults, ...]
+
+    @property
+    def run(self) -> Run:
+        """The first of its runs."""
+        return self.seeds[0].run
+
+    @property
+    def datasets(self) -> list[str]:
+        """Those that every seed was evaluated on."""
+        first = self.seeds[0].metrics
+        return [name for name in first if all(name in seed.metrics for seed in self.seeds)]
+
+    def scores(self, dataset: str, metric: str) -> dict[str, dict[str, float]] | None:
+        """Part -> query id -> score, a mean over seeds; None unless every seed was evaluated."""
+        found = [seed.per_query.get(dataset) for seed in self.seeds]
+        measured = [scores for scores in found if scores is not None]
+        if len(measured) < len(found):
+            return None
+        return {
+            part: {
+                query: mean(scores[part][query][metric] for scores in measured) for query in queries
+            }
+            for part, queries in measured[0].items()
+        }
+
+    def means(self, dataset: str, metric: str) -> list[float] | None:
+        """The mean score of each seed, over parts; None unless every seed was evaluated."""
+        found = [seed.metrics.get(dataset) for seed in self.seeds]
+        measured = [content["metrics"][metric] for content in found if content is not None]
+        return measured if len(measured) == len(found) else None
+
+
+def calibrations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The calibration of each part of a data set."""
+    found: Mapping[str, Any] = content["calibration"]
+    return list(found.values()) if "parts" in content else [found]
+
+
+def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[Row]:
+    """Rows in the order of the runs; runs that differ in their seed alone share one."""
+    groups: dict[Path, list[Run]] = {}
+    for run in runs:
+        identity = run.folder if run.seed is None else run.folder.parent
+        groups.setdefault(identity, []).append(run)
+    labels = _labels([members[0] for members in groups.values()])
+    return [
+        Row(label, tuple(_measured(run, road, runner) for run in members))
+        for label, members in zip(labels, groups.values(), strict=True)
+    ]
+
+
+def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
+    evaluations: dict[str, StageRecord] = {}
+    samples: dict[str, str] = {}
+    per_query: dict[str, PerQuery] = {}
+    metrics: dict[str, dict[str, Any]] = {}
+    for dataset in run.profile.evaluation.datasets:
+        found = road.evaluations.measured(run, dataset, runner)
+        if found is None:
+            continue
+        metrics[dataset] = found
+        per_query[dataset] = _read_per_query(road.evaluations.folder(run, dataset))
+        evaluations[dataset] = _cost(road.evaluations.tasks(run, dataset), runner)
+        data = runner.record(road.place.sets.task(dataset))
+        if data is not None and "sample" in data.details:
+            samples[dataset] = data.details["sample"]["of"]
+    task = road.isotropies.task(run)
+    measured = task is not None and runner.is_current(task)
+    return SeedResults(
+        run=run,
+        training=runner.current_record(road.trainings.task(run)),
+        evaluations=evaluations,
+        per_query=per_query,
+        isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,
+        metrics=metrics,
+        samples=samples,
+    )
+
+
+def _cost(tasks: Sequence[Task], runner: Runner) -> StageRecord:
+    """The record of a search, its time that of the scoring too."""
+    search, *others = [record for task in tasks if (record := runner.record(task)) is not None]
+    seconds = search.seconds + sum(record.seconds for record in others)
+    return search.model_copy(update={"seconds": seconds})
+
+
+def _read_per_query(folder: Path) -> PerQuery:
+    scores: PerQuery = {}
+    for line in (folder / paths.PER_QUERY).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        scores.setdefault(row.pop("part", ""), {})[row.pop("query")] = row
+    return scores
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Names of rows; namesakes are told apart by the values in which they differ."""
+    labels = []
+    for run in runs:
+        others = [_flat(other.values) for other in runs if other.title == run.title]
+        if len(others) == 1:
+            labels.append(run.title)
+            continue
+        keys = sorted({key for values in others for key in values})
+        own = _flat(run.values)
+        differing = [key for key in keys if len({str(values.get(key)) for values in others}) > 1]
+        shown = ", ".join(f"{key}={own.get(key, 'default')}" for key in differing)
+        labels.append(f"{run.title} ({shown})")
+    return labels
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,116 @@
+"""Tables of what an evaluation says beside its scores."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ragcun_cli.pipeline.report.gather import Row, calibrations
+from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
+
+METRIC = "ndcg@10"
+
+CALIBRATION_COLUMNS = (
+    Column("ece", "ECE", digits=3),
+    Column("brier", "Brier", digits=3),
+    Column("brier_of_base_rate", "… of the base rate", digits=3),
+    Column("aurc", "AURC", digits=3),
+    Column("aurc_random", "… of a random order", digits=3),
+    Column("aurc_best", "… of a perfect order", digits=3),
+    Column("auroc", "AUROC", digits=3),
+)
+
+
+def evaluation_tables(rows: Sequence[Row], suffix: str = "") -> list[Table]:
+    """Calibration of the best hit's score and, where they were scored, smaller embeddings."""
+    smaller = variants_table(rows, suffix)
+    return [calibration_table(rows, suffix), *([] if smaller is None else [smaller])]
+
+
+def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
+    """nDCG@10 of every model's smaller forms; None where none was scored."""
+    body: list[tuple[Cell, ...]] = []
+    for row in rows:
+        sets = row.datasets
+        if not sets or not row.seeds[0].metrics[sets[0]]["variants"]:
+            continue
+        sizes = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"]
+        plain = [_mean(seed.metrics, sets, ("metrics", METRIC)) for seed in row.seeds]
+        body.append((row.label, "as they are", sizes["float32"], over_seeds(plain), "reference"))
+        for name in row.seeds[0].metrics[sets[0]]["variants"]:
+            found = [_mean(seed.metrics, sets, ("variants", name, METRIC)) for seed in row.seeds]
+            lost = [
+                None if ours is None or theirs is None else ours - theirs
+                for ours, theirs in zip(found, plain, strict=True)
+            ]
+            body.append((row.label, name, sizes[name], over_seeds(found), over_seeds(lost)))
+    if not body:
+        return None
+    return Table(
+        key=f"variants{suffix}",
+        caption="Retrieval quality of smaller embeddings",
+        columns=(
+            Column("model", "Model"),
+            Column("form", "Embeddings"),
+            Column("bytes", "Bytes a passage"),
+            Column("average", "nDCG@10", digits=1, scale=100),
+            Column("lost", "Difference", digits=1, scale=100),
+        ),
+        rows=tuple(body),
+        heading_columns=2,
+        notes=(
+            "Averages over the data sets, exact search of the smaller vectors. int8 and binary are "
+            "fitted to 1,000 passages of each set; binary compares both sides by Hamming distance.",
+        ),
+    )
+
+
+def calibration_table(rows: Sequence[Row], suffix: str = "") -> Table:
+    """How well the score of the best hit tells whether it is relevant, means over data sets."""
+    body = tuple(
+        (
+            row.label,
+            *(_calibration_cell(row, column.key) for column in CALIBRATION_COLUMNS),
+        )
+        for row in rows
+    )
+    return Table(
+        key=f"calibration{suffix}",
+        caption="Calibration of the best hit's score",
+        columns=(Column("model", "Model"), *CALIBRATION_COLUMNS),
+        rows=body,
+        notes=(
+            "Whether the best hit is relevant, predicted by its score: probabilities by Platt "
+            "scaling on other queries, in ten bins of equal count. Chance alone makes an ECE above "
+            "0, more so with fewer queries. Means over data sets with 20 queries or more.",
+        ),
+    )
+
+
+def _calibration_cell(row: Row, key: str) -> Cell:
+    by_seed: list[float | None] = []
+    for seed in row.seeds:
+        means = []
+        for name in row.datasets:
+            parts = [
+                part[key] for part in calibrations(seed.metrics[name]) if part[key] is not None
+            ]
+            if parts:
+                means.append(statistics.fmean(parts))
+        by_seed.append(statistics.fmean(means) if means else None)
+    return over_seeds(by_seed)
+
+
+def _mean(
+    metrics: Mapping[str, Mapping[str, Any]], sets: Sequence[str], path: Sequence[str]
+) -> float | None:
+    values = []
+    for name in sets:
+        found: Any = metrics[name]
+        for key in path:
+            found = found.get(key) if found is not None else None
+        if found is None:
+            return None
+        values.append(float(found))
+    return statistics.fmean(values)

@@ -1,0 +1,219 @@
+"""The tables of isotropy: of queries, and of passages, pairs and hubs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ragcun_cli.core.isotropy.half_samples import half_width
+from ragcun_cli.core.isotropy.spectrum import plan_score_of_gaussian
+from ragcun_cli.pipeline.report.gather import Row
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Interval, Table, over_seeds
+
+Measures = Mapping[str, Any]
+
+MEASURE_COLUMNS = (
+    Column("texts", "n"),
+    Column("dimensions", "d"),
+    Column("plan_score", "1 − sd/mean", digits=3),
+    Column("plan_score_of_gaussian", "… of a Gaussian", digits=3),
+    Column("plan_score_corrected", "Corrected [of a Gaussian]", digits=3),
+    Column("participation_ratio", "Participation ratio", digits=1),
+    Column("isoscore", "IsoScore", digits=3),
+    Column("effective_rank", "Effective rank", digits=1),
+    Column("mean_cosine", "Mean cosine", digits=3),
+    Column("sigreg", "SIGReg (unbiased)", digits=4),
+    Column("sigreg_rescaled", "… rescaled", digits=4),
+    Column("uniformity", "Uniformity", digits=3),
+    Column("norm_spread", "Sd/mean of length", digits=3),
+)
+PAIR_COLUMNS = (
+    Column("pairs", "Pairs"),
+    Column("alignment", "Alignment", digits=3),
+    Column("mean_gap", "Mean gap", digits=3),
+)
+HUB_COLUMNS = (
+    Column("skewness", "Hub skewness", digits=2),
+    Column("skewness_of_chance", "… by chance", digits=2),
+    Column("anti_hub_share", "Anti-hubs", digits=3),
+    Column("anti_hub_share_of_chance", "… by chance", digits=3),
+    Column("most", "Largest hub", digits=0),
+)
+PASSAGE_COLUMNS = tuple(c for c in MEASURE_COLUMNS if c.key not in ("isoscore", "sigreg"))
+
+
+def isotropy_tables(rows: Sequence[Row], suffix: str = "") -> list[Table]:
+    """Of the queries, and of passages, pairs and hubs; BM25, without embeddings, has no row."""
+    dense = [row for row in rows if row.run.reference != "bm25"]
+    return [queries_table(dense, suffix), passages_table(dense, suffix)]
+
+
+def queries_table(rows: Sequence[Row], suffix: str = "") -> Table:
+    """Every measure over the test queries, and the difference to the base through the same head."""
+    reference = _reference(rows)
+    extra = () if reference is None else (Column("difference", _DIFFERENCE, digits=3),)
+    body = []
+    for row in rows:
+        cells = _measure_cells(row, "queries", MEASURE_COLUMNS)
+        own = () if reference is None else (_difference(row, reference),)
+        body.append((row.label, *cells, *own))
+    notes = [
+        "Over test queries. 1 − sd/mean of all d eigenvalues of the covariance, with the 95 % "
+        "interval of other queries (balanced half-samples), beside what a perfect Gaussian of that "
+        "n and d gives; it falls with d, rises with n and can be negative. Corrected: without the "
+        "bias of n, with the 95 % interval of a perfect Gaussian, which ends at 1.",
+        "SIGReg and uniformity are of at most 20,000 queries; SIGReg is of the vectors as they are "
+        "served, and rescaled to the mean square of N(0, I), where it says nothing of scale. "
+        "Compare rows of equal n and d alone.",
+        *_untouched_note(rows),
+    ]
+    return Table(
+        key=f"isotropy{suffix}",
+        caption="Isotropy of the query embeddings",
+        columns=(Column("model", "Model"), *MEASURE_COLUMNS, *extra),
+        rows=tuple(body),
+        notes=tuple(notes),
+    )
+
+
+def passages_table(rows: Sequence[Row], suffix: str = "") -> Table:
+    """Measures over passages, of relevant pairs, and of hubs where evaluations are there."""
+    sets = _hub_sets(rows)
+    hubs = HUB_COLUMNS if sets else ()
+    body = [
+        (
+            row.label,
+            *_measure_cells(row, "passages", PASSAGE_COLUMNS),
+            *_measure_cells(row, "pairs", PAIR_COLUMNS),
+            *(_hub_cell(row, column.key, sets) for column in hubs),
+        )
+        for row in rows
+    ]
+    limit = rows[0].run.profile.isotropy.max_passages if rows else 0
+    notes = [
+        f"Over at most {limit:,} passages, chosen by the digests of their ids. Alignment: mean "
+        "squared distance of a query and a relevant passage at unit length. Mean gap: squared "
+        "distance of the means of both, over the mean squared length.",
+    ]
+    if sets:
+        notes.append(
+            "Hubs: how unevenly passages share the first ten places of the rankings, and what ten "
+            f"random passages a query give; means over {', '.join(sets)}."
+        )
+    return Table(
+        key=f"isotropy-passages{suffix}",
+        caption="Isotropy of the passage embeddings, relevant pairs and hubs",
+        columns=(Column("model", "Model"), *PASSAGE_COLUMNS, *PAIR_COLUMNS, *hubs),
+        rows=tuple(body),
+        notes=tuple(notes),
+    )
+
+
+_DIFFERENCE = "Difference to untouched_pca"
+
+
+def _measured(row: Row, side: str) -> list[Measures] | None:
+    """The measures of each seed; None unless all were measured."""
+    found = [seed.isotropy[side] for seed in row.seeds if seed.isotropy is not None]
+    return found if len(found) == len(row.seeds) else None
+
+
+def isotropy_cell(row: Row, key: str, side: str = "queries") -> Cell:
+    """One measure: over seeds where there are several, else with its interval where it has one."""
+    measured = _measured(row, side)
+    if measured is None:
+        return "none" if row.run.reference == "bm25" else None
+    values: list[int | float | None] = [each[key] for each in measured]
+    cell = over_seeds(values)
+    if key == "plan_score" and isinstance(cell, float) and measured[0]["intervals"] is not None:
+        return Interval(cell, *measured[0]["intervals"][key])
+    return cell
+
+
+def _measure_cells(row: Row, side: str, columns: Sequence[Column]) -> tuple[Cell, ...]:
+    return tuple(
+        _corrected(row, side)
+        if column.key == "plan_score_corrected"
+        else isotropy_cell(row, column.key, side)
+        for column in columns
+    )
+
+
+def _corrected(row: Row, side: str) -> Cell:
+    """The corrected score beside the interval of a Gaussian."""
+    measured = _measured(row, side)
+    if measured is None:
+        return None
+    value = statistics.fmean(each["plan_score_corrected"] for each in measured)
+    return Interval(value, *measured[0]["gaussian_intervals"]["plan_score_corrected"])
+
+
+def _reference(rows: Sequence[Row]) -> Row | None:
+    return next((row for row in rows if row.run.reference == "untouched_pca"), None)
+
+
+def _difference(row: Row, reference: Row) -> Cell:
+    """Of the plan's score, over the same queries in as many dimensions; else words."""
+    if row.run.reference == "untouched_pca":
+        return "reference" if row is reference else "another reference"
+    ours, theirs = _measured(row, "queries"), _measured(reference, "queries")
+    if ours is None or theirs is None:
+        return None
+    base = theirs[0]
+    if any(each[key] != base[key] for each in ours for key in ("texts", "dimensions")):
+        return "other n or d"
+    if any(each["texts_digest"] != base["texts_digest"] for each in ours):
+        return "other texts"
+    value = statistics.fmean(each["plan_score"] for each in ours) - base["plan_score"]
+    halves = [each["half_differences"] for each in (*ours, base)]
+    if any(half is None for half in halves):
+        return float(value)
+    *own, of_base = [np.array(half["plan_score"]) for half in halves]
+    width = half_width(np.mean(own, axis=0) - of_base)
+    return Difference(value, value - width, value + width)
+
+
+def _untouched_note(rows: Sequence[Row]) -> list[str]:
+    """That the untouched base in its own dimensions compares with no other row."""
+    untouched = next((row for row in rows if row.run.reference == "untouched"), None)
+    measured = None if untouched is None else _measured(untouched, "queries")
+    others = [row for row in rows if row is not untouched and _measured(row, "queries")]
+    if measured is None or not others:
+        return []
+    n, own = measured[0]["texts"], measured[0]["dimensions"]
+    other = (_measured(others[0], "queries") or measured)[0]["dimensions"]
+    if own == other:
+        return []
+    ours, theirs = (f"{plan_score_of_gaussian(n, dimensions=d):.3f}" for d in (own, other))
+    note = (
+        f"untouched stands in its own {own} dimensions, where a perfect Gaussian scores {ours} and "
+        f"not {theirs} as in {other}: it compares with no other row."
+    )
+    if _reference(rows) is not None:
+        note += (
+            " untouched_pca is the same base through the untrained linear head, and what "
+            "differences are taken from; their 95 % interval is of other queries, and blind to "
+            "training seeds."
+        )
+    return [note]
+
+
+def _hub_sets(rows: Sequence[Row]) -> list[str]:
+    """Data sets that every seed of every row has hubs of."""
+    seeds = [seed for row in rows for seed in row.seeds]
+    if not seeds:
+        return []
+    return [name for name in seeds[0].metrics if all(name in seed.metrics for seed in seeds)]
+
+
+def _hub_cell(row: Row, key: str, sets: Sequence[str]) -> Cell:
+    by_seed = []
+    for seed in row.seeds:
+        values = [seed.metrics[name]["hubness"][key] for name in sets]
+        if any(value is None for value in values):
+            return None
+        by_seed.append(statistics.fmean(values))
+    return over_seeds(by_seed)

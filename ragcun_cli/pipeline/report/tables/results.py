@@ -1,0 +1,168 @@
+"""The tables of a plan: retrieval, isotropy and cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ragcun_cli.core.rankings.significance import paired_interval
+from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
+from ragcun_cli.pipeline.report.gather import Row
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, over_seeds
+from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
+from ragcun_cli.pipeline.report.tables.isotropy import isotropy_cell, isotropy_tables
+
+MAIN_METRIC = "ndcg@10"
+BOOTSTRAP_SEED = 0
+ISOTROPY_NOTE = (
+    "Isotropy is 1 − sd/mean of the covariance's eigenvalues over test queries, with the 95 % "
+    "interval of other queries. It falls as dimensions grow and texts become fewer, and can be "
+    "negative: compare rows of equal dimensions alone, and with what a perfect Gaussian of that "
+    "size gives."
+)
+DEMONSTRATION = (
+    "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
+    "against a method."
+)
+
+
+def build_tables(rows: Sequence[Row], *, suffix: str = "") -> list[Table]:
+    """The tables of rows that share their data sets; what was not measured is None."""
+    datasets = rows[0].run.profile.evaluation.datasets
+    others = [*isotropy_tables(rows, suffix), *evaluation_tables(rows, suffix)]
+    noted = [replace(table, notes=_notes(rows, table.notes)) for table in others]
+    return [results_table(rows, datasets, suffix), *noted, cost_table(rows, suffix)]
+
+
+def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = "") -> Table:
+    """nDCG@10 of every model on every set, their average, and its difference to the first row."""
+    shown = [name for name in datasets if any(row.means(name, MAIN_METRIC) for row in rows)]
+    absent = [name for name in datasets if name not in shown]
+    averaged = [name for name in shown if name not in OUTSIDE_AVERAGES] or shown
+    columns = (
+        Column("model", "Model"),
+        Column("trainable_parameters", "Trainable"),
+        *(
+            Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, best="max")
+            for name in datasets
+        ),
+        Column("average", f"Average of {len(averaged)}", digits=1, scale=100, best="max"),
+        Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
+        Column("isotropy", "Isotropy", digits=3),
+    )
+    body = tuple(_results_row(row, rows[0], datasets, averaged) for row in rows)
+    notes = [
+        "nDCG@10 in points, exact search. The difference is of the averages, with its 95 % "
+        "interval: a paired bootstrap over the queries within each set, 10,000 resamples.",
+        ISOTROPY_NOTE,
+    ]
+    if (similarity := rows[0].run.profile.evaluation.similarity) != "model":
+        notes.append(f"Ranked by {similarity.replace('_', ' ')}, whatever the models' own is.")
+    if averaged != shown:
+        outside = ", ".join(name for name in shown if name not in averaged)
+        notes.append(f"Beside the averages, which are of zero-shot sets: {outside}.")
+    samples = {name: of for row in rows for seed in row.seeds for name, of in seed.samples.items()}
+    if samples:
+        listed = ", ".join(f"{name} (of {of})" for name, of in samples.items())
+        notes.append(f"Samples, whose scores are comparable with no others: {listed}.")
+    if absent:
+        notes.append(f"Not measured here, and in no average: {', '.join(absent)}.")
+    return Table(
+        key=f"results{suffix}",
+        caption="Retrieval quality",
+        columns=columns,
+        rows=body,
+        notes=_notes(rows, notes),
+    )
+
+
+def _results_row(
+    row: Row, first: Row, datasets: Sequence[str], averaged: Sequence[str]
+) -> tuple[Cell, ...]:
+    training = row.seeds[0].training
+    scores = tuple(over_seeds(row.means(name, MAIN_METRIC) or []) for name in datasets)
+    return (
+        row.label,
+        None if training is None else int(training.details["trainable_parameters"]),
+        *scores,
+        _average(row, averaged),
+        "reference" if row is first else _difference(row, first, averaged),
+        isotropy_cell(row, "plan_score"),
+    )
+
+
+def _average(row: Row, averaged: Sequence[str]) -> Cell:
+    by_set = [row.means(name, MAIN_METRIC) for name in averaged]
+    if not by_set or any(means is None for means in by_set):
+        return None
+    return over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
+
+
+def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
+    differences: dict[str, list[float]] = {}
+    weights: dict[str, float] = {}
+    for name in averaged:
+        ours, theirs = row.scores(name, MAIN_METRIC), first.scores(name, MAIN_METRIC)
+        if ours is None or theirs is None:
+            return None
+        for part, scores in ours.items():
+            key = f"{name}/{part}" if part else name
+            differences[key] = [scores[query] - theirs[part][query] for query in sorted(scores)]
+            weights[key] = 1 / len(ours)
+    if not differences:
+        return None
+    interval = paired_interval(differences, weights=weights, seed=BOOTSTRAP_SEED)
+    return Difference(interval.difference, interval.low, interval.high)
+
+
+def cost_table(rows: Sequence[Row], suffix: str = "") -> Table:
+    """What training and evaluation took; times, unlike scores, differ from run to run."""
+    columns = (
+        Column("model", "Model"),
+        Column("seeds", "Seeds"),
+        Column("parameters", "Parameters"),
+        Column("trainable_parameters", "Trainable"),
+        Column("steps", "Steps"),
+        Column("training_minutes", "Training minutes", digits=1),
+        Column("examples_per_second", "Examples/s", digits=1),
+        Column("evaluation_minutes", "Evaluation minutes", digits=1),
+        Column("device", "Device"),
+    )
+    return Table(
+        key=f"cost{suffix}",
+        caption="Cost",
+        columns=columns,
+        rows=tuple(_cost_row(row) for row in rows),
+        notes=_notes(rows, ["Sums over seeds; an example is a training row."]),
+    )
+
+
+def _cost_row(row: Row) -> tuple[Cell, ...]:
+    records = [seed.training for seed in row.seeds if seed.training is not None]
+    evaluations = [record for seed in row.seeds for record in seed.evaluations.values()]
+    evaluation = sum(record.seconds for record in evaluations) / 60 if evaluations else None
+    if len(records) < len(row.seeds):
+        return (row.label, len(row.seeds), None, None, None, None, None, evaluation, None)
+    details = [record.details for record in records]
+    trained = row.run.reference is None
+    minutes = sum(d["training_seconds"] for d in details) / 60 if trained else "none"
+    rate = statistics.fmean(d["examples_per_second"] for d in details) if trained else "none"
+    return (
+        row.label,
+        len(row.seeds),
+        details[0]["parameters"],
+        details[0]["trainable_parameters"],
+        sum(d["steps"] for d in details) if trained else "none",
+        minutes,
+        rate,
+        evaluation,
+        ", ".join(sorted({record.device for record in [*records, *evaluations]})),
+    )
+
+
+def _notes(rows: Sequence[Row], notes: Sequence[str]) -> tuple[str, ...]:
+    seeds = max(len(row.seeds) for row in rows)
+    said = [f"Mean and standard deviation over {seeds} seeds."] if seeds > 1 else []
+    demonstration = [DEMONSTRATION] if any(row.run.profile.demonstration for row in rows) else []
+    return (*demonstration, *notes, *said)

@@ -1,0 +1,100 @@
+"""The tables and figures of runs, and the stage that writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.figures.calibration import calibration_figures
+from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
+from ragcun_cli.pipeline.report.figures.mining import gather_minings, mining_figures
+from ragcun_cli.pipeline.report.formats.formats import (
+    EXTENSIONS,
+    FIGURE_FILES,
+    render,
+    write_figures,
+)
+from ragcun_cli.pipeline.report.gather import Row, gather
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables.results import build_tables
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Details, Task
+from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.paths import FIGURES
+
+
+def report_task(
+    name: str, runs: Sequence[Run], needs: Sequence[Task], road: Road, runner: Runner
+) -> Task:
+    """Write the tables and figures of a plan in every format.
+
+    Args:
+        name: of the plan.
+        runs: its rows.
+        needs: what the numbers rest on.
+        road: of the runs.
+        runner: knows what is current.
+    """
+    files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
+    drawn = sorted(FIGURE_FILES.values())
+
+    def action(draft: Path, progress: Progress) -> Details:
+        rows = gather(runs, road, runner)
+        tables, figures = build_tables(rows), figures_of(rows, road, runner)
+        for format_name, extension in EXTENSIONS.items():
+            text = render(tables, figures, format_name, title=name)
+            (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
+        (draft / FIGURES).mkdir()
+        write_figures(figures, draft, drawn)
+        return {"tables": len(tables), "figures": len(figures)}
+
+    return Task(
+        stage=Stage.REPORT,
+        label=f"report {name}",
+        folder=road.place.workspace.report(name),
+        key="report",
+        values={
+            "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
+            "figures": drawn,  # a report that was made before it had any is made again
+        },
+        action=action,
+        outputs=(*files, FIGURES),
+        feeds=(),
+        needs=tuple(needs),
+    )
+
+
+def tables_of(rows: Sequence[Row]) -> list[Table]:
+    """The tables of gathered rows: one set for those that share data sets and base."""
+    groups = _groups(rows)
+    return [table for suffix, some in groups.items() for table in build_tables(some, suffix=suffix)]
+
+
+def figures_of(rows: Sequence[Row], road: Road, runner: Runner) -> list[Figure]:
+    """The figures of gathered rows and of their minings, in the order to print."""
+    runs = [seed.run for row in rows for seed in row.seeds]
+    figures = mining_figures(gather_minings(runs, road, runner))
+    for suffix, some in _groups(rows).items():
+        figures += isotropy_figures(some, suffix) + calibration_figures(some, suffix)
+    return figures
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Suffix of keys -> rows that share data sets, similarity and base, and so stand in one table.
+
+    A model that was named on the command line stands with the first that have its data sets.
+    """
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.run.is_named_model):
+        evaluation = row.run.profile.evaluation
+        shared = (evaluation.similarity, *evaluation.datasets)
+        key = (row.run.profile.encoder.base, *shared)
+        if row.run.is_named_model:
+            key = next((known for known in groups if known[1:] == shared), ("", *shared))
+        groups.setdefault(key, []).append(row)
+    numbered = enumerate(groups.values(), 1)
+    return {"" if number == 1 else f"-{number}": rows for number, rows in numbered}

@@ -1,0 +1,226 @@
+"""Walk the road: for a plan, for the runs of a workspace, for one stage of either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.evaluation.baseline_gate import BaselineGate, sets_to_check
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runs import Run, runs_on_disk
+from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
+from ragcun_cli.spec.manifest import Stage
+
+ASK_ABOVE_SECONDS = 1800
+ASK_ABOVE_BYTES = 1e9
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a person allows a command to do beyond what was typed."""
+
+    prerequisites: bool = True
+    """Run earlier stages that are missing or stale."""
+
+    force: bool = False
+    """Run the stage that was asked for although it is current."""
+
+    ask: Callable[[str], bool] = lambda question: True
+    """Asked before more than half an hour of work, or a gigabyte of download."""
+
+
+def without_absent_gated(names: Sequence[str], place: Place, progress: Progress) -> list[str]:
+    """The sets without the gated ones that are not here, which are said."""
+    gated = [name for name in names if name in sources.GATED and place.sets.is_absent(name)]
+    if gated:
+        progress.note(f"not available, left out: {', '.join(gated)} (they need a licence)")
+    return [name for name in names if name not in gated]
+
+
+def datasets_of(
+    runs: Sequence[Run], place: Place, progress: Progress, named: Sequence[str] | None = None
+) -> dict[Path, list[str]]:
+    """Folder of each run -> the sets to evaluate it on: those that are named, or else its own.
+
+    Of its own those that are not here and need a licence are left out, which is said.
+    """
+    if named is not None:
+        return {run.folder: list(named) for run in runs}
+    own = {name: None for run in runs for name in run.profile.evaluation.datasets}
+    there = without_absent_gated(list(own), place, progress)
+    return {
+        run.folder: [name for name in run.profile.evaluation.datasets if name in there]
+        for run in runs
+    }
+
+
+def finished_runs(road: Road, runner: Runner) -> list[Run]:
+    """Every run of the workspace whose model is current, and the untouched base of each.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    workspace = road.place.workspace
+    finished: list[Run] = []
+    for run in runs_on_disk(workspace):
+        task = road.trainings.task(run)
+        if runner.is_current(task):
+            finished.append(run)
+            continue
+        runner.progress.note(
+            f"left out: {run.label}, whose {task.label.partition(' ')[0]} is out of date, or a "
+            "file behind it is missing or was changed"
+        )
+    if not finished:
+        raise WorkspaceError(
+            f"no finished run in {workspace.root}", hint="ragcun reproduce --profile quickstart"
+        )
+    bases = [
+        Run(run.profile, None, "untouched", workspace) for run in finished if run.reference is None
+    ]
+    unique: dict[Path, Run] = {}
+    for run in [*bases, *finished]:
+        unique.setdefault(run.folder, run)
+    return list(unique.values())
+
+
+def stage_tasks(
+    stage: Stage, runs: Sequence[Run], road: Road, sets: Mapping[Path, Sequence[str]]
+) -> list[Task]:
+    """The tasks of one stage for some runs, each once; for eval on their sets, by folder."""
+    tasks: list[Task | None] = []
+    for run in runs:
+        if stage is Stage.MINE and run.seed is not None:
+            tasks.append(road.minings.task(run))
+        if stage is Stage.TRAIN:
+            tasks.append(road.trainings.task(run))
+        if stage is Stage.EVAL:
+            for name in sets[run.folder]:
+                tasks += road.evaluations.tasks(run, name)
+        if stage is Stage.ISOTROPY:
+            tasks.append(road.isotropies.task(run))
+    unique = {task.identity: task for task in tasks if task is not None}
+    return list(unique.values())
+
+
+def bring_up_to_date(
+    build: Callable[[], list[Task]],
+    runs: Sequence[Run],
+    road: Road,
+    runner: Runner,
+    consent: Consent,
+    *,
+    gate: BaselineGate | None = None,
+) -> int:
+    """Run what is not current of some tasks and of what they rest on; return how many ran.
+
+    Args:
+        build: makes the tasks; called again once the encoders are here, whose digests are in them.
+        runs: whose encoders are needed.
+        road: of the tasks.
+        runner: runs them.
+        consent: what is allowed.
+        gate: is evaluated first, and has to let the rest pass.
+
+    Raises:
+        NotReproducedError: it does not.
+        DataError: a data set is not here, and ragcun cannot make it, or lacks a split.
+        StaleInputError: an earlier stage would have to run, and may not.
+        RagcunError: the work is long, and nobody agreed to it.
+    """
+    targets = [*(gate.tasks() if gate is not None else ()), *build()]
+    pending = [
+        task
+        for task in with_needs(targets)
+        if not runner.is_current(task) or (consent.force and _among(task, targets))
+    ]
+    if not pending:
+        return 0
+    _refuse_absent(pending, road)
+    _refuse_unjudged(pending, runner)
+    encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
+    encoder_bytes = road.place.bytes_to_fetch(encoders)
+    _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
+    for encoder in encoders:
+        road.place.fetch_encoder(encoder)
+    for task in pending:
+        if task.fetch is not None:
+            task.fetch()
+    ran = 0
+    if gate is not None:
+        gate.say_what_is_left_out(runner.progress)
+        ran = sum(runner.run(task) for task in runner.pending(gate.tasks()))
+        gate.require(runner)
+    targets = build()
+    ran += sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
+    return ran + sum(runner.run(task, force=consent.force) for task in targets)
+
+
+def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
+    sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
+    if absent := [name for name in sets if road.place.sets.is_absent(name)]:
+        raise sources.absent_error(absent)
+
+
+def _refuse_unjudged(pending: Sequence[Task], runner: Runner) -> None:
+    """Find out before any work that a set which is here lacks a split that some of it needs."""
+    for task in pending:
+        for data, split in task.reads_splits:
+            record = runner.current_record(data)
+            if record is not None and split not in record.details["judged"]:
+                judged = ", ".join(record.details["judged"])
+                raise DataError(
+                    f"'{task.label}' needs judgements of {split}, and '{data.folder.name}' has "
+                    f"those of {judged} alone",
+                    hint=f"ragcun data stats {data.folder.name}",
+                )
+
+
+def _among(task: Task, tasks: Sequence[Task]) -> bool:
+    return any(task.identity == other.identity for other in tasks)
+
+
+def _agree(
+    targets: Sequence[Task],
+    pending: Sequence[Task],
+    progress: Progress,
+    consent: Consent,
+    *,
+    encoder_bytes: int,
+) -> None:
+    earlier = [task for task in pending if not _among(task, targets)]
+    if earlier and not consent.prerequisites:
+        names = ", ".join(task.label for task in earlier[:5])
+        raise StaleInputError(
+            f"{len(earlier)} earlier stages are missing or out of date: {names}",
+            hint="the same command without --no-prerequisites",
+        )
+    for task in earlier:
+        progress.note(f"will run first: {task.label} ({describe(task)})")
+    seconds = sum(task.seconds for task in pending)
+    size = sum(task.download_bytes for task in pending) + encoder_bytes
+    if seconds <= ASK_ABOVE_SECONDS and size <= ASK_ABOVE_BYTES:
+        return
+    download = f", {size / 1e9:.1f} GB to download" if size > ASK_ABOVE_BYTES else ""
+    work = f"{len(pending)} stages to run, {estimate.duration(seconds)} on this machine"
+    if not consent.ask(f"{work}{download}. Go on?"):
+        raise RagcunError("nothing was run", hint="the same command with --yes")
+
+
+def describe(task: Task) -> str:
+    """What a task has to do and a guess of its time."""
+    guess = estimate.duration(task.seconds)
+    return f"{task.size}, {guess}" if task.size else guess
+
+
+def gate_of(runs: Sequence[Run], road: Road) -> BaselineGate:
+    """Holds the untouched base of a plan against published scores."""
+    datasets = sets_to_check(runs[0].profile.evaluation.datasets, road.place)
+    return BaselineGate(runs, road.place, road.evaluations, datasets)

@@ -1,0 +1,1 @@
+"""BM25: its terms, its index, its hits."""

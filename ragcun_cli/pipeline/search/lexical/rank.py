@@ -1,0 +1,56 @@
+"""Rank the passages of a judged set by BM25."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.data.sets.records import read_record
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.search.judged import TestSet
+from ragcun_cli.pipeline.search.lexical.index import recipe
+from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
+from ragcun_cli.pipeline.search.rankings import Ranking, ranking_of
+from ragcun_cli.spec.manifest import digest
+from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.mining_config import MiningConfig
+from ragcun_cli.spec.paths import Workspace
+
+
+def open_index(
+    dataset: Path,
+    corpus: Corpus,
+    mining: MiningConfig,
+    *,
+    workspace: Workspace,
+    progress: Progress,
+) -> LexicalIndex:
+    """The BM25 index of a data set, from the workspace's cache, where it is made if need be."""
+    sha256 = read_record(dataset).sha256
+    folder = workspace.lexical_index(digest(recipe(sha256, mining)))
+    return LexicalIndex.open_or_build(
+        corpus, mining, digest=sha256, folder=folder, progress=progress
+    )
+
+
+def rank_lexical(
+    test: TestSet,
+    config: EvaluationConfig,
+    mining: MiningConfig,
+    *,
+    workspace: Workspace,
+    progress: Progress,
+) -> Ranking:
+    """BM25 ranking; passages that share no term with a query are not ranked."""
+    index = (
+        LexicalIndex(test.corpus, mining)
+        if test.folder is None
+        else open_index(test.folder, test.corpus, mining, workspace=workspace, progress=progress)
+    )
+    hits = index.search_batches(test.queries, depth=config.depth + 1)
+    with progress.bar(f"{test.name} BM25", total=len(test.queries), unit="queries") as advance:
+        ranking: Ranking = {}
+        for one in hits:
+            ranking |= ranking_of(iter([one]), test.corpus, depth=config.depth)
+            advance(1)
+    return ranking

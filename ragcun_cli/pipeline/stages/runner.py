@@ -1,0 +1,251 @@
+"""Run a stage unless its folder's manifest shows it done with the same values on the same input.
+
+Freshness is derived, never stored: a stage is current while its recorded recipe equals the one
+computed now and its files are intact, and so is everything that it rests on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+from ragcun_cli.pipeline.machine import provenance
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.spec.errors import (
+    RagcunError,
+    StageFailedError,
+    StaleInputError,
+    WorkspaceError,
+)
+from ragcun_cli.spec.manifest import (
+    Artifact,
+    Manifest,
+    Stage,
+    StageRecord,
+    digest,
+    write_atomically,
+)
+from ragcun_cli.spec.paths import MANIFEST
+
+NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
+    Stage.DATA: 2,
+    Stage.MINE: 2,
+    Stage.TRAIN: 3,
+    Stage.EVAL: 2,
+    Stage.ISOTROPY: 2,
+}
+"""Raised in the commit that writes a **Numbers** line in the CHANGELOG: older results are stale."""
+
+DRAFT_RECIPE = "recipe"
+
+
+class Runner:
+    """Brings tasks up to date, one after the other."""
+
+    def __init__(self, progress: Progress, *, verify: bool = False) -> None:
+        self.progress = progress
+        self._verify = verify
+        self._current: dict[tuple[Path, str], bool] = {}
+
+    def record(self, task: Task) -> StageRecord | None:
+        """What the manifest says of a task, current or not."""
+        return Manifest.load(task.folder / MANIFEST).stages.get(task.key)
+
+    def current_record(self, task: Task) -> StageRecord | None:
+        """The record of a task that is up to date, else None."""
+        return self.record(task) if self.is_current(task) else None
+
+    def is_current(self, task: Task) -> bool:
+        """Whether a task and everything it rests on match their values and are intact on disk."""
+        if task.identity not in self._current:
+            self._current[task.identity] = self._find_current(task)
+        return self._current[task.identity]
+
+    def _find_current(self, task: Task) -> bool:
+        record = self.record(task)
+        return (
+            record is not None
+            and all(self.is_current(need) for need in task.needs)
+            and record.recipe == self.recipe(task)
+            and all(file.is_intact(task.folder, verify=self._verify) for file in record.outputs)
+            and (task.still_good is None or task.still_good())
+        )
+
+    def recipe(self, task: Task) -> str:
+        """Digest of everything the numbers of a task depend on; its needs have run."""
+        return digest(
+            {
+                "numbers_version": NUMBERS_VERSIONS[task.stage],
+                "values": dict(task.values),
+                "inputs": [self._fed_digests(need) for need in task.needs],
+            }
+        )
+
+    def _fed_digests(self, task: Task) -> dict[str, str]:
+        record = self.record(task)
+        assert record is not None, f"{task.label} has not run"
+        return {
+            f"{task.key}:{file.path}": file.sha256
+            for file in record.outputs
+            if any(_within(file.path, fed) for fed in task.feeds)
+        }
+
+    def pending(self, tasks: Iterable[Task]) -> list[Task]:
+        """The tasks, and what they rest on, that are not current, in the order they run."""
+        return [task for task in with_needs(tasks) if not self.is_current(task)]
+
+    def run(self, task: Task, *, force: bool = False) -> bool:
+        """Bring one task up to date; True if it ran.
+
+        Raises:
+            StaleInputError: a task that it needs is missing or out of date.
+            WorkspaceError: its folder cannot be written.
+            StageFailedError: the disk gave out while it ran.
+        """
+        for need in task.needs:
+            if not self.is_current(need):
+                raise StaleInputError(f"'{task.label}' reads '{need.label}', not up to date")
+        if not force and self.is_current(task):
+            return False
+        _make_folder(task.folder)
+        with FileLock(task.lock):
+            self._current.clear()
+            if not force and self.is_current(task):
+                return False
+            try:
+                self._execute(task)
+            except RagcunError:
+                _clear_failed(task)
+                raise
+            except OSError as error:
+                _clear_failed(task)
+                raise _failed_on_disk(task, error) from error
+            finally:
+                self._current.clear()
+        return True
+
+    def _execute(self, task: Task) -> None:
+        started = time.perf_counter()
+        recipe = self.recipe(task)
+        draft = _prepare_draft(task, recipe)
+        details = task.action(draft, self.progress)
+        earlier = self.record(task)
+        if task.irreplaceable and earlier is not None and earlier.recipe != recipe:
+            draft = self._set_aside(task, earlier)
+        if self.record(task) is not None:  # a stage that dies moving files must not look finished
+            _write_record(task, None)
+        for name in task.outputs:
+            _move_over(draft / name, task.folder / name)
+        record = StageRecord(
+            recipe=recipe,
+            outputs=tuple(_artifacts(task)),
+            seconds=round(time.perf_counter() - started, 3),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            device=provenance.device_name(),
+            versions=provenance.versions(),
+            commit=provenance.commit(),
+            details=details,
+        )
+        _write_record(task, record)
+        if task.describes is not None:
+            name, text = task.describes
+            write_atomically(task.folder / name, text)
+        shutil.rmtree(draft, ignore_errors=True)
+
+    def _set_aside(self, task: Task, earlier: StageRecord) -> Path:
+        name = f"{task.folder.name}.kept-{earlier.recipe[:8]}"
+        kept, copy = task.folder.with_name(name), 2
+        while kept.exists():  # the same recipe was kept aside before
+            kept, copy = task.folder.with_name(f"{name}-{copy}"), copy + 1
+        draft = task.draft.relative_to(task.folder)
+        task.folder.rename(kept)
+        task.folder.mkdir()
+        self.progress.note(
+            f"{task.label}: its input changed; the earlier model stays at {kept.name}"
+        )
+        return kept / draft
+
+
+def _within(path: str, name: str) -> bool:
+    return path == name or path.startswith(f"{name}/")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        shared = os.environ.get("RAGCUN_DATA")
+        data = shared is not None and folder.is_relative_to(Path(shared).expanduser())
+        raise WorkspaceError(
+            f"{folder} cannot be written: {error.strerror}",
+            hint="export RAGCUN_DATA=FOLDER, one you can write"
+            if data
+            else "--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
+        ) from error
+
+
+def _failed_on_disk(task: Task, error: OSError) -> StageFailedError:
+    file = Path(str(error.filename or task.folder))
+    look = ["ls", "-ld", str(next(path for path in (file, *file.parents) if path.exists()))]
+    # NumPy's own writing gives no number, and says of how much it wrote how little.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or " requested and " in str(error):
+        look = ["df", "-h", str(task.folder)]
+    message = f"'{task.label}' could not read or write its files: {error}"
+    return StageFailedError(message, hint=shlex.join(look))
+
+
+def _clear_failed(task: Task) -> None:
+    """Leave no trace of input that was refused; a training's checkpoints are kept."""
+    if task.resumable:
+        return
+    shutil.rmtree(task.draft, ignore_errors=True)
+    if not (task.folder / MANIFEST).exists():
+        task.lock.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something that is not ours
+            task.folder.rmdir()
+
+
+def _prepare_draft(task: Task, recipe: str) -> Path:
+    """An empty draft, or the one that an interrupted attempt with this recipe left."""
+    mark = task.draft / DRAFT_RECIPE
+    resumes = task.resumable and mark.exists() and mark.read_text(encoding="utf-8") == recipe
+    if not resumes:
+        shutil.rmtree(task.draft, ignore_errors=True)
+        task.draft.mkdir()
+        mark.write_text(recipe, encoding="utf-8")
+    return task.draft
+
+
+def _write_record(task: Task, record: StageRecord | None) -> None:
+    """Set a task's record in its manifest, or drop it; other stages may be writing theirs."""
+    file = task.folder / MANIFEST
+    with FileLock(task.folder / f".{MANIFEST}.lock"):
+        Manifest.load(file).with_stage(task.key, record).save(file)
+
+
+def _move_over(new: Path, old: Path) -> None:
+    old.parent.mkdir(parents=True, exist_ok=True)
+    if old.is_dir():
+        shutil.rmtree(old)
+    new.replace(old)
+
+
+def _artifacts(task: Task) -> Iterable[Artifact]:
+    for name in task.outputs:
+        output = task.folder / name
+        files = sorted(output.rglob("*")) if output.is_dir() else [output]
+        for file in files:
+            if file.is_file():
+                yield Artifact.of(file, root=task.folder)

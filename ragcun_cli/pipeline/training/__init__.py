@@ -1,0 +1,1 @@
+"""From mined rows to a trained encoder."""

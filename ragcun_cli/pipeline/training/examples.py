@@ -1,0 +1,73 @@
+"""Training examples: the mined rows with their texts, in an Arrow file that is memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.mining.rows import MinedRow, read_rows
+from ragcun_cli.spec.errors import DataError
+
+ID_COLUMNS = ["query_id", "passage_ids"]
+_ROWS_AT_ONCE = 10_000
+
+
+def write_examples(
+    corpus: Corpus,
+    queries: Mapping[str, str],
+    negatives: Path,
+    file: Path,
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Write the rows of a mining as sentence-transformers reads them, one block in memory.
+
+    Columns: ``query``, ``positive``, ``negative_1`` ... as texts; ``label``, a number for each
+    passage of the row, the same for the same text; ``query_id`` and ``passage_ids``.
+
+    Args:
+        corpus: of the training set.
+        queries: of the training set.
+        negatives: the mined rows.
+        file: where the examples go.
+        without: ids of queries to leave out.
+
+    Raises:
+        DataError: no rows are left, or one names a passage that is not in the corpus.
+    """
+    rows = (row for row in read_rows(negatives) if row.query not in without)
+    sink: Any = None
+    with pa.OSFile(str(file), "wb") as stream:
+        for columns in _blocks(rows, corpus, queries):
+            table = pa.table(columns)
+            sink = sink or pa.ipc.new_stream(stream, table.schema)
+            sink.write_table(table)
+        if sink is None:
+            raise DataError(f"no rows to train on are left of {negatives}")
+        sink.close()
+
+
+def _blocks(
+    rows: Iterator[MinedRow], corpus: Corpus, queries: Mapping[str, str]
+) -> Iterator[dict[str, Sequence[Any]]]:
+    while block := list(islice(rows, _ROWS_AT_ONCE)):
+        ids = [(row.positive, *row.hard, *row.random) for row in block]
+        texts = [corpus.texts_by_id(column) for column in zip(*ids, strict=True)]
+        columns: dict[str, Sequence[Any]] = {"query": [queries[row.query] for row in block]}
+        for number, column in enumerate(texts):
+            columns[f"negative_{number}" if number else "positive"] = column
+        columns["label"] = [list(map(_number, row)) for row in zip(*texts, strict=True)]
+        columns["query_id"] = [row.query for row in block]
+        columns["passage_ids"] = ids
+        yield columns
+
+
+def _number(text: str) -> int:
+    """63 bits of the text's digest."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

@@ -1,0 +1,221 @@
+"""Everything a training needs, read and built: the same on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
+
+from ragcun_cli.core.model import freeze, on_cached_outputs
+from ragcun_cli.core.objective.terms import ObjectiveSettings
+from ragcun_cli.core.training.fit import TrainerSettings, total_steps
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.encoders.find import FoundEncoder
+from ragcun_cli.pipeline.machine import processes
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.search.held_out import (
+    SelectionSet,
+    digests_of,
+    read_selection_set,
+    refuse_test_queries,
+)
+from ragcun_cli.pipeline.search.judged import read_test_sets
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.training.examples import ID_COLUMNS, write_examples
+from ragcun_cli.pipeline.training.frozen_base import BaseOutputs
+from ragcun_cli.pipeline.training.start_encoder import HEAD_MODULES, head_modules, start_encoder
+from ragcun_cli.spec.manifest import digest
+from ragcun_cli.spec.paths import NEGATIVES
+from ragcun_cli.spec.profile import RunProfile
+
+TEXTS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as every rank has to know it."""
+
+    run: Run
+    draft: Path
+    encoder: FoundEncoder
+    dataset: Path
+    negatives: Path
+    selection: Path | None
+    """Data set of the selection queries, where there are any."""
+    tested: Mapping[str, Path]
+    """The reported data sets that are here."""
+    device: str
+
+    @property
+    def profile(self) -> RunProfile:
+        """The run's."""
+        return self.run.profile
+
+    @property
+    def seed(self) -> int:
+        """The run's."""
+        assert self.run.seed is not None
+        return self.run.seed
+
+
+@dataclass
+class Prepared:
+    """A job with everything read and built."""
+
+    model: SentenceTransformer
+    rows: Dataset
+    prompts: dict[str, str]
+    selection: SelectionSet | None
+    fitted: SentenceTransformer
+    """The model, or its head on cached outputs of its frozen base."""
+    head: Sequence[int]
+    """Positions of the head's modules in what is fitted."""
+
+
+def objective_settings(profile: RunProfile) -> ObjectiveSettings:
+    """The profile's objective in the core's terms."""
+    training = profile.training
+    return ObjectiveSettings(
+        contrastive=training.contrastive,
+        scale=training.scale,
+        symmetric=training.symmetric,
+        combination=training.combination,
+        regulariser=training.regulariser,
+        lambda_isotropy=training.lambda_isotropy,
+        lambda_reg=training.lambda_reg,
+        **training.sigreg.model_dump(),
+    )
+
+
+def trainer_settings(job: Job) -> TrainerSettings:
+    """The profile's optimiser in the core's terms."""
+    fields = TrainerSettings.__dataclass_fields__
+    values = {key: value for key, value in job.profile.training if key in fields}
+    return TrainerSettings(**values, seed=job.seed, device=job.device, run_name=job.run.label)
+
+
+def prepare(job: Job, progress: Progress) -> Prepared:
+    """Build the encoder at its start, and read what it is trained on.
+
+    Raises:
+        DataError: selection on test queries, or a malformed data set.
+    """
+    device = job.device if processes.is_alone() else processes.own_device(job.device)
+    torch.manual_seed(job.seed)
+    model = start_encoder(job.profile, job.encoder, job.dataset, device=device, progress=progress)
+    if job.profile.training.freeze_base:
+        freeze(list(model)[:-HEAD_MODULES])
+    selection = _selection(job)
+    file = job.draft / "examples.arrow"
+    if processes.rank() == 0:  # which writes before it calls the others
+        queries = beir.read_queries(job.dataset)
+        write_examples(
+            Corpus.open(job.dataset),
+            queries,
+            job.negatives / NEGATIVES,
+            file,
+            without=set() if selection is None else selection.queries_of(queries),
+        )
+    rows = Dataset.from_file(str(file)).remove_columns(ID_COLUMNS)
+    passages = {name: model.prompts.get("document") for name in rows.column_names[1:-1]}
+    prompts = {"query": model.prompts.get("query"), **passages}
+    return Prepared(
+        model=model,
+        rows=rows,
+        prompts={column: prompt for column, prompt in prompts.items() if prompt},
+        selection=selection,
+        fitted=model,
+        head=head_modules(model, job.profile),
+    )
+
+
+def _selection(job: Job) -> SelectionSet | None:
+    config = job.profile.training.selection
+    if job.selection is None:
+        return None
+    found = read_selection_set(
+        job.selection,
+        *job.profile.selection_set,
+        config,
+        seed=job.seed,
+        batch_size=TEXTS_AT_ONCE,
+    )
+    digests = digests_of(found.test.queries)
+    for name, folder in job.tested.items():
+        for test in read_test_sets(name, folder):
+            refuse_test_queries(digests, test, where=job.run.label)
+    return found
+
+
+def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, Any] | None:
+    """Fit the head on outputs of the frozen base that are computed once, where that is less work.
+
+    The outputs are the same up to the rounding of other batches.
+
+    Returns:
+        How many texts there are, and what they cost; None where the base is run at each step.
+    """
+    training = job.profile.training
+    routed = any(isinstance(module, Router) for module in ready.model)
+    if not (training.freeze_base and training.cache_frozen_base) or routed:
+        return None
+    columns = ready.rows.column_names[:-1]
+    distinct = len(set().union(*(ready.rows[column] for column in columns)))
+    each_step = training.batch_size * training.gradient_accumulation_steps * len(columns)
+    steps = total_steps(len(ready.rows), trainer_settings(job))
+    if distinct > steps * each_step:
+        progress.note(
+            f"{job.run.label}: {steps:,} steps encode {steps * each_step:,} texts, fewer than the "
+            f"{distinct:,} there are; the frozen base's outputs are not kept"
+        )
+        return None
+    outputs, encoded, seconds = _keep_outputs(job, ready, progress)
+    break_even = -(-distinct // each_step)
+    progress.note(
+        f"{job.run.label}: {encoded:,} texts through the frozen base in {seconds:.1f} s, kept on "
+        f"disk; {distinct:,} texts are what {break_even:,} steps would encode, and {steps:,} follow"
+    )
+    ready.fitted = on_cached_outputs(
+        list(ready.model)[-HEAD_MODULES:], outputs.look_up, device=str(ready.model.device)
+    )
+    ready.head = (1, HEAD_MODULES)
+    return {
+        "texts": distinct,
+        "encoded": encoded,
+        "seconds": round(seconds, 1),
+        "break_even_steps": break_even,
+    }
+
+
+def _keep_outputs(job: Job, ready: Prepared, progress: Progress) -> tuple[BaseOutputs, int, float]:
+    """Encode what is not kept yet: the outputs, how many texts that were, and the seconds."""
+    modules = list(ready.model)[:-HEAD_MODULES]
+    base = SentenceTransformer(modules=modules, device=str(ready.model.device))
+    values = {
+        "weights": job.encoder.digests(),
+        "max_seq_length": job.profile.encoder.max_seq_length,
+        "normalize_base": job.profile.encoder.normalize_base,
+        "precision": job.profile.training.precision,
+    }
+    folder = job.run.workspace.base_outputs(digest(values))
+    outputs = BaseOutputs(folder, width=base.get_embedding_dimension())
+    seconds, before = 0.0, len(outputs)
+    columns = ready.rows.column_names[:-1]
+    for prompt in dict.fromkeys(ready.prompts.get(column, "") for column in columns):
+        chosen = [column for column in columns if ready.prompts.get(column, "") == prompt]
+        seconds += outputs.encode(
+            base,
+            (text for column in chosen for text in ready.rows[column]),
+            prompt=prompt,
+            batch_size=TEXTS_AT_ONCE,
+            precision=job.profile.training.precision,
+            progress=progress,
+        )
+    return outputs, len(outputs) - before, seconds

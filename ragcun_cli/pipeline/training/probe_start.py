@@ -1,0 +1,59 @@
+"""What a person is told about the isotropy term before the first step."""
+
+from __future__ import annotations
+
+import torch
+
+from ragcun_cli.core.collective import apart
+from ragcun_cli.core.objective.terms import ObjectiveSettings
+from ragcun_cli.core.training.probe import Probe, carried_over, probe
+from ragcun_cli.pipeline.encoders.encode import encode
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.training.prepare import TEXTS_AT_ONCE, Job, Prepared, objective_settings
+
+
+def probe_start(job: Job, ready: Prepared, progress: Progress) -> Probe | None:
+    """Say what SIGReg can see before training, and what its weight would be elsewhere."""
+    training = job.profile.training
+    pairs = min(training.probe_texts // 2, len(ready.rows))
+    if pairs < 3:
+        return None
+    order = torch.randperm(len(ready.rows), generator=torch.Generator().manual_seed(job.seed))
+    some = ready.rows.select(order[:pairs].tolist())
+    sides = [
+        encode(
+            ready.model,
+            some[column],
+            side="query" if column == "query" else "document",
+            batch_size=TEXTS_AT_ONCE,
+            precision=training.precision,
+            label=f"probe, {column} texts",
+            progress=progress,
+        )
+        for column in ("query", "positive")
+    ]
+    settings = objective_settings(job.profile)
+    with apart():
+        seen = probe(*sides, settings=settings, batch_size=training.batch_size, seed=job.seed)
+    for line in _probe_lines(seen, settings):
+        progress.note(line)
+    return seen
+
+
+def _probe_lines(seen: Probe, settings: ObjectiveSettings) -> list[str]:
+    measured = "" if seen.measured is None else f", measured {seen.measured:.3g}"
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in seen.gradient_shares.items())
+    lines = [
+        f"probe: {seen.texts:,} texts, batch {seen.batch_size}: participation ratio "
+        f"{seen.participation_ratio:.0f} of {seen.dimensions}, mean offset {seen.mean_offset:.0%}, "
+        f"mean square {seen.mean_square:.3g}",
+        f"  SIGReg expected {seen.expected:.3g}{measured}; N(0, I) gives {seen.null_mean:.3g} "
+        f"± {seen.null_std:.2g}: {seen.signal:.1f} spreads above it",
+        f"  this participation ratio alone shows from batch {seen.visible_batch:,.0f} on; "
+        f"gradient: {shares}",
+    ]
+    if settings.lambda_isotropy > 0 and settings.grows_with_batch:
+        weights = carried_over(settings, batch_size=seen.batch_size)
+        listed = ", ".join(f"{weight:.3g} at {size}" for size, weight in weights.items())
+        lines.append(f"  lambda_isotropy that pulls as hard in larger batches: {listed}")
+    return lines

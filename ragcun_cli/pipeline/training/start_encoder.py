@@ -1,0 +1,58 @@
+"""The encoder of a run before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from ragcun_cli.core.draw import START, smallest
+from ragcun_cli.core.model import build_encoder, without_normalize
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.encoders.encode import encode
+from ragcun_cli.pipeline.encoders.find import FoundEncoder, load_encoder
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.spec.profile import RunProfile
+
+HEAD_MODULES = 3
+
+
+def start_encoder(
+    profile: RunProfile, encoder: FoundEncoder, dataset: Path, *, device: str, progress: Progress
+) -> SentenceTransformer:
+    """The base with its head; a random head is drawn from torch's global generator."""
+    config = profile.encoder
+    base = load_encoder(encoder, config, device=device)
+    if config.head.kind == "none":
+        base.similarity_fn_name = profile.training.contrastive
+        return base
+    if not config.normalize_base:
+        base = without_normalize(base)
+    sample = None
+    if config.head.init == "linear":
+        texts = _start_passages(dataset, count=config.head.init_passages)
+        sample = encode(
+            base, texts, side="document", batch_size=64, label="head start", progress=progress
+        ).cpu()
+    return build_encoder(
+        base,
+        output_dim=config.output_dim,
+        dropout=config.head.dropout,
+        similarity=profile.training.contrastive,
+        linear_start=sample,
+        whitening=config.head.whitening,
+    )
+
+
+def _start_passages(dataset: Path, *, count: int) -> list[str]:
+    """The same passages for every seed: those whose ids have the smallest digests."""
+    corpus = Corpus.open(dataset)
+    return corpus.texts_by_id(sorted(smallest(START, corpus.ids, count)))
+
+
+def head_modules(model: SentenceTransformer, profile: RunProfile) -> Sequence[int]:
+    """Positions of the modules with the head's parameters."""
+    if profile.encoder.head.kind == "none":
+        return ()
+    return len(model) - HEAD_MODULES, len(model) - 1

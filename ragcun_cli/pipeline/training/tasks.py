@@ -1,0 +1,146 @@
+"""The tasks that make the models of runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.mining.tasks import MiningTasks
+from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Details, Task
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.manifest import Manifest, Stage
+
+
+class TrainingTasks:
+    """Builds the tasks of training in one place."""
+
+    def __init__(self, place: Place, minings: MiningTasks) -> None:
+        self._place, self._minings = place, minings
+
+    def task(self, run: Run) -> Task:
+        """Make the model of a run; a reference's is made without a step of training."""
+        if run.reference in ("untouched", "bm25"):
+            return self._fix_reference(run)
+        profile = run.profile
+        data = self._place.sets.task(profile.data.train)
+        trained = run.reference is None
+        mine = self._minings.task(run) if trained else None
+
+        selection = self._selection(run) if trained else None
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.training.prepare import Job
+            from ragcun_cli.pipeline.training.train import set_up_pca, train
+
+            encoder = self._place.fetch_encoder(profile.encoder)
+            common: Any = {"encoder": encoder, "dataset": data.folder, "device": self._place.device}
+            if mine is None:
+                return set_up_pca(run, draft, **common, progress=progress)
+            tested = [
+                name for name in profile.evaluation.datasets if self._place.sets.is_here(name)
+            ]
+            job = Job(
+                run,
+                draft,
+                **common,
+                negatives=mine.folder,
+                selection=None if selection is None else selection.folder,
+                tested={name: self._place.sets.task(name).folder for name in tested},
+            )
+            return train(job, progress=progress)
+
+        kept = [paths.TRAINING_LOG, paths.CHECKPOINTS] if trained else []
+        kept += [paths.SELECTION] if selection is not None else []
+        kept += [paths.TRACKER] if profile.training.report_to == "tensorboard" else []
+        needs = [task for task in (data, mine, selection) if task is not None]
+        steps, seconds = self._training_work(run) if trained else (0, 0.0)
+        return Task(
+            stage=Stage.TRAIN,
+            label=f"train {run.label}" if trained else f"set up {run.label}",
+            folder=run.folder,
+            key="train",
+            values={
+                **run.values,
+                "seed": run.seed,
+                "weights": self._weights(run),
+            },
+            action=action,
+            outputs=(paths.MODEL, *kept),
+            feeds=(paths.MODEL,),
+            needs=tuple(needs),
+            reads_splits=() if selection is None else ((selection, profile.selection_set[1]),),
+            size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
+            seconds=seconds,
+            resumable=trained,
+            irreplaceable=trained,
+            describes=(paths.RUN, run.description()),
+        )
+
+    def _selection(self, run: Run) -> Task | None:
+        """The data set that the best encoder of a training is chosen on."""
+        if not run.profile.training.selection.queries:
+            return None
+        return self._place.sets.task(run.profile.selection_set[0])
+
+    def _fix_reference(self, run: Run) -> Task:
+        """Write down what a reference is, so that its scores rest on it."""
+        config = run.profile.encoder
+        values = dict(run.values)
+        if run.reference == "untouched":
+            values["weights"] = self._weights(run)
+
+        def action(draft: Path, progress: Progress) -> Details:
+            (draft / paths.REFERENCE).write_text(
+                json.dumps(values, indent=2) + "\n", encoding="utf-8"
+            )
+            if run.reference == "bm25":
+                return {"trainable_parameters": 0, "parameters": 0}
+            from ragcun_cli.core.model import parameter_counts
+
+            encoder = self._place.fetch_encoder(config)
+            counts = parameter_counts(self._place.load(run))
+            return {**counts, "trainable_parameters": 0, "encoder": encoder.provenance()}
+
+        return Task(
+            stage=Stage.TRAIN,
+            label=f"set up {run.label}",
+            folder=run.folder,
+            key="train",
+            values=values,
+            action=action,
+            outputs=(paths.REFERENCE,),
+            feeds=(paths.REFERENCE,),
+            describes=(paths.RUN, run.description()),
+        )
+
+    def _weights(self, run: Run) -> dict[str, str] | None:
+        """Digests of a run's base encoder, None before it was ever here.
+
+        A workspace may be read where its encoder is not: one that is absent cannot have changed,
+        so what the run recorded of it stands.
+        """
+        found = self._place.encoder(run.profile.encoder)
+        if found is not None:
+            return found.digests()
+        record = Manifest.load(run.folder / paths.MANIFEST).stages.get("train")
+        return None if record is None else record.details.get("encoder", {}).get("digests")
+
+    def _training_work(self, run: Run) -> tuple[int, float]:
+        """Steps and seconds of a training, from what is known before it."""
+        profile, training = run.profile, run.profile.training
+        _, queries = self._place.sets.counts(profile.data.train)
+        rows = min(queries, profile.data.max_train_queries or queries)
+        batch = training.batch_size * training.gradient_accumulation_steps
+        steps = min(rows // batch * training.epochs, training.max_steps or 10**9)
+        forward = self._place.encoding_seconds(
+            run,
+            passages=steps * batch * (1 + profile.mining.negatives_per_query),
+            queries=steps * batch,
+        )
+        factor = 1 if training.freeze_base else estimate.TRAINING_TO_FORWARD
+        return steps, forward * factor

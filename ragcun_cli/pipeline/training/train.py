@@ -1,0 +1,243 @@
+"""Make the model of one run: fine-tuned, or set up as the reference it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from ragcun_cli.core.collective import world_size
+from ragcun_cli.core.errors import SettingsError
+from ragcun_cli.core.model import parameter_counts
+from ragcun_cli.core.trainer import TrainingStoppedError
+from ragcun_cli.core.training.checkpoints import BEST, EXPORTS, export, resume_points
+from ragcun_cli.core.training.fit import (
+    Outcome,
+    Selection,
+    TrainerSettings,
+    total_steps,
+    train_encoder,
+)
+from ragcun_cli.pipeline.encoders.find import FoundEncoder
+from ragcun_cli.pipeline.machine import processes
+from ragcun_cli.pipeline.machine.devices import check_precision
+from ragcun_cli.pipeline.machine.progress import Progress, Silent
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.training.model_card import write_model_card
+from ragcun_cli.pipeline.training.prepare import (
+    Job,
+    Prepared,
+    objective_settings,
+    prepare,
+    trainer_settings,
+    use_cached_base,
+)
+from ragcun_cli.pipeline.training.probe_start import probe_start
+from ragcun_cli.pipeline.training.start_encoder import start_encoder
+from ragcun_cli.spec.errors import DataError, RagcunError, StageFailedError
+from ragcun_cli.spec.manifest import write_atomically
+from ragcun_cli.spec.paths import MODEL, TRACKER, TRAINING_LOG
+from ragcun_cli.spec.profile import RunProfile
+
+ELAPSED = "elapsed_seconds"
+
+
+def train(job: Job, *, progress: Progress) -> dict[str, Any]:
+    """Fine-tune the run's encoder, save it with its log, and return what it cost.
+
+    Raises:
+        DataError: fewer training rows than a batch, or selection on test queries.
+        StageFailedError: the loss became NaN or infinite, or the encoder collapsed.
+    """
+    run, training = job.run, job.profile.training
+    check_precision(training.precision, job.device)
+    _check_tracker(training.report_to)
+    settings = trainer_settings(job)
+    ready = prepare(job, progress)
+    seen = probe_start(job, ready, progress)
+    steps = total_steps(len(ready.rows), settings)
+    _warn(job.profile, steps, progress)
+    clock = _Clock(job.draft / ELAPSED)
+    cached = use_cached_base(job, ready, progress)
+    with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
+        try:
+            with processes.joined(partial(join_training, job), stops=TrainingStoppedError):
+                outcome = _fit(job, ready, settings, on_step=_stepper(advance, clock))
+        except TrainingStoppedError as error:
+            raise _stopped(job, error) from error
+        except SettingsError as error:
+            raise DataError(f"training {run.label}: {error}") from error
+    _save_result(job, ready, outcome)
+    for retry in outcome.memory_retries:
+        progress.note(
+            f"{run.label}: out of memory at step {retry['step']}; from there on micro-batches of "
+            f"{retry['mini_batch_size']} rows, which have other dropout masks"
+        )
+    seconds = clock.seconds()
+    examples = outcome.steps * settings.batch_size * settings.gradient_accumulation_steps
+    return {
+        **parameter_counts(ready.model),
+        "encoder": job.encoder.provenance(),
+        "rows": len(ready.rows),
+        "steps": outcome.steps,
+        "ranks": world_size(),
+        "weights": objective_settings(job.profile).weights,
+        "training_seconds": round(seconds, 1),
+        "examples_per_second": round(examples / seconds, 2),
+        "precision": training.precision,
+        "memory_retries": list(outcome.memory_retries),
+        "selected_step": outcome.best_step,
+        "frozen_base": cached,
+        "probe": None if seen is None else asdict(seen),
+    }
+
+
+def join_training(job: Job) -> None:
+    """What ranks 1 and up do of a training: all but write and speak.
+
+    Why it stopped itself, rank 0 says.
+    """
+    ready = prepare(job, Silent())
+    use_cached_base(job, ready, Silent())
+    with suppress(TrainingStoppedError):
+        _fit(job, ready, trainer_settings(job), on_step=lambda step: None)
+
+
+def set_up_pca(
+    run: Run,
+    draft: Path,
+    *,
+    encoder: FoundEncoder,
+    dataset: Path,
+    device: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Save the encoder that every experiment with a linear head starts from: the base's PCA."""
+    model = start_encoder(run.profile, encoder, dataset, device=device, progress=progress)
+    _save(model, draft / MODEL, run, encoder)
+    return {
+        **parameter_counts(model),
+        "trainable_parameters": 0,
+        "encoder": encoder.provenance(),
+    }
+
+
+def _warn(profile: RunProfile, steps: int, progress: Progress) -> None:
+    training = profile.training
+    if training.warmup_steps >= steps:
+        progress.note(
+            f"warm-up takes {training.warmup_steps:.0f} steps and the training {steps}: the "
+            "learning rates never reach their peak; --set training.warmup_steps=0.1 is a tenth"
+        )
+    if training.gradient_accumulation_steps > 1:
+        whole = training.batch_size * training.gradient_accumulation_steps
+        progress.note(
+            f"gradient accumulation: InfoNCE and SIGReg see {training.batch_size} rows at a time, "
+            f"not {whole}; --set training.batch_size={whole} --set training.mini_batch_size="
+            f"{training.batch_size} --set training.gradient_accumulation_steps=1 sees all"
+        )
+
+
+def _check_tracker(name: str) -> None:
+    if name != "none" and importlib.util.find_spec(name) is None:
+        raise RagcunError(
+            f"training.report_to is '{name}', which is not installed", hint=f"pip install {name}"
+        )
+
+
+def _fit(job: Job, ready: Prepared, settings: TrainerSettings, *, on_step: Any) -> Outcome:  # noqa: ANN401
+    config = job.profile.training.selection
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.draft / TRACKER)  # the Trainer's only way
+    selection = None
+    if ready.selection is not None:
+        chosen = ready.selection
+        selection = Selection(
+            evaluate=lambda _: chosen.score(ready.model),
+            every=config.every,
+            patience=config.patience,
+        )
+    return train_encoder(
+        ready.fitted,
+        ready.rows,
+        objective=objective_settings(job.profile),
+        settings=settings,
+        head_modules=ready.head,
+        folder=job.draft,
+        save=lambda folder: _save(ready.model, folder, job.run, job.encoder),
+        on_step=on_step,
+        prompts=ready.prompts,
+        selection=selection,
+    )
+
+
+def _stopped(job: Job, error: TrainingStoppedError) -> StageFailedError:
+    training = job.profile.training
+    kept = [path.name for path in resume_points(job.draft)]
+    where = f"its last good checkpoint, {kept[-1]}, is in {job.draft}" if kept else "none is kept"
+    return StageFailedError(
+        f"training {job.run.label} stopped: {error}; {where}",
+        hint=f"the same command with --set training.base_learning_rate="
+        f"{training.base_learning_rate / 10:g} --set training.projection_learning_rate="
+        f"{training.projection_learning_rate / 10:g}",
+    )
+
+
+def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
+    if outcome.best_step is None:
+        _save(ready.model, job.draft / MODEL, job.run, job.encoder)
+    else:
+        export(lambda folder: _copy(job.draft / BEST, folder), job.draft / MODEL)
+    (job.draft / EXPORTS).mkdir(exist_ok=True)
+    if ready.selection is not None:
+        ready.selection.write(job.draft)
+    text = "".join(json.dumps(entry) + "\n" for entry in outcome.log)
+    (job.draft / TRAINING_LOG).write_text(text, encoding="utf-8")
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder) -> None:
+    model.save(str(folder), create_model_card=False)
+    weights = objective_settings(run.profile).weights
+    write_model_card(folder / "README.md", run=run, encoder=encoder, weights=weights)
+
+
+class _Clock:
+    """Seconds spent training, over all attempts that a kill cut short."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._before = float(file.read_text(encoding="utf-8")) if file.exists() else 0.0
+        self._started = self._kept = time.perf_counter()
+
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+    def keep(self) -> None:
+        """Write it down, once a second at most."""
+        if time.perf_counter() - self._kept >= 1:
+            self._kept = time.perf_counter()
+            write_atomically(self._file, f"{self.seconds():.3f}")
+
+
+def _stepper(advance: Any, clock: _Clock) -> Any:  # noqa: ANN401
+    done = 0
+
+    def on_step(step: int) -> None:
+        nonlocal done
+        advance(step - done)
+        done = step
+        clock.keep()
+
+    return on_step
