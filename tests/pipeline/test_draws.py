@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from ragcun_cli.pipeline.selection import read_selection_set
 
 from ragcun_cli.core.draw import (
     SAMPLE_QUERIES,
@@ -30,6 +29,7 @@ from ragcun_cli.pipeline.mining import mine
 from ragcun_cli.pipeline.mining.queries import training_queries
 from ragcun_cli.pipeline.mining.rows import read_rows
 from ragcun_cli.pipeline.search import dense
+from ragcun_cli.pipeline.search.held_out import read_selection_set
 from ragcun_cli.pipeline.search.judged import read_test_set
 from ragcun_cli.pipeline.training import start_encoder
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
