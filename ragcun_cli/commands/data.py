@@ -59,11 +59,9 @@ def get(
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
     from ragcun_cli.pipeline.reproduce.session import Choice
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
     _refuse_both_or_none(names, profile)
-    consent = Consent(force=force, ask=asking(yes))
-    session = DataSession(workspace, Watcher(), consent, mirrors=mirror or [])
+    session = DataSession(workspace, Watcher(), ask=asking(yes), force=force, mirrors=mirror or [])
     found = session.get(names or [], Choice(profile, sets))
     show(found, as_json=as_json, table=partial(show_sets, found))
 
@@ -89,9 +87,8 @@ def build(
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
-    session = DataSession(workspace, Watcher(), Consent(force=force))
+    session = DataSession(workspace, Watcher(), force=force)
     found = session.build(names or [])
     show(found, as_json=as_json, table=partial(show_sets, found))
 
@@ -124,9 +121,8 @@ def import_set(
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
-    session = DataSession(workspace, Watcher(), Consent(force=force))
+    session = DataSession(workspace, Watcher(), force=force)
     found = session.take_in(source, name, held_out={"test": test_queries, "dev": dev_queries})
     show(found, as_json=as_json, table=partial(show_sets, found))
 
@@ -165,9 +161,8 @@ def sample(
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
-    session = DataSession(workspace, Watcher(), Consent(force=force))
+    session = DataSession(workspace, Watcher(), force=force)
     found = session.sample(name, new, queries=queries, passages=passages, seed=seed)
     show(found, as_json=as_json, table=partial(show_sets, found))
 

@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ragcun_cli import options
 from ragcun_cli.pipeline.search.division import CHUNK_PASSAGES, Searching, Shard
-
-if TYPE_CHECKING:
-    from ragcun_cli.pipeline.reproduce.evaluations import Compared, Evaluated, Looked
 
 SHOWN = ("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10")
 """Metrics of the terminal's table; JSON has all."""
@@ -72,9 +69,7 @@ def evaluate(
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.evaluations import EvaluationSession
     from ragcun_cli.pipeline.reproduce.session import Choice
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
-    consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
     how = Searching(
         shard=Shard.parse(shard),
         merge=merge,
@@ -82,7 +77,14 @@ def evaluate(
         keep_embeddings=keep_embeddings or query is not None,
     )
     _refuse_beside_query(query, baseline_check or force or not prerequisites)
-    session = EvaluationSession(workspace, Watcher(), consent, device=device, how=how)
+    session = EvaluationSession(
+        *(workspace, Watcher()),
+        ask=asking(yes),
+        force=force,
+        prerequisites=prerequisites,
+        device=device,
+        how=how,
+    )
     found = session.evaluate(
         Choice(profile, set_, seed),
         datasets=datasets,
@@ -90,7 +92,8 @@ def evaluate(
         query=query,
         baseline_check=baseline_check,
     )
-    show(found.document, as_json=as_json, table=partial(_show_found, found))
+    table = partial(_show_found, found, datasets, query, baseline_check=baseline_check)
+    show(found, as_json=as_json, table=table)
     session.require_reproduced()
 
 
@@ -99,37 +102,48 @@ def _refuse_beside_query(query: str | None, other: bool) -> None:
         raise typer.BadParameter("--query only looks at hits: leave the other options out")
 
 
-def _show_found(found: "Evaluated | Compared | Looked") -> None:
-    """Scores, scores beside published ones, or hits side by side."""
+def _show_found(
+    found: Any,  # noqa: ANN401
+    datasets: Sequence[str] | None,
+    query: str | None,
+    *,
+    baseline_check: bool,
+) -> None:
+    """Hits side by side, scores beside published ones, or scores."""
+    from ragcun_cli.console import show_rows
+
+    if query is not None:
+        show_rows(f"{', '.join(datasets or ())}: {query}", *_side_by_side(found))
+    elif baseline_check:
+        _show_comparisons(found)
+    elif found is not None:
+        metrics = [name for name in SHOWN if any(name in one["metrics"] for one in found)]
+        rows = [
+            (one["run"], one["dataset"], *(_score(one["metrics"].get(name)) for name in metrics))
+            for one in found
+        ]
+        show_rows("Evaluated", ("run", "data set", *metrics), rows)
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _show_comparisons(found: Sequence[Mapping[str, Any]]) -> None:
     from ragcun_cli.console import show_rows
     from ragcun_cli.pipeline.evaluation.baseline import TOLERANCE
-    from ragcun_cli.pipeline.reproduce.evaluations import Compared, Looked
 
-    if isinstance(found, Looked):
-        show_rows(f"{found.dataset}: {found.query}", *_side_by_side(found.hits))
-        return
-    if isinstance(found, Compared):
-        rows = [
-            (
-                one.dataset,
-                f"{one.measured:.5f}",
-                f"{one.published:.5f}",
-                f"{one.difference:+.5f}",
-                "ok" if one.within else "off",
-            )
-            for one in found.comparisons
-        ]
-        columns = ("data set", "nDCG@10", "published", "difference", "")
-        show_rows(f"Untouched base, tolerance {TOLERANCE:g}", columns, rows)
-        return
-    if found.rows is None:
-        return
-    metrics = [name for name in SHOWN if any(name in scores for _, _, scores in found.rows)]
-    shown = [
-        (run, name, *(f"{scores[m]:.4f}" if m in scores else "" for m in metrics))
-        for run, name, scores in found.rows
+    rows = [
+        (
+            one["dataset"],
+            *(f"{one[key]:.5f}" for key in ("measured", "published")),
+            f"{one['difference']:+.5f}",
+            "ok" if one["within"] else "off",
+        )
+        for one in found
     ]
-    show_rows("Evaluated", ("run", "data set", *metrics), shown)
+    columns = ("data set", "nDCG@10", "published", "difference", "")
+    show_rows(f"Untouched base, tolerance {TOLERANCE:g}", columns, rows)
 
 
 def _side_by_side(

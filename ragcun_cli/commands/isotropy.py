@@ -23,10 +23,14 @@ def isotropy(
     from ragcun_cli.console import Watcher, asking, show, show_tables
     from ragcun_cli.pipeline.report.formats.formats import render
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
-    consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
-    session = Session(workspace, Watcher(), consent, device=device)
+    session = Session(
+        *(workspace, Watcher()),
+        ask=asking(yes),
+        force=force,
+        prerequisites=prerequisites,
+        device=device,
+    )
     tables = session.isotropy(Choice(profile, set_, seed))
     document = partial(render, tables, (), "json", title="isotropy")
     show(document, as_json=as_json, table=partial(show_tables, tables))

@@ -33,10 +33,14 @@ def mine(
     """
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
-    consent = Consent(prerequisites=prerequisites, force=force, ask=asking(yes))
-    session = Session(workspace, Watcher(), consent, device=device)
+    session = Session(
+        *(workspace, Watcher()),
+        ask=asking(yes),
+        force=force,
+        prerequisites=prerequisites,
+        device=device,
+    )
     mined = session.mine(Choice(profile, set_, seed), query=query)
     show(mined.found, as_json=as_json, table=partial(_show_mined, mined))
 

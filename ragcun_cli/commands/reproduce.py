@@ -1,14 +1,14 @@
 """`ragcun reproduce`."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ragcun_cli import options
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.reproduce.session import Planned, Reproduced
+    from ragcun_cli.pipeline.reproduce.session import Reproduced
 
 
 def reproduce(
@@ -42,26 +42,24 @@ def reproduce(
     """
     from ragcun_cli.console import Watcher, asking, show
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
-    from ragcun_cli.pipeline.reproduce.walk import Consent
 
-    consent = Consent(ask=asking(yes))
-    session = Session(workspace, Watcher(), consent, device=device, verify=verify)
+    session = Session(workspace, Watcher(), ask=asking(yes), device=device, verify=verify)
     choice = Choice(profile, set_, seed)
     found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
-    show(found.document, as_json=as_json, table=partial(_show_found, found))
+    show(found, as_json=as_json, table=partial(_show_found, found))
 
 
-def _show_found(found: "Planned | Reproduced") -> None:
+def _show_found(found: "Reproduced | dict[str, Any]") -> None:
     """What would run of a plan, or its tables."""
     from ragcun_cli.commands.train import show_models
     from ragcun_cli.console import say, show_rows, show_tables
-    from ragcun_cli.pipeline.reproduce.session import Planned
 
-    if isinstance(found, Planned):
-        rows = [stage[1:] for stage in found.stages]
-        show_rows(f"Plan {found.plan}", ("stage", "state", "estimate"), rows)
-        pending = len(rows) - found.current
-        say(f"{found.current} stages current, {pending} to run, {found.total} in all")
+    if isinstance(found, dict):
+        rows = [(one["what"], one["state"], one["estimate"]) for one in found["stages"]]
+        show_rows(f"Plan {found['plan']}", ("stage", "state", "estimate"), rows)
+        current = sum(state == "current" for _, state, _ in rows)
+        pending = len(rows) - current
+        say(f"{current} stages current, {pending} to run, {found['total']} in all")
         return
     show_tables(found.tables)
     show_models(found.models)

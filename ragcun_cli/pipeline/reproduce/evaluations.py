@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.evaluation.baseline import Comparison
 from ragcun_cli.pipeline.evaluation.baseline_gate import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.profiles.load import profile_of_model
 from ragcun_cli.pipeline.reproduce import walk
@@ -20,46 +19,6 @@ from ragcun_cli.spec.manifest import Stage
 
 HITS = 10
 """Shown of a query."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The means of every metric, by run and data set."""
-
-    rows: Sequence[tuple[str, str, dict[str, float]]] | None
-    """None where a shard was searched, which has no scores yet."""
-
-    def document(self) -> list[dict[str, Any]] | None:
-        """As JSON."""
-        if self.rows is None:
-            return None
-        keys = ("run", "dataset", "metrics")
-        return [dict(zip(keys, row, strict=True)) for row in self.rows]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Scores of untouched bases, beside the published ones."""
-
-    comparisons: Sequence[Comparison]
-
-    def document(self) -> list[dict[str, Any]]:
-        """As JSON."""
-        return [asdict(one) for one in self.comparisons]
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What one or two models find for a query that somebody typed."""
-
-    dataset: str
-    query: str
-    hits: dict[str, list[dict[str, Any]]]
-    """Label of a model -> passages, best first: ``passage``, ``score`` and ``text``."""
-
-    def document(self) -> dict[str, list[dict[str, Any]]]:
-        """As JSON."""
-        return self.hits
 
 
 class EvaluationSession(Session):
@@ -75,8 +34,14 @@ class EvaluationSession(Session):
         models: Sequence[str] | None,
         query: str | None,
         baseline_check: bool,
-    ) -> Evaluated | Compared | Looked:
-        """Score models, hold bases against published scores, or look at hits of one query."""
+    ) -> Any:  # noqa: ANN401
+        """Score models, hold bases against published scores, or look at hits of one query.
+
+        Returns:
+            JSON: ``run``, ``dataset`` and ``metrics`` of each evaluation; the fields of each
+            `Comparison`; or label of a model -> passages, best first, with ``score`` and ``text``.
+            None where a shard was searched, which has no scores yet.
+        """
         names = _names(datasets)
         runs = self._chosen(choice, models, names)
         if query is not None:
@@ -133,7 +98,9 @@ class EvaluationSession(Session):
 
     # What to run, and what was found
 
-    def _scored(self, runs: Sequence[Run], names: Sequence[str] | None) -> Evaluated:
+    def _scored(
+        self, runs: Sequence[Run], names: Sequence[str] | None
+    ) -> list[dict[str, Any]] | None:
         how = self._road.evaluations.how
         if how.shard is not None and how.merge:
             raise RagcunError("--shard searches, and --merge puts shards together: not both")
@@ -147,14 +114,14 @@ class EvaluationSession(Session):
         self._run_stage(Stage.EVAL, runs, sets)
         if how.shard is not None:
             self._progress.note(f"shard {how.shard} is searched; when all are: ragcun eval --merge")
-            return Evaluated(None)
-        found = [
-            (run.label, name, self._road.evaluations.measured(run, name, self._runner))
+            return None
+        return [
+            {"run": run.label, "dataset": name, "metrics": content["metrics"]}
             for run, name in asked
+            if (content := self._road.evaluations.measured(run, name, self._runner))
         ]
-        return Evaluated([(*row, content["metrics"]) for *row, content in found if content])
 
-    def _compare(self, runs: Sequence[Run], names: Sequence[str] | None) -> Compared:
+    def _compare(self, runs: Sequence[Run], names: Sequence[str] | None) -> list[dict[str, Any]]:
         """Evaluate untouched bases where they have published scores."""
         sets = names or sets_to_check((), self._place)
         gate = BaselineGate(runs, self._place, self._road.evaluations, sets)
@@ -163,9 +130,11 @@ class EvaluationSession(Session):
             raise DataError("there is nothing to check", hint="ragcun data get scifact nfcorpus")
         self._bring(gate.tasks, runs, Consent(ask=self._consent.ask))
         self._gate = gate
-        return Compared(gate.check(self._runner))
+        return [asdict(one) for one in gate.check(self._runner)]
 
-    def _look(self, runs: Sequence[Run], query: str, names: Sequence[str] | None) -> Looked:
+    def _look(
+        self, runs: Sequence[Run], query: str, names: Sequence[str] | None
+    ) -> dict[str, list[dict[str, Any]]]:
         from ragcun_cli.pipeline.evaluation.typed_query import look
 
         if not query.strip():
@@ -184,11 +153,13 @@ class EvaluationSession(Session):
         trainings, data = self._road.trainings, self._place.sets.task(names[0])
         consent = Consent(ask=self._consent.ask)
         self._bring(lambda: [*map(trainings.task, runs), data], runs, consent)
-        hits = {
-            run.label: look(self._place, run, names[0], query, HITS, self._progress) for run in runs
+        return {
+            run.label: [
+                hit._asdict()
+                for hit in look(self._place, run, names[0], query, HITS, self._progress)
+            ]
+            for run in runs
         }
-        found = {label: [hit._asdict() for hit in some] for label, some in hits.items()}
-        return Looked(names[0], query, found)
 
 
 def _names(given: Sequence[str] | None) -> list[str] | None:

@@ -31,8 +31,6 @@ from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.plan import PaperPlan
 
-PLAN_KEYS = ("stage", "what", "state", "estimate")
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -47,23 +45,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What of a plan is current and what would run."""
-
-    plan: str
-    stages: tuple[tuple[str, str, str, str], ...]
-    """Stage, label, state and estimate; what is current first."""
-    current: int
-    total: str
-    """A guess of the time in all."""
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        stages = [dict(zip(PLAN_KEYS, stage, strict=True)) for stage in self.stages]
-        return {"plan": self.plan, "stages": stages, "total": self.total}
-
-
-@dataclass(frozen=True)
 class Reproduced:
     """The tables of a plan that was walked to its end."""
 
@@ -72,8 +53,12 @@ class Reproduced:
     """Label and model of each trained run."""
     folder: Path
     """Of its reports."""
-    document: partial[str]
+    document: Callable[[], str]
     """Makes JSON of tables and figures."""
+
+    def __call__(self) -> str:
+        """That JSON."""
+        return self.document()
 
 
 @dataclass(frozen=True)
@@ -105,8 +90,10 @@ class Session:
         self,
         workspace: str | None,
         progress: Progress,
-        consent: Consent | None = None,
         *,
+        ask: Callable[[str], bool] = lambda question: True,
+        force: bool = False,
+        prerequisites: bool = True,
         device: str = "auto",
         verify: bool = False,
         mirrors: Sequence[str] = (),
@@ -117,7 +104,9 @@ class Session:
         Args:
             workspace: as a person names it.
             progress: is told what is going on.
-            consent: what a person allows; all, unless given.
+            ask: is asked before long work.
+            force: run a stage although it is current.
+            prerequisites: run earlier stages that are stale.
             device: where stages compute.
             verify: read files to see that they are intact.
             mirrors: addresses that downloads are asked of first.
@@ -127,7 +116,8 @@ class Session:
             WorkspaceError: it is a file, or cannot be made.
         """
         self.workspace = open_workspace(workspace)
-        self._progress, self._consent = progress, consent or Consent()
+        self._progress = progress
+        self._consent = Consent(prerequisites=prerequisites, force=force, ask=ask)
         self._place = Place(self.workspace, device=device, mirrors=mirrors)
         self._road = Road.of(self._place, how)
         self._runner = Runner(progress, verify=verify)
@@ -227,8 +217,8 @@ class Session:
 
     def reproduce(
         self, choice: Choice, *, dry_run: bool, baseline_check: bool
-    ) -> Planned | Reproduced:
-        """Walk the road of a plan, or say what of it is current and what would run."""
+    ) -> Reproduced | dict[str, Any]:
+        """Walk the road of a plan, or say, as JSON, what of it is current and what would run."""
         plan = self.plan(choice)
         runs = runs_of(plan, self.workspace)
         if dry_run:
@@ -259,16 +249,20 @@ class Session:
         ]
         return [*work, reporting.report_task(plan.name, runs, work, self._road, self._runner)]
 
-    def _planned(self, plan: PaperPlan, runs: Sequence[Run]) -> Planned:
+    def _planned(self, plan: PaperPlan, runs: Sequence[Run]) -> dict[str, Any]:
         tasks = self._tasks(plan, runs)
         pending = self._runner.pending(tasks)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
-        stages = [(task.stage.value, task.label, "current", "") for task in current]
-        stages += [
-            (task.stage.value, task.label, "will run", walk.describe(task)) for task in pending
-        ]
-        total = estimate.duration(sum(task.seconds for task in pending))
-        return Planned(plan.name, tuple(stages), len(current), total)
+        states = [(task, "current", "") for task in current]
+        states += [(task, "will run", walk.describe(task)) for task in pending]
+        return {
+            "plan": plan.name,
+            "stages": [
+                {"stage": task.stage.value, "what": task.label, "state": state, "estimate": guess}
+                for task, state, guess in states
+            ],
+            "total": estimate.duration(sum(task.seconds for task in pending)),
+        }
 
     def _run_stage(
         self, stage: Stage, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]] | None = None
