@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.data.sets.lines import Notes
 from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.spec.errors import DataError
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks/msmarco_conversion.py"
+BENCHMARK = Path(__file__).parents[3] / "benchmarks/msmarco_conversion.py"
 
 
 @pytest.fixture

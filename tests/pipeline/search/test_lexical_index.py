@@ -292,7 +292,7 @@ opened(Path(sys.argv[1]), drawn(10)[0], progress=Watched(sys.argv[2], wait))
 def test_a_build_that_is_killed_leaves_no_index_and_hinders_no_other(tmp_path, bar):
     folder = tmp_path / "index"
     command = [sys.executable, "-c", BUILD, str(folder), bar]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as building:
         assert building.stdout.readline() == "here\n"
         assert (tmp_path / ".index.draft").is_dir()
