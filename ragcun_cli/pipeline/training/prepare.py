@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +12,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from ragcun_cli.core.model import freeze, on_cached_outputs
-from ragcun_cli.core.objective.terms import ObjectiveSettings
-from ragcun_cli.core.training.fit import TrainerSettings, total_steps
+from ragcun_cli.core.training.fit import total_steps
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.held_out import (
@@ -27,42 +24,12 @@ from ragcun_cli.pipeline.search.held_out import (
     refuse_test_queries,
 )
 from ragcun_cli.pipeline.search.judged import read_test_sets
-from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.examples import ID_COLUMNS, write_examples
 from ragcun_cli.pipeline.training.frozen_base import BaseOutputs
+from ragcun_cli.pipeline.training.job import TEXTS_AT_ONCE, Job, trainer_settings
 from ragcun_cli.pipeline.training.start_encoder import HEAD_MODULES, head_modules, start_encoder
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import NEGATIVES
-from ragcun_cli.spec.profile import RunProfile
-
-TEXTS_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training, as every rank has to know it."""
-
-    run: Run
-    draft: Path
-    encoder: FoundEncoder
-    dataset: Path
-    negatives: Path
-    selection: Path | None
-    """Data set of the selection queries, where there are any."""
-    tested: Mapping[str, Path]
-    """The reported data sets that are here."""
-    device: str
-
-    @property
-    def profile(self) -> RunProfile:
-        """The run's."""
-        return self.run.profile
-
-    @property
-    def seed(self) -> int:
-        """The run's."""
-        assert self.run.seed is not None
-        return self.run.seed
 
 
 @dataclass
@@ -77,28 +44,6 @@ class Prepared:
     """The model, or its head on cached outputs of its frozen base."""
     head: Sequence[int]
     """Positions of the head's modules in what is fitted."""
-
-
-def objective_settings(profile: RunProfile) -> ObjectiveSettings:
-    """The profile's objective in the core's terms."""
-    training = profile.training
-    return ObjectiveSettings(
-        contrastive=training.contrastive,
-        scale=training.scale,
-        symmetric=training.symmetric,
-        combination=training.combination,
-        regulariser=training.regulariser,
-        lambda_isotropy=training.lambda_isotropy,
-        lambda_reg=training.lambda_reg,
-        **training.sigreg.model_dump(),
-    )
-
-
-def trainer_settings(job: Job) -> TrainerSettings:
-    """The profile's optimiser in the core's terms."""
-    fields = TrainerSettings.__dataclass_fields__
-    values = {key: value for key, value in job.profile.training if key in fields}
-    return TrainerSettings(**values, seed=job.seed, device=job.device, run_name=job.run.label)
 
 
 def prepare(job: Job, progress: Progress) -> Prepared:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.collective import apart
 from ragcun_cli.core.objective.terms import ObjectiveSettings
 from ragcun_cli.core.training.probe import Probe, carried_over, probe
 from ragcun_cli.pipeline.encoders.encode import encode
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.training.prepare import TEXTS_AT_ONCE, Job, Prepared, objective_settings
+from ragcun_cli.pipeline.training.job import TEXTS_AT_ONCE, Job, objective_settings
 
 
-def probe_start(job: Job, ready: Prepared, progress: Progress) -> Probe | None:
+def probe_start(
+    job: Job, model: SentenceTransformer, rows: Dataset, progress: Progress
+) -> Probe | None:
     """Say what SIGReg can see before training, and what its weight would be elsewhere."""
     training = job.profile.training
-    pairs = min(training.probe_texts // 2, len(ready.rows))
+    pairs = min(training.probe_texts // 2, len(rows))
     if pairs < 3:
         return None
-    order = torch.randperm(len(ready.rows), generator=torch.Generator().manual_seed(job.seed))
-    some = ready.rows.select(order[:pairs].tolist())
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(job.seed))
+    some = rows.select(order[:pairs].tolist())
     sides = [
         encode(
-            ready.model,
+            model,
             some[column],
             side="query" if column == "query" else "document",
             batch_size=TEXTS_AT_ONCE,

@@ -34,7 +34,7 @@ class TrainingTasks:
         selection = self._selection(run) if trained else None
 
         def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.training.prepare import Job
+            from ragcun_cli.pipeline.training.job import Job
             from ragcun_cli.pipeline.training.train import set_up_pca, train
 
             encoder = self._place.fetch_encoder(profile.encoder)
