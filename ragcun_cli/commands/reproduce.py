@@ -53,6 +53,7 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
     """What would run of a plan, or its tables."""
     from ragcun_cli.commands.train import show_models
     from ragcun_cli.console import say, show_rows, show_tables
+    from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
 
     if isinstance(found, dict):
         rows = [(one["what"], one["state"], one["estimate"]) for one in found["stages"]]
@@ -63,4 +64,4 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
         return
     show_tables(found.tables)
     show_models(found.models)
-    say(f"reports: {found.folder}/report.{{tex,md,html,csv,json}}")
+    say(f"reports: {found.folder}/report.{{{','.join(EXTENSIONS.values())}}}")

@@ -24,6 +24,9 @@ _LOGITS = {
     "dot": losses.dot_logits,
 }
 
+_REGULARISERS = {"spread_out": losses.spread_out, "vicreg": losses.moment_gap}
+"""Beside SIGReg, which sees the rows of each rank by themselves."""
+
 
 @dataclass(frozen=True)
 class ObjectiveSettings:
@@ -129,8 +132,7 @@ def _gathered(batch: Batch) -> Batch:
 
 def _isotropy(batch: Batch, whole: Batch, settings: ObjectiveSettings, slice_seed: int) -> Tensor:
     """The mean over both sides, as the paper averages over views, or of both as one sample."""
-    if settings.regulariser != "sigreg":
-        term = losses.spread_out if settings.regulariser == "spread_out" else losses.moment_gap
+    if (term := _REGULARISERS.get(settings.regulariser)) is not None:
         sides = [whole.queries, whole.positives]
         return torch.stack([term(on_sphere(side, settings)) for side in sides]).mean()
     sides = [batch.queries, batch.positives]  # this rank's: the statistic averages over ranks
