@@ -462,7 +462,7 @@ def test_an_answer_that_is_not_the_hubs_is_refused(fetch, hub, listing):
 
 @pytest.mark.parametrize(
     ("other", "flaw"),
-    [(b"x" * 3, "3 bytes instead of "), (None, "sha256 ")],
+    [(b"x" * 3, "it has 3 bytes instead of "), (None, "its sha256 is ")],
 )
 def test_a_file_that_is_not_the_listed_one_is_refused_and_fetched_anew(
     fetch, hub, tmp_path, other, flaw
@@ -472,7 +472,7 @@ def test_a_file_that_is_not_the_listed_one_is_refused_and_fetched_anew(
     hub.faults[at(name)] = other or bytes(reversed(right))
     answer = fetch(texts() | {name: right})
     assert answer["error"].startswith(
-        f"the Hub did not give {REPO}@{COMMIT}: {name} came with {flaw}"
+        f"the Hub did not give {REPO}@{COMMIT}: {name} came, and {flaw}"
     )
     hub.faults.clear()
     assert fetch()["error"] is None

@@ -85,18 +85,19 @@ def fetch(
     Raises:
         DataError: no mirror gave the file, or there is no room for it.
     """
-    if _flaw(file, target) is not None:
+    if flaw(file, target) is not None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(target.with_name(f".{target.name}.lock")):
-                if _flaw(file, target) is not None:
+                if flaw(file, target) is not None:
                     _Download(file, target, progress, label, patience).run()
         except OSError as error:
             raise DataError(f"{label} could not be downloaded: {error}") from error
     return target
 
 
-def _flaw(file: RemoteFile, path: Path) -> str | None:
+def flaw(file: RemoteFile, path: Path) -> str | None:
+    """In what a file differs from the published one; None where it does not, as far as is known."""
     if not path.is_file():
         return "it is missing"
     size = path.stat().st_size
@@ -218,9 +219,8 @@ class _Download:
             )
 
     def _finish(self) -> None:
-        flaw = _flaw(self.file, self.part)
-        if flaw is not None:
-            raise DamagedError(f"the file it gave is wrong: {flaw}")
+        if (wrong := flaw(self.file, self.part)) is not None:
+            raise DamagedError(f"the file it gave is wrong: {wrong}")
         with self.part.open("rb+") as stream:
             os.fsync(stream.fileno())
         self.part.replace(self.target)

@@ -6,17 +6,16 @@ import re
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ragcun_cli.pipeline.data.bring.hub_tables import first_line, write_qrels, write_texts
 from ragcun_cli.pipeline.data.sets.beir import SPLITS
+from ragcun_cli.pipeline.data.bring.download import RemoteFile, flaw
+from ragcun_cli.pipeline.data.bring.hub_tables import first_line, write_qrels, write_texts
 from ragcun_cli.pipeline.machine.progress import Advance, Progress
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.manifest import file_digest
 from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES
 
 _TEXTS = {"queries": QUERIES, "corpus": CORPUS}
@@ -50,14 +49,6 @@ _REFUSALS = (
 )
 
 
-@dataclass(frozen=True)
-class _File:
-    name: str
-    size: int
-    sha256: str | None
-    """None of a small file, which the Hub keeps in git."""
-
-
 def fetch_set(repo: str, revision: str, folder: Path, *, progress: Progress) -> None:
     """Bring a BEIR data set from the Hugging Face Hub into a folder, in BEIR's layout.
 
@@ -80,10 +71,10 @@ def fetch_set(repo: str, revision: str, folder: Path, *, progress: Progress) -> 
             f"{repo}@{revision}: the revision is not a full commit",
             hint=shlex.join(["hf", "datasets", "info", repo]),
         )
-    files = {file.name: file for file in _listed(repo, revision)}
+    files = dict(_listed(repo, revision))
     parts = _choose(files, repo, revision)
     scratch = folder / ".hub"
-    chosen = [files[name] for names in parts.values() for name in names]
+    chosen = {name: files[name] for names in parts.values() for name in names}
     _download(repo, revision, chosen, scratch, progress)
     (folder / QRELS).mkdir(exist_ok=True)
     for part, names in parts.items():
@@ -95,7 +86,7 @@ def fetch_set(repo: str, revision: str, folder: Path, *, progress: Progress) -> 
     shutil.rmtree(scratch)
 
 
-def _listed(repo: str, revision: str) -> Iterator[_File]:
+def _listed(repo: str, revision: str) -> Iterator[tuple[str, RemoteFile]]:
     from huggingface_hub import HfApi, constants
 
     # LookupError and TypeError are what the client makes of an answer that is not the Hub's.
@@ -113,7 +104,8 @@ def _listed(repo: str, revision: str) -> Iterator[_File]:
         drive = any(re.match("[A-Za-z]:", part) for part in parts)
         if drive or "\\" in name or not name.isprintable() or {"", ".", ".."} & set(parts):
             raise DataError(f"{repo}@{revision}: the file name {name!r} leads out of the folder")
-        yield _File(name, file.size or 0, file.lfs.sha256 if file.lfs else None)
+        # A small file has no digest: the Hub keeps it in git.
+        yield name, RemoteFile((), file.size or 0, sha256=file.lfs.sha256 if file.lfs else None)
 
 
 def _choose(names: Iterable[str], repo: str, revision: str) -> dict[str, list[str]]:
@@ -140,35 +132,27 @@ def _choose(names: Iterable[str], repo: str, revision: str) -> dict[str, list[st
 
 
 def _download(
-    repo: str, revision: str, files: Sequence[_File], scratch: Path, progress: Progress
+    repo: str, revision: str, files: Mapping[str, RemoteFile], scratch: Path, progress: Progress
 ) -> None:
     from huggingface_hub import hf_hub_download
 
-    total = sum(file.size for file in files)
+    total = sum(file.size or 0 for file in files.values())
     with progress.bar(f"download {repo}", total=total, unit="B") as step:
-        for file in files:
+        for name, file in files.items():
             told = _Bytes(step)
             with _told(repo, revision):
                 path = hf_hub_download(
                     repo,
-                    file.name,
+                    name,
                     repo_type="dataset",
                     revision=revision,
                     local_dir=scratch,
                     tqdm_class=cast(Any, told),
                 )
-            if wrong := _flaw(Path(path), file):
+            if wrong := flaw(file, Path(path)):
                 Path(path).unlink()
-                raise _not_given(repo, revision, f"{file.name} came with {wrong}")
-            step(file.size - told.count)
-
-
-def _flaw(path: Path, file: _File) -> str | None:
-    if (size := path.stat().st_size) != file.size:
-        return f"{size:,} bytes instead of {file.size:,}"
-    if file.sha256 and (seen := file_digest(path)) != file.sha256:
-        return f"sha256 {seen} instead of {file.sha256}"
-    return None
+                raise _not_given(repo, revision, f"{name} came, and {wrong}")
+            step((file.size or 0) - told.count)
 
 
 @contextmanager
