@@ -16,7 +16,7 @@ class Reservoir:
     """The rows with the smallest keys among all that were added.
 
     With keys that are digests of names it is a sample that depends on the names alone: neither
-    order nor chunks nor processes move it, and two reservoirs merge into that of both.
+    order nor chunks move it.
 
     Args:
         size: rows to keep at most.
@@ -41,11 +41,6 @@ class Reservoir:
         if self._held > 2 * self._size:
             self._shrink()
 
-    def merge(self, other: Reservoir) -> None:
-        """Offer what another one holds."""
-        for rows, keys in zip(other._rows, other._keys, strict=True):
-            self.add(rows, keys)
-
     def rows(self) -> Matrix:
         """``(n, d)`` the kept rows in the order of their keys.
 
@@ -68,15 +63,11 @@ class Reservoir:
 
 
 class EmbeddingPass:
-    """Everything that is kept of embeddings that come in chunks: O(d^2), whatever their number.
+    """Everything that is kept of embeddings that come in chunks: O(d^2), whatever their number."""
 
-    Args:
-        reservoir: rows to keep at most for the measures that need rows.
-    """
-
-    def __init__(self, *, reservoir: int = RESERVOIR) -> None:
+    def __init__(self) -> None:
         self.moments = BlockedMoments()
-        self.reservoir = Reservoir(reservoir)
+        self.reservoir = Reservoir()
 
     def add(self, rows: Matrix, *, first_row: int, keys: Keys) -> None:
         """Take in one more chunk; chunks may come in any order, each row once.
@@ -91,8 +82,3 @@ class EmbeddingPass:
         """
         self.moments.add(rows, first_row=first_row)
         self.reservoir.add(rows, keys)
-
-    def merge(self, other: EmbeddingPass) -> None:
-        """Take in what another one saw of other rows."""
-        self.moments.merge(other.moments)
-        self.reservoir.merge(other.reservoir)

@@ -97,8 +97,8 @@ class BlockedMoments:
 
     Row i, counted over everything that is measured, belongs to block ``i mod 20``: blocks differ by
     one row at most, and are alike if the order of the rows has nothing to do with what they say, as
-    the order of the digests of their names. Chunks may come in any order and to any process: two
-    objects that saw different rows merge into one. Memory: 20 (d, d) matrices, whatever n.
+    the order of the digests of their names. Chunks may come in any order. Memory: 20 (d, d)
+    matrices, whatever n.
     """
 
     def __init__(self) -> None:
@@ -120,12 +120,6 @@ class BlockedMoments:
             for offset in range(min(BLOCKS, len(piece))):
                 some = slice(offset, None, BLOCKS)
                 self._put((first + offset) % BLOCKS, _moments(piece[some], lengths[some]))
-
-    def merge(self, other: BlockedMoments) -> None:
-        """Take in what another one saw of other rows."""
-        for block, moments in enumerate(other._blocks):
-            if moments is not None:
-                self._put(block, moments)
 
     def _put(self, block: int, moments: Moments) -> None:
         before = self._blocks[block]

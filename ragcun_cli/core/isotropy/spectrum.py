@@ -67,11 +67,6 @@ def measure_isotropy(embeddings: NDArray[np.floating]) -> Isotropy:
         ValueError: another shape, a row that is not finite or has length 0 (the first are named),
             or rows that are all equal.
     """
-    if embeddings.ndim != 2 or embeddings.shape[0] < 3 or embeddings.shape[1] < 2:
-        raise ValueError(
-            f"embeddings have shape {embeddings.shape}; isotropy needs at least three texts "
-            "and two dimensions"
-        )
     return isotropy_of(Moments.of(embeddings))
 
 

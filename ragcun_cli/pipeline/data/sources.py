@@ -52,7 +52,6 @@ class Published:
     train_queries: int | None = None
     """Judged queries of its train split, where there is one to train on."""
 
-    train_pairs: int | None = None
     licence: str = "not stated"
     zip_bytes: int = 0
     """0 where there is none."""

@@ -224,5 +224,5 @@ def test_equal_rows_are_refused():
 
 @pytest.mark.parametrize("shape", [(2, 8), (8, 1), (8,), (2, 2, 2)])
 def test_shapes_without_directions_are_refused(shape):
-    with pytest.raises(ValueError, match="isotropy needs at least three"):
+    with pytest.raises(ValueError, match=r"isotropy needs at least three|are no matrix of rows"):
         measure_isotropy(np.ones(shape))

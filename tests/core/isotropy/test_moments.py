@@ -50,17 +50,14 @@ def test_a_stream_of_several_pieces_gives_what_one_matrix_gives():
     assert_same(Moments.of(rows), seen.total())
 
 
-def test_chunks_in_any_order_and_process_give_the_same_blocks():
+def test_chunks_in_any_order_give_the_same_blocks():
     rows = rows_of(333)
-    whole, here, there = BlockedMoments(), BlockedMoments(), BlockedMoments()
+    whole, parts = BlockedMoments(), BlockedMoments()
     whole.add(rows, first_row=0)
-    for start in (290, 100, 0):
-        here.add(rows[start : start + 43], first_row=start)
-    for start, end in ((143, 290), (43, 100)):
-        there.add(rows[start:end], first_row=start)
-    here.merge(there)
+    for start, end in ((290, 333), (100, 143), (0, 43), (143, 290), (43, 100)):
+        parts.add(rows[start:end], first_row=start)
     assert len(whole.blocks) == BLOCKS
-    for one, other in zip(whole.blocks, here.blocks, strict=True):
+    for one, other in zip(whole.blocks, parts.blocks, strict=True):
         assert_same(one, other)
 
 
@@ -117,16 +114,14 @@ def test_a_reservoir_keeps_the_smallest_keys_in_their_order():
     assert np.array_equal(kept.rows(), rows[np.argsort(keys)[:50]])
 
 
-def test_neither_order_nor_chunks_nor_processes_move_a_reservoir():
+def test_neither_order_nor_chunks_move_a_reservoir():
     keys = np.random.default_rng(1).permutation(1000).astype(np.uint64)
     rows = rows_of(1000)
-    whole, here, there = Reservoir(60), Reservoir(60), Reservoir(60)
+    whole, parts = Reservoir(60), Reservoir(60)
     whole.add(rows, keys)
-    for start, end in pairwise(range(900, -1, -100)):
-        (here if start % 200 else there).add(rows[end:start], keys[end:start])
-    here.add(rows[900:], keys[900:])
-    here.merge(there)
-    assert np.array_equal(whole.rows(), here.rows())
+    for start, end in pairwise(range(1000, -1, -100)):
+        parts.add(rows[end:start], keys[end:start])
+    assert np.array_equal(whole.rows(), parts.rows())
 
 
 def test_a_small_reservoir_keeps_everything():
@@ -135,12 +130,12 @@ def test_a_small_reservoir_keeps_everything():
     assert np.array_equal(kept.rows(), rows_of(4)[[3, 1, 2, 0]])
 
 
-def test_two_passes_merge_into_one():
+def test_a_pass_is_the_same_in_chunks_of_any_order():
     rows, keys = rows_of(200), np.random.default_rng(2).permutation(200).astype(np.uint64)
-    whole, here, there = (EmbeddingPass(reservoir=30) for _ in range(3))
+    whole, parts = EmbeddingPass(), EmbeddingPass()
     whole.add(rows, first_row=0, keys=keys)
-    here.add(rows[120:], first_row=120, keys=keys[120:])
-    there.add(rows[:120], first_row=0, keys=keys[:120])
-    here.merge(there)
-    assert_same(whole.moments.total(), here.moments.total())
-    assert np.array_equal(whole.reservoir.rows(), here.reservoir.rows())
+    parts.add(rows[120:], first_row=120, keys=keys[120:])
+    parts.add(rows[:120], first_row=0, keys=keys[:120])
+    assert_same(whole.moments.total(), parts.moments.total())
+    assert np.array_equal(whole.reservoir.rows(), rows[np.argsort(keys)])
+    assert np.array_equal(whole.reservoir.rows(), parts.reservoir.rows())

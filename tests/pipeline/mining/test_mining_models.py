@@ -159,11 +159,11 @@ def test_a_hit_stays_only_if_a_second_model_scores_it_a_margin_below_the_positiv
         folder, tmp_path, rescore=kind, rescore_model=model, rescore_margin=margin, **every
     )
     small = Corpus.open(folder)
-    found = LexicalIndex(small, MiningConfig()).search(queries, depth=100, progress=Silent())
+    found = LexicalIndex(small, MiningConfig()).search_batches(queries, depth=100)
     twins = {query: {words(corpus[name]) for name in judged[query]} for query in judged}
     hits = {
-        query: [name for name, _ in best if words(corpus[name]) not in twins[query]]
-        for query, best in found.items()
+        query: [name for name in small.ids_of(rows) if words(corpus[name]) not in twins[query]]
+        for query, rows, _ in found
     }
     for row, fact, before in zip(rows, facts, plain, strict=True):
         scores = scored[kind][row.query]

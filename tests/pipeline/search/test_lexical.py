@@ -7,7 +7,6 @@ from itertools import pairwise
 import pytest
 
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.spec.mining_config import MiningConfig
 
@@ -53,7 +52,12 @@ def brute_force(texts, query, *, k1, b):
 
 
 def search(texts, queries, *, depth=100, config=PLAIN):
-    return LexicalIndex(Corpus.of(texts), config).search(queries, depth=depth, progress=Silent())
+    corpus = Corpus.of(texts)
+    found = LexicalIndex(corpus, config).search_batches(queries, depth=depth)
+    return {
+        query: list(zip(corpus.ids_of(rows), scores.tolist(), strict=True))
+        for query, rows, scores in found
+    }
 
 
 @pytest.fixture(scope="module")

@@ -57,17 +57,6 @@ class LexicalIndex:
         kept = open_or_build(folder, corpus, config, digest=digest, progress=progress)
         return cls(corpus, config, postings=kept)
 
-    def search(
-        self, queries: Mapping[str, str], *, depth: int, progress: Progress
-    ) -> dict[str, list[tuple[str, float]]]:
-        """The best passages of each query and their scores, best first, by id."""
-        hits = {}
-        with progress.bar("BM25", total=len(queries), unit="queries") as advance:
-            for query, rows, scores in self.search_batches(queries, depth=depth):
-                hits[query] = list(zip(self._corpus.ids_of(rows), scores.tolist(), strict=True))
-                advance(1)
-        return hits
-
     def search_batches(
         self, queries: Mapping[str, str], *, depth: int, threads: int | None = None
     ) -> Iterator[QueryHits]:
