@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from torch import Tensor
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from ragcun_cli.core.collective import world_size
 from ragcun_cli.core.isotropy.spectrum import measure_isotropy
@@ -214,33 +214,19 @@ class Steps(TrainerCallback):
         self._on_step = on_step
 
     def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401
+        self, args: object, state: TrainerState, *rest: object, **more: object
     ) -> None:
         """Go on with the micro-batches that memory had room for before the kill."""
         for retry in memory_retries(state):
             self._loss.mini_batch_size = retry[_RETRY]
 
     def on_step_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401
+        self, args: object, state: TrainerState, *rest: object, **more: object
     ) -> None:
         """Before the first batch of an optimiser step."""
         self._loss.global_step = state.global_step
         self._loss.measures_gradients = self._calendar.logs(state.global_step + 1)
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> None:
+    def on_step_end(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
         """After the optimiser has stepped."""
         self._on_step(state.global_step)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -56,11 +55,7 @@ class Checkpoints(TrainerCallback):
         self._saved = time.monotonic()
 
     def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: object
     ) -> None:
         """Decide, alike on all ranks, whether this step is logged and saved."""
         step = state.global_step
@@ -75,13 +70,7 @@ class Checkpoints(TrainerCallback):
         late = time.monotonic() - self._saved >= self._seconds
         return bool(mean_over_ranks(torch.tensor(float(late))) > 0)
 
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> None:
+    def on_save(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
         """Export the plan's checkpoint, and drop all but the newest two to resume from.
 
         Nothing where the trainer refused to save.
@@ -104,13 +93,7 @@ class KeepBest(TrainerCallback):
         self._folder = folder
         self._save = save
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> None:
+    def on_evaluate(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
         """After the score stands in the log."""
         if state.is_world_process_zero and best_step(state) == state.global_step:
             export(self._save, self._folder / BEST)
