@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ragcun_cli import console
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.reproduce.data_sets import Details, Listing
+    from ragcun_cli.pipeline.reproduce.data_sets import Listing, SetDetails
 
 
 def show_listing(found: Listing) -> None:
@@ -29,7 +29,7 @@ def show_listing(found: Listing) -> None:
         console.say(f"{name} needs {needs}; then ragcun data import FOLDER --name {name}")
 
 
-def show_sets(details: Details) -> None:
+def show_sets(details: SetDetails) -> None:
     """Sets that were brought or checked."""
     for name, found in details.items():
         for note in found.get("notes", ()):
@@ -48,7 +48,7 @@ def show_sets(details: Details) -> None:
     console.show_rows("Data sets", columns, rows)
 
 
-def show_stats(found: Details) -> None:
+def show_stats(found: SetDetails) -> None:
     """What sets consist of, and what of them stands in training data."""
     for label, values in found.items():
         _show_statistics(label, values["statistics"])

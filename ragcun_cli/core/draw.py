@@ -36,7 +36,7 @@ TRAINING_QUERIES = "{seed}:{name}:sample"
 POSITIVE = "{seed}:{name}:positive"
 """Which relevant passage of a query, the name, stands in its row."""
 
-NEGATIVES = "{seed}:{name}"
+ROW_NEGATIVES = "{seed}:{name}"
 """The generator of a query's negatives."""
 
 NEAR_DUPLICATES = "{seed}:near_duplicate:{name}"

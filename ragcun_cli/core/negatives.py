@@ -6,7 +6,7 @@ from itertools import chain, islice
 
 import numpy as np
 
-from ragcun_cli.core.draw import NEGATIVES, generator
+from ragcun_cli.core.draw import ROW_NEGATIVES, generator
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def choose_negatives(
             passages left.
     """
     _check(candidates, count=count, hard_share=hard_share, skip_top=skip_top)
-    rng = generator(NEGATIVES, query_id, seed=seed)
+    rng = generator(ROW_NEGATIVES, query_id, seed=seed)
     wanted = _whole(count * hard_share, rng=rng)
     taken = set(excluded)
     known = [passage for passage in first if passage not in taken and not is_twin(passage)]

@@ -20,13 +20,13 @@ def refuses(outcome, *texts, hint=""):
 
 @pytest.fixture
 def dataset(tmp_path):
-    beir.write(
+    beir.write_set(
         tmp_path / "stored",
         corpus={"p1": "one passage", "p2": "another"},
         queries={"q1": "which one"},
         qrels={"test": {"q1": {"p1": 1}}},
     )
-    beir.export(tmp_path / "stored", tmp_path / "mine")
+    beir.export_set(tmp_path / "stored", tmp_path / "mine")
     return tmp_path / "mine"
 
 

@@ -15,14 +15,14 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sets.records import read_record
-from ragcun_cli.pipeline.data.sources import Derived, Published
+from ragcun_cli.pipeline.data.sources import Derived, PublishedSet
 
 
 def write_beir(folder, corpus, queries, qrels):
     """A set in BEIR's layout."""
     scratch = folder.with_name(f".{folder.name}")
-    beir.write(scratch, corpus=corpus, queries=queries, qrels=qrels)
-    beir.export(scratch, folder)
+    beir.write_set(scratch, corpus=corpus, queries=queries, qrels=qrels)
+    beir.export_set(scratch, folder)
     shutil.rmtree(scratch)
 
 
@@ -49,7 +49,7 @@ def mirror(tmp_path, monkeypatch):
     for name in ("small", "alike", "forums"):
         pack(folder / name, folder / f"{name}.zip")
     raw = (folder / "small.zip").read_bytes()
-    small = Published(
+    small = PublishedSet(
         "a small set",
         passages=9,
         queries=3,
@@ -61,9 +61,11 @@ def mirror(tmp_path, monkeypatch):
     )
     known = {
         "small": small,
-        "alike": Published("nearly the same", 10, 3, relevant_pairs=3, like="small", zip_bytes=1),
-        "forums": Published("two forums", 11, 5, forums=("gis", "tex"), zip_bytes=1),
-        "locked": Published("behind a door", 5, 5, obtain="a key"),
+        "alike": PublishedSet(
+            "nearly the same", 10, 3, relevant_pairs=3, like="small", zip_bytes=1
+        ),
+        "forums": PublishedSet("two forums", 11, 5, forums=("gis", "tex"), zip_bytes=1),
+        "locked": PublishedSet("behind a door", 5, 5, obtain="a key"),
     }
     monkeypatch.setattr(sources, "BEIR", known)
     monkeypatch.setattr(sources, "GATED", frozenset(["locked"]))

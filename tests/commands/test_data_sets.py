@@ -8,7 +8,7 @@ import pytest
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.data.sources import Published
+from ragcun_cli.pipeline.data.sources import PublishedSet
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def workspace(smoke_workspace, tmp_path):
 def forums(workspace, tmp_path, monkeypatch, ragcun):
     """A set of two parts, made of the smoke test sets."""
     for part in ("numpy", "sklearn"):
-        beir.export(workspace / f"data/datasets/smoke-{part}", tmp_path / "forums" / part)
-    known = Published("two", 160, 160, forums=("numpy", "sklearn"), zip_bytes=1)
+        beir.export_set(workspace / f"data/datasets/smoke-{part}", tmp_path / "forums" / part)
+    known = PublishedSet("two", 160, 160, forums=("numpy", "sklearn"), zip_bytes=1)
     monkeypatch.setitem(sources.BEIR, "forums", known)
     outcome = ragcun("data", "import", tmp_path / "forums", "--name", "forums", "-w", workspace)
     assert outcome.code == 0, outcome.err
@@ -148,7 +148,7 @@ def test_a_sample_smaller_than_what_is_judged_is_refused(ragcun, workspace):
 
 
 def test_a_set_that_was_changed_by_hand_is_not_overwritten_unasked(ragcun, workspace, tmp_path):
-    beir.export(workspace / "data/datasets/smoke", tmp_path / "mine")
+    beir.export_set(workspace / "data/datasets/smoke", tmp_path / "mine")
     command = ("data", "import", tmp_path / "mine", "--name", "mine", "-w", workspace)
     assert ragcun(*command).code == 0
     file = workspace / "data/datasets/mine/queries.jsonl"
@@ -165,7 +165,7 @@ def test_a_set_that_was_changed_by_hand_is_not_overwritten_unasked(ragcun, works
 
 def test_a_folder_where_the_set_will_lie_is_not_taken_in(ragcun, workspace):
     folder = workspace / "data/datasets/mine"
-    beir.export(workspace / "data/datasets/smoke", folder)
+    beir.export_set(workspace / "data/datasets/smoke", folder)
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     outcome = ragcun("data", "import", folder, "--name", "mine", "-w", workspace)
     assert outcome.code == 2
@@ -174,7 +174,7 @@ def test_a_folder_where_the_set_will_lie_is_not_taken_in(ragcun, workspace):
 
 
 def test_a_missing_split_is_found_out_before_any_work(ragcun, workspace, tmp_path):
-    beir.export(workspace / "data/datasets/smoke-numpy", tmp_path / "test-only")
+    beir.export_set(workspace / "data/datasets/smoke-numpy", tmp_path / "test-only")
     ragcun("data", "import", tmp_path / "test-only", "--name", "test-only", "-w", workspace)
     options = ("-p", "smoke", "--seed", "7", "-w", workspace)
     outcome = ragcun("train", *options, "--set", "data.train=test-only")

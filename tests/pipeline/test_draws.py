@@ -47,7 +47,7 @@ def dataset(tmp_path_factory):
     corpus["{name}"] = "a passage whose id is a template"
     queries = {f"q{n:02}": f"which reef has {n} and tide {n % 7}?" for n in range(20)}
     qrels = {f"q{n:02}": {f"p{n + more:02}": 1 for more in (0, 20, 40)} for n in range(20)}
-    beir.write(
+    beir.write_set(
         folder, corpus=corpus, queries=queries, qrels=dict.fromkeys(("train", "test"), qrels)
     )
     return folder
@@ -259,6 +259,6 @@ def test_a_sample_of_a_data_set(dataset, tmp_path):
 def test_the_selection_queries_of_msmarco(tmp_path):
     queries = {f"q{n}": f"question {n}" for n in range(30)}
     train = {query: {"p": 1} for query in queries}
-    beir.write(tmp_path / "a", corpus={"p": "x"}, queries=queries, qrels={"train": train})
+    beir.write_set(tmp_path / "a", corpus={"p": "x"}, queries=queries, qrels={"train": train})
     _, chosen = derived._select(tmp_path / "a", {}, Derived("", queries=4))
     assert list(chosen) == ["q18", "q26", "q3", "q4"]

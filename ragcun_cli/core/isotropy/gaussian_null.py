@@ -8,11 +8,9 @@ beta = 1): a draw of their first two moments takes 2 d numbers in the place of n
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ragcun_cli.core.isotropy.moments import Vector
 from ragcun_cli.core.isotropy.spectrum import corrected_plan_score, corrected_unevenness
-
-Vector = NDArray[np.float64]
 
 _DRAWS_AT_ONCE = 2**21  # numbers: 16 MiB
 

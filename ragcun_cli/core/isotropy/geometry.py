@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-BINS = 200
+COSINE_BINS = 200
 """Of the histogram of cosines, over [-1, 1]."""
 
 _ROWS_AT_ONCE = 2048
@@ -45,7 +45,7 @@ def measure_pairs(rows: Tensor) -> Pairs:
         raise ValueError(f"{len(rows)} rows make no pair")
     unit = normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=1)
     total = 0.0
-    counts = torch.zeros(BINS, dtype=torch.int64)
+    counts = torch.zeros(COSINE_BINS, dtype=torch.int64)
     for start in range(0, len(unit), _ROWS_AT_ONCE):
         some = unit[start : start + _ROWS_AT_ONCE]
         for other in range(start, len(unit), _ROWS_AT_ONCE):
@@ -55,8 +55,8 @@ def measure_pairs(rows: Tensor) -> Pairs:
                 cosines = cosines[above]
             cosines = cosines.clamp(-1, 1).flatten()
             total += float(torch.exp(4 * (cosines - 1)).sum(dtype=torch.float64))
-            places = ((cosines + 1) * (BINS / 2)).long().clamp(max=BINS - 1)
-            counts += torch.bincount(places, minlength=BINS).cpu()
+            places = ((cosines + 1) * (COSINE_BINS / 2)).long().clamp(max=COSINE_BINS - 1)
+            counts += torch.bincount(places, minlength=COSINE_BINS).cpu()
     pairs = len(unit) * (len(unit) - 1) // 2
     return Pairs(uniformity=math.log(total / pairs), counts=tuple(counts.tolist()))
 

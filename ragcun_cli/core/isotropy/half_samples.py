@@ -9,12 +9,10 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from ragcun_cli.core.isotropy.moments import BLOCKS, Moments, merged
+from ragcun_cli.core.isotropy.moments import BLOCKS, Moments, Vector, merged
 from ragcun_cli.core.isotropy.spectrum import Isotropy, isotropy_of
 
-Vector = NDArray[np.float64]
-
-SPLITS = BLOCKS - 1
+HALVINGS = BLOCKS - 1
 _T_QUANTILE = 2.0930240544  # 97.5 % of Student's t with 19 degrees of freedom
 _FEWEST_ROWS = 3
 
@@ -25,9 +23,9 @@ def balanced_splits() -> NDArray[np.int8]:
     The rows of a Hadamard matrix of order 20 (Paley 1933, from the squares modulo 19) but the one
     of ones.
     """
-    squares = {number * number % SPLITS for number in range(1, SPLITS)}
-    first = [1 if place in squares else -1 for place in range(SPLITS)]
-    return np.array([[*np.roll(first, row), 1] for row in range(SPLITS)], np.int8)
+    squares = {number * number % HALVINGS for number in range(1, HALVINGS)}
+    first = [1 if place in squares else -1 for place in range(HALVINGS)]
+    return np.array([[*np.roll(first, row), 1] for row in range(HALVINGS)], np.int8)
 
 
 def half_differences(blocks: Sequence[Moments]) -> dict[str, Vector] | None:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ragcun_cli.core.isotropy.moments import Moments
-
-Vector = NDArray[np.float64]
+from ragcun_cli.core.isotropy.moments import Moments, Vector
 
 
 @dataclass(frozen=True)

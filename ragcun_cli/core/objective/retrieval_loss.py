@@ -16,7 +16,7 @@ from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.objective.terms import (
     Batch,
     ObjectiveSettings,
-    Terms,
+    TermValues,
     gradient_norms,
     objective_terms,
     weighted,
@@ -59,9 +59,9 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         self.uses_gradient_cache = mini_batch_size is not None
         self.global_step: int = 0
         self.measures_gradients = False
-        self.gradients: Terms = {}
+        self.gradients: TermValues = {}
         self._restore: list[Tensor | None] = []
-        self._last: Terms = {}
+        self._last: TermValues = {}
         self._sums: dict[str, Tensor] = {}
         self.batches = 0
         """Encoded since `take_means` was last asked."""
@@ -73,7 +73,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
 
     def forward(
         self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None
-    ) -> Terms:
+    ) -> TermValues:
         """Encode the columns query, positive, negatives, and return the weighted terms.
 
         Args:
@@ -108,7 +108,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
             total.backward()
         return total.detach()
 
-    def _terms(self, columns: list[Tensor], labels: Tensor | None) -> Terms:
+    def _terms(self, columns: list[Tensor], labels: Tensor | None) -> TermValues:
         ids = None if labels is None else labels.T.flatten()  # column by column, as the passages
         batch = Batch(columns[0], torch.cat(columns[1:]), ids)
         arguments: Any = {"settings": self.settings, "slice_seed": self.slice_seed()}
@@ -118,7 +118,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         self._remember({**terms, "accuracy": accuracy}, gather_rows(batch.positives.detach()))
         return terms
 
-    def _remember(self, values: Terms, positives: Tensor) -> None:
+    def _remember(self, values: TermValues, positives: Tensor) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self.batches += 1
@@ -126,11 +126,11 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         while sum(map(len, self._rows[1:])) >= _KEPT_ROWS:
             self._rows.pop(0)
 
-    def seen(self) -> tuple[Terms, int, list[Tensor]]:
+    def seen(self) -> tuple[TermValues, int, list[Tensor]]:
         """What there is to log so far, for `forget_since`."""
         return dict(self._sums), self.batches, list(self._rows)
 
-    def forget_since(self, seen: tuple[Terms, int, list[Tensor]]) -> None:
+    def forget_since(self, seen: tuple[TermValues, int, list[Tensor]]) -> None:
         """Log nothing of what was encoded since."""
         self._sums, self.batches, self._rows = seen
 

@@ -61,7 +61,7 @@ class ObjectiveSettings:
         }
 
 
-Terms = dict[str, Tensor]
+TermValues = dict[str, Tensor]
 """`contrastive`, `isotropy` and `variance` of one batch, before their weights."""
 
 
@@ -84,7 +84,7 @@ class Batch:
 
 def objective_terms(
     batch: Batch, *, settings: ObjectiveSettings, slice_seed: int
-) -> tuple[Terms, Tensor]:
+) -> tuple[TermValues, Tensor]:
     """All terms of one batch, those with weight 0 without a gradient, and its accuracy.
 
     In fp32, under autocast too. Mined negatives count in the contrastive term alone: they follow
@@ -101,7 +101,7 @@ def objective_terms(
 
 def _terms_and_accuracy(
     batch: Batch, settings: ObjectiveSettings, slice_seed: int
-) -> tuple[Terms, Tensor]:
+) -> tuple[TermValues, Tensor]:
     whole = _gathered(batch)
     logits = _LOGITS[settings.contrastive](whole.queries, whole.passages, scale=settings.scale)
     excluded = None
@@ -162,7 +162,7 @@ def on_sphere(rows: Tensor, settings: ObjectiveSettings) -> Tensor:
     return math.sqrt(rows.shape[1]) * normalize(rows.float(), dim=1)
 
 
-def weighted(terms: Terms, settings: ObjectiveSettings) -> Terms:
+def weighted(terms: TermValues, settings: ObjectiveSettings) -> TermValues:
     """The terms that have a weight, times it; the loss is their sum."""
     return {
         name: settings.weights[name] * value
@@ -171,7 +171,7 @@ def weighted(terms: Terms, settings: ObjectiveSettings) -> Terms:
     }
 
 
-def gradient_norms(batch: Batch, *, settings: ObjectiveSettings, slice_seed: int) -> Terms:
+def gradient_norms(batch: Batch, *, settings: ObjectiveSettings, slice_seed: int) -> TermValues:
     """Frobenius norm of each weighted term's gradient with respect to this rank's embeddings.
 
     Queries and passages together. Costs the terms once more, and nothing of the encoder.

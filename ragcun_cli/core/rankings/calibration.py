@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragcun_cli.core.draw import FOLD, number_of
 
 FOLDS = 5
-BINS = 10
+RELIABILITY_BINS = 10
 FEWEST_QUERIES = 20
 """Two a bin; with fewer there is no curve to speak of."""
 
@@ -60,7 +60,7 @@ class Calibration:
 
 
 def calibration(
-    scores: ArrayLike, relevant: ArrayLike, *, folds: ArrayLike, bins: int = BINS
+    scores: ArrayLike, relevant: ArrayLike, *, folds: ArrayLike, bins: int = RELIABILITY_BINS
 ) -> Calibration:
     """Reliability curve, ECE, Brier score, AURC and AUROC of the best hits' scores.
 

@@ -13,7 +13,7 @@ from ragcun_cli.core.search import exact_scores, reservoirs
 from ragcun_cli.core.search import topk_kernels as kernels
 from ragcun_cli.core.search.exact_scores import Proposal, Similarity
 from ragcun_cli.core.search.topk_kernels import Asked
-from ragcun_cli.core.search.topk_passages import COSINE, DOT, EUCLIDEAN, Piece, prepare
+from ragcun_cli.core.search.topk_passages import COSINE, DOT, EUCLIDEAN, Piece, prepare_passages
 
 _QUERIES_AT_ONCE, _PASSAGES_AT_ONCE = 1024, 16384  # 64 MiB of float32 products
 _TASKS_A_THREAD = 4
@@ -91,7 +91,7 @@ class CpuRanking:
             starts, places = kernels.choose(
                 held, asked, piece, products[first:stop], number, k, code
             )
-            scores = kernels.scores_of(asked, piece, number, starts, places, code)
+            scores = kernels.compiled_scores(asked, piece, number, starts, places, code)
             reservoirs.keep(held, number, starts, piece.rows, places, scores, k)
             return len(scores)
 
@@ -112,7 +112,7 @@ class CpuRanking:
         centre, roundoff = self._proposal.centre.numpy(), self._proposal.roundoff
         threads.share(
             count,
-            lambda first, stop: prepare(piece, first, stop, centre, self._code, roundoff),
+            lambda first, stop: prepare_passages(piece, first, stop, centre, self._code, roundoff),
             size=vectors.size,
         )
         exact_scores.refuse(piece.rows[piece.lengths < 0].tolist(), kind="passage")

@@ -134,7 +134,7 @@ def _k_th_best(
 
 
 @njit(nogil=True, error_model="numpy")
-def scores_of(
+def compiled_scores(
     asked: Asked,
     piece: Piece,
     first: int,

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ragcun_cli.core.search.bm25 import Floats
 from ragcun_cli.core.search.compiled import njit
 from ragcun_cli.core.search.exact_scores import LONGEST_SQUARED, SHORTEST_SQUARED, UNDERFLOW
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Vectors = NDArray[Any]
 
@@ -37,7 +37,7 @@ class Piece(NamedTuple):
 
 
 @njit(nogil=True, error_model="numpy")
-def prepare(
+def prepare_passages(
     piece: Piece, first: int, stop: int, centre: Doubles, similarity: int, roundoff: float
 ) -> None:
     """Fill in what is derived of passages ``first`` to ``stop``; length -1 marks unusable ones.

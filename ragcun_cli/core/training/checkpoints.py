@@ -81,7 +81,7 @@ class Checkpoints(TrainerCallback):
         if not state.is_world_process_zero:
             return
         if self._calendar.exports(state.global_step):
-            export(self._save, self._folder / EXPORTS / f"step-{state.global_step}")
+            export_encoder(self._save, self._folder / EXPORTS / f"step-{state.global_step}")
         for old in resume_points(self._folder)[:-_KEPT]:
             shutil.rmtree(old)
 
@@ -96,7 +96,7 @@ class KeepBest(TrainerCallback):
     def on_evaluate(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
         """After the score stands in the log."""
         if state.is_world_process_zero and best_step(state) == state.global_step:
-            export(self._save, self._folder / BEST)
+            export_encoder(self._save, self._folder / BEST)
 
 
 def best_step(state: TrainerState) -> int | None:
@@ -105,7 +105,7 @@ def best_step(state: TrainerState) -> int | None:
     return max(scored, key=lambda entry: entry[f"eval_{SCORE}"])["step"] if scored else None
 
 
-def export(save: Save, folder: Path) -> None:
+def export_encoder(save: Save, folder: Path) -> None:
     """Save the encoder whole or not at all; into an empty folder, which then takes its place."""
     with whole_folder(folder) as draft:
         save(draft)

@@ -32,7 +32,7 @@ class Docstrings:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedSet:
     """A data set that others publish, with its size there; its row in `registry.toml`."""
 
     description: str
@@ -140,11 +140,11 @@ PYDOCS = {
 }
 
 
-def _published(values: dict[str, Any]) -> Published:
+def _published(values: dict[str, Any]) -> PublishedSet:
     forums = values.pop("forums", {})
     hub = {"": (values.pop("mirror"), values.pop("revision"))} if "mirror" in values else {}
     hub |= {forum: (entry["mirror"], entry["revision"]) for forum, entry in forums.items() if entry}
-    return Published(**values, hub=hub, forums=tuple(forums))
+    return PublishedSet(**values, hub=hub, forums=tuple(forums))
 
 
 _REGISTRY = tomllib.loads(files(__package__).joinpath("registry.toml").read_text(encoding="utf-8"))
@@ -163,7 +163,7 @@ OUTSIDE_AVERAGES = {"msmarco", *DERIVED}
 GATED = frozenset(name for name, source in BEIR.items() if source.gated)
 
 
-Source = Docstrings | Published | Derived | MtebSet
+Source = Docstrings | PublishedSet | Derived | MtebSet
 
 
 def find(name: str) -> Source | None:
@@ -188,7 +188,7 @@ def reported_split(name: str) -> str:
 def is_made_here(name: str) -> bool:
     """Whether ragcun makes or downloads a set by itself."""
     known = find(name)
-    return known is not None and not (isinstance(known, Published) and known.gated)
+    return known is not None and not (isinstance(known, PublishedSet) and known.gated)
 
 
 def group(name: str) -> list[str]:

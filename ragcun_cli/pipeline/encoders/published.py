@@ -9,7 +9,7 @@ from importlib.resources import files
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedScore:
     """A score that others published."""
 
     ndcg: float
@@ -41,7 +41,9 @@ def name_of_weights(sha256: str) -> str | None:
     return next(names, None)
 
 
-def published(encoder_base: str, *, max_seq_length: int | None = None) -> Mapping[str, Published]:
+def published(
+    encoder_base: str, *, max_seq_length: int | None = None
+) -> Mapping[str, PublishedScore]:
     """Data set -> published nDCG@10 of an encoder without training; nothing where none is known.
 
     Args:
@@ -54,6 +56,6 @@ def published(encoder_base: str, *, max_seq_length: int | None = None) -> Mappin
         return {}
     folder = f"{_SCORES['source']}/{encoder_base.replace('/', '__')}"
     return {
-        name: Published(entry["ndcg_at_10"], f"{folder}/{entry['file']}", entry["mteb"])
+        name: PublishedScore(entry["ndcg_at_10"], f"{folder}/{entry['file']}", entry["mteb"])
         for name, entry in known["scores"].items()
     }

@@ -13,8 +13,8 @@ from ragcun_cli.core.rankings.hubness import hubness
 from ragcun_cli.core.rankings.metrics import mean, metrics_to
 from ragcun_cli.pipeline.search.dense import VARIANT_DEPTH
 from ragcun_cli.pipeline.search.judged import TestSet
-from ragcun_cli.pipeline.search.rankings import QueryScores, Ranking, read_run, scores_of
-from ragcun_cli.spec.paths import METRICS as METRICS_FILE
+from ragcun_cli.pipeline.search.rankings import QueryScores, Ranking, read_run, score_ranking
+from ragcun_cli.spec.paths import METRICS_FILE as METRICS_FILE
 from ragcun_cli.spec.paths import PER_QUERY, run_file
 
 HUB_RANKS = 10
@@ -50,7 +50,7 @@ def write_scores(
         for test in tests:
             ranking = read_run(folder / run_file(test.file_stem))
             rankings.append({query: hits[:HUB_RANKS] for query, hits in ranking.items()})
-            scores = scores_of(ranking, test, depth=depth)
+            scores = score_ranking(ranking, test, depth=depth)
             parts[test.part] = _means(scores)
             calibrations[test.part] = _calibration(ranking, test)
             mark = {"part": test.part} if test.part else {}
@@ -83,7 +83,7 @@ def _of_variant(name: str, tests: Sequence[TestSet], folder: Path) -> dict[str, 
     parts = []
     for test in tests:
         ranking = read_run(folder / run_file(test.file_stem, name))
-        parts.append(_means(scores_of(ranking, test, depth=VARIANT_DEPTH)))
+        parts.append(_means(score_ranking(ranking, test, depth=VARIANT_DEPTH)))
     return {metric: mean(part[metric] for part in parts) for metric in parts[0]}
 
 

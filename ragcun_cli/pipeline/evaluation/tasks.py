@@ -58,7 +58,7 @@ class EvaluationTasks:
         lexical = run.reference == "bm25"
         config = run.profile.evaluation
         variants = () if lexical else config.variants
-        names = [paths.METRICS, paths.PER_QUERY]
+        names = [paths.METRICS_FILE, paths.PER_QUERY]
         if not lexical and is_known_to_mteb(dataset):
             names.append(paths.MTEB)
 
@@ -114,7 +114,7 @@ class EvaluationTasks:
         if not runner.is_current(self.score(run, dataset)):
             return None
         content: dict[str, Any] = json.loads(
-            (self.folder(run, dataset) / paths.METRICS).read_text("utf-8")
+            (self.folder(run, dataset) / paths.METRICS_FILE).read_text("utf-8")
         )
         return content
 

@@ -13,10 +13,10 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
-from ragcun_cli.pipeline.stages.task import Action, Task
+from ragcun_cli.pipeline.stages.task import Action, Details, Task
 from ragcun_cli.spec.errors import DataError, WorkspaceError
 
-Details = dict[str, dict[str, Any]]
+SetDetails = dict[str, Details]
 """Data set -> what the record of it remembers."""
 
 
@@ -35,7 +35,7 @@ class DataSession(Session):
 
     # Bringing
 
-    def build(self, names: Sequence[str]) -> Details:
+    def build(self, names: Sequence[str]) -> SetDetails:
         """Make sets of docstrings."""
         default = [name for name in sources.PYDOCS if not name.startswith("smoke")]
         unknown = [name for name in names if name not in sources.PYDOCS]
@@ -46,11 +46,11 @@ class DataSession(Session):
             )
         return self._get_sets(list(names) or default, [])
 
-    def get(self, names: Sequence[str], choice: Choice) -> Details:
+    def get(self, names: Sequence[str], choice: Choice) -> SetDetails:
         """Bring sets by name, or all that a profile needs, so that it runs without a network."""
         return self._get_plan(choice) if choice.name else self._get_named(names)
 
-    def _get_named(self, names: Sequence[str]) -> Details:
+    def _get_named(self, names: Sequence[str]) -> SetDetails:
         """Of a group, those that cannot be had are said."""
         wanted: dict[str, None] = {}
         for name in names:
@@ -64,7 +64,7 @@ class DataSession(Session):
             wanted |= dict.fromkeys(self._available(members) if members else [name])
         return self._get_sets(list(wanted), [])
 
-    def _get_plan(self, choice: Choice) -> Details:
+    def _get_plan(self, choice: Choice) -> SetDetails:
         runs = runs_of(self.plan(choice), self.workspace)
         tested = {name for run in runs for name in run.profile.evaluation.datasets}
         names = list(dict.fromkeys(name for run in runs for name in run.profile.named_datasets))
@@ -80,14 +80,14 @@ class DataSession(Session):
     def _available(self, names: Sequence[str]) -> list[str]:
         return walk.without_absent_gated(names, self._place, self._progress)
 
-    def _get_sets(self, names: Sequence[str], runs: Sequence[Run]) -> Details:
+    def _get_sets(self, names: Sequence[str], runs: Sequence[Run]) -> SetDetails:
         self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
         return self._details([self._place.sets.task(name) for name in names])
 
-    def take_in(self, source: Path, name: str, *, held_out: dict[str, int]) -> Details:
+    def take_in(self, source: Path, name: str, *, held_out: dict[str, int]) -> SetDetails:
         """Take in a folder in BEIR layout, or a table of queries and positives."""
 
-        def action(draft: Path, progress: Progress) -> dict[str, Any]:
+        def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.bring.imports import take_in
 
             target = self.workspace.dataset(name)
@@ -97,7 +97,7 @@ class DataSession(Session):
 
     def sample(
         self, name: str, new: str | None, *, queries: int, passages: int, seed: int
-    ) -> Details:
+    ) -> SetDetails:
         """Make a smaller set of one that is here or can be brought."""
         new = new or f"{name}-q{queries}-p{passages}-s{seed}"
         if new == name or sources.find(new) is not None:
@@ -106,7 +106,7 @@ class DataSession(Session):
             )
         folder = self._here(name).folder
 
-        def action(draft: Path, progress: Progress) -> dict[str, Any]:
+        def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.bring.sample import draw_sample
 
             return draw_sample(name, folder, draft, queries=queries, passages=passages, seed=seed)
@@ -118,7 +118,7 @@ class DataSession(Session):
         )
         return found
 
-    def _add(self, name: str, action: Action, *, again: Sequence[object]) -> Details:
+    def _add(self, name: str, action: Action, *, again: Sequence[object]) -> SetDetails:
         task, force = self._place.sets.taking_in(name, action), self._consent.force
         free = force or self._runner.record(task) is None
         if not free or not self._runner.run(task, force=force):
@@ -128,7 +128,7 @@ class DataSession(Session):
             )
         return self._details([task])
 
-    def _details(self, tasks: Sequence[Task]) -> Details:
+    def _details(self, tasks: Sequence[Task]) -> SetDetails:
         records = {task.folder.name: self._runner.record(task) for task in tasks}
         return {name: record.details for name, record in records.items() if record is not None}
 
@@ -147,12 +147,12 @@ class DataSession(Session):
 
     def export(self, name: str, target: Path) -> None:
         """Write a set in BEIR layout."""
-        from ragcun_cli.pipeline.data.sets.beir import export
+        from ragcun_cli.pipeline.data.sets.beir import export_set
 
-        export(self._here(name).folder, target)
+        export_set(self._here(name).folder, target)
         self._progress.note(f"written: {target}")
 
-    def verify(self, names: Sequence[str]) -> Details:
+    def verify(self, names: Sequence[str]) -> SetDetails:
         """Read the files of sets that are here; the first fault is an error."""
         from ragcun_cli.pipeline.data.checks.verify import verify_data
 
@@ -165,7 +165,7 @@ class DataSession(Session):
             self._progress.note(f"{task.folder.name}: intact")
         return self._details(tasks)
 
-    def stats(self, name: str, train: str | None) -> Details:
+    def stats(self, name: str, train: str | None) -> SetDetails:
         """Describe a set, by parts, and what of its reported split stands in training data."""
         from ragcun_cli.pipeline.data.checks.overlap import overlap
         from ragcun_cli.pipeline.data.checks.stats import describe
@@ -174,7 +174,7 @@ class DataSession(Session):
         folder = self._here(name).folder
         training = self._here(train or name).folder
         split = sources.reported_split(name)
-        found: Details = {}
+        found: SetDetails = {}
         for part in parts(folder):
             label = name if part == folder else f"{name}/{part.name}"
             splits = read_splits(part)
@@ -204,7 +204,7 @@ class DataSession(Session):
         source = sources.find(name)
         record = self._runner.record(self._place.sets.task(name)) if is_here else None
         details = {} if record is None else record.details
-        published = source if isinstance(source, sources.Published) else None
+        published = source if isinstance(source, sources.PublishedSet) else None
         counted = None if isinstance(source, sources.Docstrings) else source
         split = sources.reported_split(name)
         return {
@@ -223,6 +223,6 @@ class DataSession(Session):
 
 
 def _absent_state(source: sources.Source | None) -> str:
-    if isinstance(source, sources.Published):
+    if isinstance(source, sources.PublishedSet):
         return "licensed" if source.gated else f"{source.zip_bytes / 1e6:,.0f} MB"
     return "made here"

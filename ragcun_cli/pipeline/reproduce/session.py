@@ -254,7 +254,7 @@ class Session:
         pending = self._runner.pending(tasks)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
         states = [(task, "current", "") for task in current]
-        states += [(task, "will run", walk.describe(task)) for task in pending]
+        states += [(task, "will run", walk.size_and_time(task)) for task in pending]
         return {
             "plan": plan.name,
             "stages": [

@@ -203,7 +203,7 @@ def _agree(
             hint="the same command without --no-prerequisites",
         )
     for task in earlier:
-        progress.note(f"will run first: {task.label} ({describe(task)})")
+        progress.note(f"will run first: {task.label} ({size_and_time(task)})")
     seconds = sum(task.seconds for task in pending)
     size = sum(task.download_bytes for task in pending) + encoder_bytes
     if seconds <= ASK_ABOVE_SECONDS and size <= ASK_ABOVE_BYTES:
@@ -214,7 +214,7 @@ def _agree(
         raise RagcunError("nothing was run", hint="the same command with --yes")
 
 
-def describe(task: Task) -> str:
+def size_and_time(task: Task) -> str:
     """What a task has to do and a guess of its time."""
     guess = estimate.duration(task.seconds)
     return f"{task.size}, {guess}" if task.size else guess

@@ -57,10 +57,10 @@ def read_run(file: Path) -> Ranking:
 
 def mean_ndcg(ranking: Ranking, test: TestSet) -> float:
     """nDCG@10 of a ranking, in [0, 1]."""
-    return mean(scores_of(ranking, test, depth=10)["ndcg@10"].values())
+    return mean(score_ranking(ranking, test, depth=10)["ndcg@10"].values())
 
 
-def scores_of(ranking: Ranking, test: TestSet, *, depth: int) -> QueryScores:
+def score_ranking(ranking: Ranking, test: TestSet, *, depth: int) -> QueryScores:
     """All metrics of each judged query."""
     ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
     return score_queries(test.qrels, ranked, depth=depth)

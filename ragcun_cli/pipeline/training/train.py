@@ -19,7 +19,7 @@ from ragcun_cli.core.collective import world_size
 from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.trainer import TrainingStoppedError
-from ragcun_cli.core.training.checkpoints import BEST, EXPORTS, export, resume_points
+from ragcun_cli.core.training.checkpoints import BEST, EXPORTS, export_encoder, resume_points
 from ragcun_cli.core.training.fit import (
     Outcome,
     Selection,
@@ -189,7 +189,7 @@ def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
     if outcome.best_step is None:
         _save(ready.model, job.draft / MODEL, job.run, job.encoder)
     else:
-        export(lambda folder: _copy(job.draft / BEST, folder), job.draft / MODEL)
+        export_encoder(lambda folder: _copy(job.draft / BEST, folder), job.draft / MODEL)
     (job.draft / EXPORTS).mkdir(exist_ok=True)
     if ready.selection is not None:
         ready.selection.write(job.draft)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import skew
 
-from ragcun_cli.core.isotropy.geometry import BINS, alignment, mean_gap, measure_pairs
+from ragcun_cli.core.isotropy.geometry import COSINE_BINS, alignment, mean_gap, measure_pairs
 from ragcun_cli.core.rankings.hubness import hubness
 
 
@@ -26,7 +26,7 @@ def test_uniformity_and_cosines_are_those_of_all_pairs():
     distances = (unit[left] - unit[right]).square().sum(1)
     measured = measure_pairs(rows)
     assert measured.uniformity == pytest.approx(math.log(torch.exp(-2 * distances).mean()))
-    expected, _ = np.histogram(cosines, bins=BINS, range=(-1, 1))
+    expected, _ = np.histogram(cosines, bins=COSINE_BINS, range=(-1, 1))
     assert measured.counts == tuple(expected)
 
 

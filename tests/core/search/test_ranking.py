@@ -275,9 +275,9 @@ def test_identical_passages_are_returned_in_order_of_row_and_cost_no_more_than_k
 
     # Nothing outside shows how many pairs are scored in float64.
     in_torch = spy(topk_torch.exact_scores, lambda queries, passages: len(queries))
-    compiled = spy(topk_kernels.scores_of, lambda *arguments: arguments[3][-1])
+    compiled = spy(topk_kernels.compiled_scores, lambda *arguments: arguments[3][-1])
     monkeypatch.setattr(topk_torch, "exact_scores", in_torch)
-    monkeypatch.setattr(topk_kernels, "scores_of", compiled)
+    monkeypatch.setattr(topk_kernels, "compiled_scores", compiled)
     passages = gaussian(1, 16).expand(30_000, 16)
     hits = rank(gaussian(50, 16, seed=1), passages, k=4, similarity="euclidean", path=path)
     np.testing.assert_array_equal(hits.rows, np.tile([0, 1, 2, 3], (50, 1)))

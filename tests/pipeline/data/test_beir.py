@@ -20,14 +20,14 @@ QRELS = {
 @pytest.fixture
 def stored(tmp_path):
     """A set as ragcun keeps it."""
-    beir.write(tmp_path / "sea", corpus=CORPUS, queries=QUERIES, qrels=QRELS)
+    beir.write_set(tmp_path / "sea", corpus=CORPUS, queries=QUERIES, qrels=QRELS)
     return tmp_path / "sea"
 
 
 @pytest.fixture
 def folder(stored, tmp_path):
     """The same set in BEIR's layout."""
-    beir.export(stored, tmp_path / "beir")
+    beir.export_set(stored, tmp_path / "beir")
     return tmp_path / "beir"
 
 
@@ -75,13 +75,13 @@ def test_passages_come_in_the_order_of_their_ids(stored):
 
 
 def test_an_export_has_the_bytes_of_beirs_layout(tmp_path):
-    beir.write(
+    beir.write_set(
         tmp_path / "sea",
         corpus={"b": "ü", "a": "x"},
         queries={"q": "y"},
         qrels={"dev": {"q": {"b": 0, "a": 2}}},
     )
-    beir.export(tmp_path / "sea", tmp_path / "out")
+    beir.export_set(tmp_path / "sea", tmp_path / "out")
     files = {
         file.relative_to(tmp_path / "out").as_posix(): file.read_bytes().decode()
         for file in (tmp_path / "out").rglob("*")
@@ -96,11 +96,11 @@ def test_an_export_has_the_bytes_of_beirs_layout(tmp_path):
 
 
 def test_an_export_overwrites_nothing(stored, folder):
-    assert refusal(stored, beir.export, folder).endswith("exists and is not an empty folder")
+    assert refusal(stored, beir.export_set, folder).endswith("exists and is not an empty folder")
 
 
 def test_the_order_of_the_content_does_not_change_the_bytes(stored, tmp_path):
-    beir.write(
+    beir.write_set(
         tmp_path / "again",
         corpus=dict(reversed(CORPUS.items())),
         queries=dict(reversed(QUERIES.items())),
@@ -145,7 +145,7 @@ def test_we_read_the_same_as_the_loader_of_the_beir_package_from_a_published_lay
     assert beir.read_queries(draft) == queries
     assert beir.read_qrels(draft, "test") == qrels
     assert counts.notes == ('corpus.jsonl: holds more than "_id", "title" and "text", left out',)
-    beir.export(draft, tmp_path / "out")
+    beir.export_set(draft, tmp_path / "out")
     assert GenericDataLoader(str(tmp_path / "out")).load(split="test") == (corpus, queries, qrels)
 
 
@@ -297,8 +297,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 def test_any_ids_and_texts_are_read_back(tmp_path_factory, corpus, queries, grade):
     root = tmp_path_factory.mktemp("any")
     judged = {query: dict.fromkeys(corpus, grade) for query in queries}
-    beir.write(root / "a", corpus=corpus, queries=queries, qrels={"test": judged})
-    beir.export(root / "a", root / "beir")
+    beir.write_set(root / "a", corpus=corpus, queries=queries, qrels={"test": judged})
+    beir.export_set(root / "a", root / "beir")
     draft, counts = store(root / "beir")
     for folder in (root / "a", draft):
         assert read_back(folder) == {key: text.strip() for key, text in corpus.items()}
@@ -310,13 +310,13 @@ def test_any_ids_and_texts_are_read_back(tmp_path_factory, corpus, queries, grad
 
 
 def test_an_id_may_hold_a_space_that_is_not_ascii(tmp_path):
-    beir.write(
+    beir.write_set(
         tmp_path / "a",
         corpus={"Kodai\u3000ji": "a temple", "x\xa0": "y"},
         queries={"q": "temple"},
         qrels={"test": {"q": {"Kodai\u3000ji": 1, "x\xa0": 0}}},
     )
-    beir.export(tmp_path / "a", tmp_path / "beir")
+    beir.export_set(tmp_path / "a", tmp_path / "beir")
     draft, counts = store(tmp_path / "beir")
     assert counts.passages == 2
     assert beir.read_qrels(draft, "test") == {"q": {"Kodai\u3000ji": 1, "x\xa0": 0}}

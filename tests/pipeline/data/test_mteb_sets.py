@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.bring.mteb import load_task, read_task, task_action
-from ragcun_cli.pipeline.data.bring.mteb_rows import store
+from ragcun_cli.pipeline.data.bring.mteb_rows import store_mteb
 from ragcun_cli.pipeline.data.checks.verify import verify_data
 from ragcun_cli.pipeline.data.mteb_names import MtebTask, recorded_task
 from ragcun_cli.pipeline.data.sets import beir
@@ -69,7 +69,7 @@ class Task:
 
 def stored(folder, task=None, *, subset="default"):
     found = read_task(task or Task(), subset=subset, split="dev")
-    return found, store(found, folder, progress=Silent())
+    return found, store_mteb(found, folder, progress=Silent())
 
 
 def test_what_is_stored_is_what_mteb_has(tmp_path):
@@ -308,7 +308,7 @@ def local_task(mteb, tmp_path, monkeypatch):
 def test_a_task_that_mteb_loads_is_the_same_set(local_task, tmp_path):
     found = load_task("mteb:LocalTask")
     assert found.task == MtebTask("LocalTask", "abc")
-    store(found, tmp_path / "real", progress=Silent())
+    store_mteb(found, tmp_path / "real", progress=Silent())
     stored(tmp_path / "made")
     for name in ("queries.jsonl", "qrels/test.tsv", "passages/corpus.json"):
         assert (tmp_path / "real" / name).read_text() == (tmp_path / "made" / name).read_text()

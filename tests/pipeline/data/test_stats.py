@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ragcun_cli.core.jaccard import alike
 from ragcun_cli.pipeline.data.checks import stats
-from ragcun_cli.pipeline.data.checks.overlap import Pair, overlap
-from ragcun_cli.pipeline.data.checks.stats import Lengths, SplitStatistics, Spread, describe
+from ragcun_cli.pipeline.data.checks.overlap import NearPair, overlap
+from ragcun_cli.pipeline.data.checks.stats import CountPerQuery, Lengths, SplitStatistics, describe
 from ragcun_cli.pipeline.data.sets import beir, corpus, storing
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import DataError
@@ -48,7 +48,7 @@ class Watched(Silent):
 
 def put(folder, corpus, queries, **qrels):
     folder.mkdir(parents=True)
-    beir.write(folder, corpus=corpus, queries=queries, qrels=qrels)
+    beir.write_set(folder, corpus=corpus, queries=queries, qrels=qrels)
     return folder
 
 
@@ -85,8 +85,8 @@ def test_judgements_are_those_counted_by_hand(sea):
         queries=2,
         pairs=4,
         relevant_pairs=2,
-        pairs_per_query=Spread(2, 1, 3),
-        relevant_per_query=Spread(1, 0, 2),
+        pairs_per_query=CountPerQuery(2, 1, 3),
+        relevant_per_query=CountPerQuery(1, 0, 2),
         queries_without_relevant=1,
         grades={"-1": 1, "0": 1, "1": 1, "2": 1},
         unknown_judged=0,
@@ -96,8 +96,8 @@ def test_judgements_are_those_counted_by_hand(sea):
         queries=2,
         pairs=4,
         relevant_pairs=3,
-        pairs_per_query=Spread(2, 1, 3),
-        relevant_per_query=Spread(1.5, 1, 2),
+        pairs_per_query=CountPerQuery(2, 1, 3),
+        relevant_per_query=CountPerQuery(1.5, 1, 2),
         queries_without_relevant=0,
         grades={"0": 1, "1": 3},
         unknown_judged=2,
@@ -196,9 +196,9 @@ def test_an_overlap_is_the_one_counted_by_hand(tested, trained):
     assert (found.relevant_passages, found.same_relevant_passages) == (4, 1)  # a, b, d, e
     deep = ("s1", "How deep is the sea!")
     assert found.examples == (
-        Pair("t1", "How deep is the sea?", *deep, 1),
-        Pair("t3", "is the sea how deep", *deep, 1),
-        Pair("t2", "how deep is THE sea today", *deep, pytest.approx(5 / 6)),
+        NearPair("t1", "How deep is the sea?", *deep, 1),
+        NearPair("t3", "is the sea how deep", *deep, 1),
+        NearPair("t2", "how deep is THE sea today", *deep, pytest.approx(5 / 6)),
     )
     assert json.loads(json.dumps(asdict(found)))["near_queries"] == 3
 

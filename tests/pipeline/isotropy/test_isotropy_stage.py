@@ -30,7 +30,7 @@ def folders(tmp_path_factory):
         texts["empty"] = ""
         queries = {f"q{i:03}": f"which {what} has number {i}?" for i in range(NUMBERS)}
         qrels = {f"q{i:03}": {f"p{i:03}": 1, f"p{i + 150:03}": 0} for i in range(NUMBERS)}
-        beir.write(folder, corpus=texts, queries=queries, qrels={"test": qrels})
+        beir.write_set(folder, corpus=texts, queries=queries, qrels={"test": qrels})
     return found
 
 
@@ -146,7 +146,7 @@ def test_texts_that_all_embed_alike_are_refused(model, tmp_path):
     folder.mkdir()
     qrels = {f"q{i}": {"p": 1} for i in range(5)}
     queries = dict.fromkeys(qrels, "the same")
-    beir.write(folder, corpus={"p": "text"}, queries=queries, qrels={"test": qrels})
+    beir.write_set(folder, corpus={"p": "text"}, queries=queries, qrels={"test": qrels})
     with pytest.raises(DataError, match="isotropy queries: all embeddings are equal"):
         measured(model, {"same": folder}, tmp_path / "out")
 
@@ -157,7 +157,7 @@ def test_few_texts_have_measures_without_intervals(model, tmp_path):
     texts = {f"p{i}": f"passage {i} {'x' * i}" for i in range(9)}
     qrels = {f"q{i}": {f"p{i}": 1} for i in range(9)}
     queries = {name: f"what of {name}?" for name in qrels}
-    beir.write(folder, corpus=texts, queries=queries, qrels={"test": qrels})
+    beir.write_set(folder, corpus=texts, queries=queries, qrels={"test": qrels})
     content = measured(model, {"few": folder}, tmp_path / "out")
     assert content["queries"]["intervals"] is None
     assert np.isfinite(content["queries"]["plan_score"])

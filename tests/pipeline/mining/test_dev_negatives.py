@@ -41,7 +41,7 @@ def write_sea(folder, *, splits=("train", "dev")):
     queries = {f"q{n:02}": " ".join(corpus[f"p{n:02}"].split()[2:6]) for n in range(60)}
     ranges = {"train": range(30), "dev": range(30, 60)}
     qrels = {split: {f"q{n:02}": {f"p{n:02}": 1} for n in ranges[split]} for split in splits}
-    beir.write(folder, corpus=corpus, queries=queries, qrels=qrels)
+    beir.write_set(folder, corpus=corpus, queries=queries, qrels=qrels)
     return folder
 
 
@@ -173,7 +173,7 @@ def test_shares_are_as_asked_to_the_last_query_and_no_positive_is_a_negative(
         "dev": {f"d{n}": row for n, row in enumerate(judged[half:])} | {"d": {"p01": 1}},
     }
     queries = {query: "tide" for split in qrels.values() for query in split}
-    beir.write(root / "sea", corpus=corpus, queries=queries, qrels=qrels)
+    beir.write_set(root / "sea", corpus=corpus, queries=queries, qrels=qrels)
     rows, summary = mined(
         root / "sea", root, seed=seed, negatives_per_query=count, hard_share=hard_share
     )
@@ -247,7 +247,7 @@ def test_near_duplicates_are_counted_on_a_sample_of_fixed_queries(sea, tmp_path,
 
 
 def sea_of(tmp_path, corpus, queries, train):
-    beir.write(tmp_path / "sea", corpus=corpus, queries=queries, qrels={"train": train})
+    beir.write_set(tmp_path / "sea", corpus=corpus, queries=queries, qrels={"train": train})
     return tmp_path / "sea"
 
 

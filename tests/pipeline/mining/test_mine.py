@@ -50,7 +50,7 @@ def dataset(tmp_path_factory):
     queries = {f"q{n:02}": " ".join(corpus[f"p{n:02}"].split()[2:6]) for n in range(20)}
     train = {f"q{n:02}": {f"p{n:02}": 1, f"p{n + 20:02}": 2, f"p{n + 40:02}": 0} for n in range(20)}
     qrels = {"train": train, "test": {"q00": {"p00": 1}}}
-    beir.write(folder, corpus=corpus, queries=queries, qrels=qrels)
+    beir.write_set(folder, corpus=corpus, queries=queries, qrels=qrels)
     return folder
 
 
@@ -157,7 +157,7 @@ def test_a_sample_of_the_queries_keeps_their_rows_as_they_were(dataset, tmp_path
 def test_hard_negatives_are_among_the_best_hits_after_those_skipped(tmp_path):
     corpus = {"best": "tide tide tide", "next": "tide tide of", "third": "tide of it", "pos": "ebb"}
     corpus |= {f"other{n}": f"granite number {n}" for n in range(9)}
-    beir.write(
+    beir.write_set(
         tmp_path / "sea",
         corpus=corpus,
         queries={"q": "tide"},
@@ -177,7 +177,7 @@ def test_hard_negatives_are_among_the_best_hits_after_those_skipped(tmp_path):
 
 def test_random_passages_make_up_for_hits_that_are_missing(tmp_path):
     corpus = {"pos": "tide", "hit": "tide again"} | {f"other{n}": f"granite {n}" for n in range(5)}
-    beir.write(
+    beir.write_set(
         tmp_path / "sea",
         corpus=corpus,
         queries={"q": "tide"},
@@ -194,9 +194,9 @@ def test_a_query_without_a_relevant_passage_gets_no_row(tmp_path):
     corpus = {f"p{n}": f"tide {n}" for n in range(9)}
     judged = {"q1": {"p1": 0}, "q2": {"p2": 1}}
     queries = {"q1": "tide", "q2": "tide"}
-    beir.write(tmp_path / "sea", corpus=corpus, queries=queries, qrels={"train": judged})
+    beir.write_set(tmp_path / "sea", corpus=corpus, queries=queries, qrels={"train": judged})
     assert [row.query for row in mined(tmp_path / "sea", tmp_path)[0]] == ["q2"]
-    beir.write(
+    beir.write_set(
         tmp_path / "none", corpus=corpus, queries=queries, qrels={"train": {"q1": {"p1": 0}}}
     )
     with pytest.raises(DataError, match="no training query has a relevant passage"):
@@ -204,7 +204,7 @@ def test_a_query_without_a_relevant_passage_gets_no_row(tmp_path):
 
 
 def test_a_corpus_too_small_for_the_negatives_is_refused(tmp_path):
-    beir.write(
+    beir.write_set(
         tmp_path / "sea",
         corpus={"pos": "tide", "a": "x1"},
         queries={"q": "tide"},
@@ -215,7 +215,7 @@ def test_a_corpus_too_small_for_the_negatives_is_refused(tmp_path):
 
 
 def test_a_data_set_without_train_judgements_is_refused(dataset, tmp_path):
-    beir.write(tmp_path / "sea", corpus={"a": "x"}, queries={"q": "x"}, qrels={"test": {}})
+    beir.write_set(tmp_path / "sea", corpus={"a": "x"}, queries={"q": "x"}, qrels={"test": {}})
     with pytest.raises(DataError, match=r"train\.tsv is missing"):
         mined(tmp_path / "sea", tmp_path)
 
@@ -278,7 +278,7 @@ def test_hits_that_share_words_with_a_relevant_passage_are_left_out_where_that_i
         "none": "nothing of that kind",
         "more": "something else",
     }
-    beir.write(
+    beir.write_set(
         tmp_path / "sea",
         corpus=corpus,
         queries={"q": "tide turns"},
@@ -294,7 +294,7 @@ def test_hits_that_share_words_with_a_relevant_passage_are_left_out_where_that_i
 
 def test_queries_of_unknown_words_get_random_negatives_and_are_counted(tmp_path):
     corpus = {f"p{n}": f"tide {n}" for n in range(9)}
-    beir.write(
+    beir.write_set(
         tmp_path / "sea",
         corpus=corpus,
         queries={"q": "xylophone?", "p": "..."},
@@ -337,7 +337,7 @@ def test_no_relevant_passage_is_ever_a_negative(tmp_path_factory, grades, seed, 
     texts = {name: beir_words(text) for name, text in corpus.items()}
     judged = {f"q{n}": {f"p{p:02}": g for p, g in row.items()} for n, row in enumerate(grades)}
     judged["q"] = {"p00": 1}
-    beir.write(
+    beir.write_set(
         root / "sea",
         corpus=corpus,
         queries={query: WORDS[3] for query in judged},

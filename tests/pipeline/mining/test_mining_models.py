@@ -36,7 +36,7 @@ def sea(tmp_path_factory):
     corpus |= {f"t{n:02}": corpus[f"p{n + 12:02}"].title() + "!" for n in range(QUERIES)}
     queries = {f"q{n:02}": " ".join(corpus[f"p{n:02}"].split()[:3]) for n in range(QUERIES)}
     judged = {f"q{n:02}": {f"p{n:02}": 1, f"p{n + 12:02}": 2} for n in range(QUERIES)}
-    beir.write(folder, corpus=corpus, queries=queries, qrels={"train": judged})
+    beir.write_set(folder, corpus=corpus, queries=queries, qrels={"train": judged})
     return folder, dict(sorted(corpus.items())), queries, judged
 
 
@@ -182,7 +182,7 @@ def test_a_hit_stays_only_if_a_second_model_scores_it_a_margin_below_the_positiv
 def test_with_no_margin_the_score_of_the_positive_itself_is_kept(tmp_path, crossed):
     same = "abcde fghij"
     corpus = {"pos": same, "one": f"{same} klmno", "two": "pqrst", "three": "uvwxy"}
-    beir.write(
+    beir.write_set(
         tmp_path / "sea",
         corpus=corpus,
         queries={"q": "abcde"},
@@ -363,7 +363,7 @@ def test_an_embedding_without_a_direction_is_an_error_that_says_so(tiny, tmp_pat
     model = SentenceTransformer(modules=list(model)[:2], similarity_fn_name="cosine")
     model.save(str(tmp_path / "zero"), create_model_card=False)
     corpus = {f"p{n}": f"tide {n}" for n in range(9)}
-    beir.write(
+    beir.write_set(
         tmp_path / "sea", corpus=corpus, queries={"q": "tide"}, qrels={"train": {"q": {"p1": 1}}}
     )
     with pytest.raises(EncoderError, match=r"mining\.dense_model: 1 query embeddings are"):
@@ -372,7 +372,7 @@ def test_an_embedding_without_a_direction_is_an_error_that_says_so(tiny, tmp_pat
 
 def test_dense_candidates_of_a_corpus_smaller_than_depth_are_all_passages(unnormalised, tmp_path):
     corpus = {f"p{n}": f"tide {n}" for n in range(9)}
-    beir.write(
+    beir.write_set(
         tmp_path / "sea", corpus=corpus, queries={"q": "tide"}, qrels={"train": {"q": {"p1": 1}}}
     )
     _, facts, _ = mined(

@@ -18,7 +18,7 @@ def folder(tmp_path):
     queries = {f"q{i:02}": f"What is number {i}?" for i in range(30)}
     qrels = {f"q{i:02}": {f"p{i:02}": 1, f"p{i + 30:02}": 0} for i in range(30)}
     qrels["q29"] = {"p01": 0}  # nothing relevant
-    beir.write(tmp_path, corpus=passages, queries=queries, qrels={"train": qrels})
+    beir.write_set(tmp_path, corpus=passages, queries=queries, qrels={"train": qrels})
     return tmp_path
 
 

@@ -83,7 +83,7 @@ def take_in(
 
 
 def _take_in_folder(
-    source: Path, published: sources.Published | None, draft: Path
+    source: Path, published: sources.PublishedSet | None, draft: Path
 ) -> storing.Counts:
     if published is None or not published.forums or locate(source, CORPUS).is_file():
         return storing.store(source, draft, published=published is not None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.bring.hub_tables import first_line
-from ragcun_cli.pipeline.data.bring.mteb_rows import MtebData, store
+from ragcun_cli.pipeline.data.bring.mteb_rows import MtebData, store_mteb
 from ragcun_cli.pipeline.data.mteb_names import TASKS, MtebTask
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.task import Action, Details
@@ -29,7 +29,7 @@ def task_action(name: str) -> Action:
             "origin": found.origin,
             "verified": "revision",
             "mteb": asdict(found.task) | {"languages": list(found.task.languages)},
-            **store(found, draft, progress=progress).details(),
+            **store_mteb(found, draft, progress=progress).details(),
         }
 
     return action

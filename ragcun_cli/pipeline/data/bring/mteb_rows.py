@@ -48,7 +48,7 @@ class MtebData:
         return f"{self.path}@{self.task.revision}"
 
 
-def store(found: MtebData, draft: Path, *, progress: Progress) -> storing.Counts:
+def store_mteb(found: MtebData, draft: Path, *, progress: Progress) -> storing.Counts:
     """Store a task's data as a data set, its split as ``test``, and return its size.
 
     Where mteb keeps passages that have a query's id among its results, query ids get ``query-`` in

@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.data.bring.download import RemoteFile, fetch
 from ragcun_cli.pipeline.data.sets import beir, storing
 from ragcun_cli.pipeline.data.sets.lending import share_with_like
 from ragcun_cli.pipeline.data.sets.records import read_record
-from ragcun_cli.pipeline.data.sources import Published
+from ragcun_cli.pipeline.data.sources import PublishedSet
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import CORPUS, Workspace
@@ -41,7 +41,7 @@ class _Origin:
 
 def get_published(
     name: str,
-    source: Published,
+    source: PublishedSet,
     draft: Path,
     *,
     workspace: Workspace,
@@ -75,7 +75,7 @@ def get_published(
 
 
 def _origins(
-    name: str, source: Published, downloads: Path, mirrors: Sequence[str], progress: Progress
+    name: str, source: PublishedSet, downloads: Path, mirrors: Sequence[str], progress: Progress
 ) -> Iterator[_Origin]:
     def from_zip(file: RemoteFile, target: Path) -> Callable[[Path], dict[str, Path]]:
         def bring(scratch: Path) -> dict[str, Path]:
@@ -112,7 +112,7 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2] or "a local mirror"
 
 
-def _folders(scratch: Path, source: Published, archive: str) -> dict[str, Path]:
+def _folders(scratch: Path, source: PublishedSet, archive: str) -> dict[str, Path]:
     """Part of the set -> the folder that was unpacked for it.
 
     Raises:
@@ -129,7 +129,7 @@ def _folders(scratch: Path, source: Published, archive: str) -> dict[str, Path]:
     return {forum: found[forum] for forum in source.forums}
 
 
-def _store(name: str, source: Published, origin: _Origin, draft: Path) -> dict[str, Any]:
+def _store(name: str, source: PublishedSet, origin: _Origin, draft: Path) -> dict[str, Any]:
     scratch = draft / "scratch"
     try:
         folders = origin.bring(scratch)
@@ -156,7 +156,7 @@ def _clean(name: str, downloads: Path) -> None:
         archive.unlink()
 
 
-def check_published(name: str, source: Published, folder: Path, counts: storing.Counts) -> None:
+def check_published(name: str, source: PublishedSet, folder: Path, counts: storing.Counts) -> None:
     """Hold what is stored in a folder against the registry.
 
     Raises:
@@ -169,7 +169,7 @@ def check_published(name: str, source: Published, folder: Path, counts: storing.
         )
 
 
-def differences(source: Published, folder: Path, counts: storing.Counts) -> list[str]:
+def differences(source: PublishedSet, folder: Path, counts: storing.Counts) -> list[str]:
     """In what a stored set differs from the published one."""
     judged = [beir.read_qrels(part, source.split) for part in beir.parts(folder)]
     queries = sum(map(len, judged))

@@ -19,9 +19,9 @@ from ragcun_cli.pipeline.data.sets.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.sets.lines import (
     Notes,
     json_of,
+    quoted,
     read_lines,
     read_objects,
-    show,
     text_of,
     unpacked,
 )
@@ -208,7 +208,7 @@ def _texts(
 
 
 def _refused(file: Path, number: int, what: str) -> DataError:
-    return DataError(f"{file}:{number}: {what}", hint=show(file, number))
+    return DataError(f"{file}:{number}: {what}", hint=quoted(file, number))
 
 
 def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, dict[str, object]]]:
@@ -272,5 +272,5 @@ def _malformed(file: Path, first: int, last: int, reason: str) -> DataError:
     said = next((ours for theirs, ours in _REASONS.items() if theirs in reason), reason)
     return DataError(
         f"{file}:{first}: {said}" + (f" (read up to line {last})" if last > first else ""),
-        hint=show(file, first, "\r" if "new-line" in reason else ""),
+        hint=quoted(file, first, "\r" if "new-line" in reason else ""),
     )

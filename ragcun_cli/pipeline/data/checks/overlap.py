@@ -20,7 +20,7 @@ EXAMPLES = 5
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearPair:
     """A query of the test, and the query of the training data that is most like it."""
 
     test_id: str
@@ -64,7 +64,7 @@ class Overlap:
     train_positives: int
     """Different passages that are relevant to them."""
 
-    examples: tuple[Pair, ...]
+    examples: tuple[NearPair, ...]
     """Pairs of near queries, at most one for each query of the test: the most similar first, then
     by id."""
 
@@ -137,7 +137,7 @@ class _Queries(NamedTuple):
         return cls(ids, texts, [beir.words(text) for text in texts])
 
 
-def _nearest(test: _Queries, train: _Queries, near: float, progress: Progress) -> list[Pair]:
+def _nearest(test: _Queries, train: _Queries, near: float, progress: Progress) -> list[NearPair]:
     """For each query of the test that has near ones, the nearest; the most similar pair first."""
     pairs = []
     with progress.bar("compare queries", total=len(test.ids), unit="queries") as step:
@@ -146,7 +146,7 @@ def _nearest(test: _Queries, train: _Queries, near: float, progress: Progress) -
                 best = found.similarities.argmax()
                 other, similarity = found.rows[best], float(found.similarities[best])
                 texts = (test.ids[row], test.texts[row], train.ids[other], train.texts[other])
-                pairs.append(Pair(*texts, similarity))
+                pairs.append(NearPair(*texts, similarity))
             step(1)
     return sorted(pairs, key=lambda pair: (-pair.similarity, pair.test_id))
 

@@ -51,7 +51,7 @@ class TextStatistics:
 
 
 @dataclass(frozen=True)
-class Spread:
+class CountPerQuery:
     """How many there are of something for each query."""
 
     mean: float
@@ -66,8 +66,8 @@ class SplitStatistics:
     queries: int
     pairs: int
     relevant_pairs: int
-    pairs_per_query: Spread
-    relevant_per_query: Spread
+    pairs_per_query: CountPerQuery
+    relevant_per_query: CountPerQuery
     queries_without_relevant: int
     grades: dict[str, int]
     """Grade -> pairs, from the lowest grade; a text, as JSON's keys are."""
@@ -177,5 +177,5 @@ def _of_split(qrels: beir.Qrels, corpus: Corpus) -> SplitStatistics:
     )
 
 
-def _spread(counts: Sequence[int]) -> Spread:
-    return Spread(sum(counts) / len(counts), min(counts), max(counts))
+def _spread(counts: Sequence[int]) -> CountPerQuery:
+    return CountPerQuery(sum(counts) / len(counts), min(counts), max(counts))

@@ -42,7 +42,7 @@ def build_docstrings(
         for split, members in _splits(pairs, source).items():
             judged = {pair.query_id: {pair.id: 1} for pair in members}
             qrels.setdefault(split, {}).update(judged)
-    beir.write(draft, corpus=corpus, queries=queries, qrels=qrels)
+    beir.write_set(draft, corpus=corpus, queries=queries, qrels=qrels)
     return {"libraries": versions, **storing.check(draft).details()}
 
 

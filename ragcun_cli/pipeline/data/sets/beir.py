@@ -21,9 +21,9 @@ from ragcun_cli.pipeline.data.sets.lines import (
     Notes,
     id_of,
     locate,
+    quoted,
     read_lines,
     read_objects,
-    show,
     text_of,
 )
 from ragcun_cli.spec.errors import DataError, WorkspaceError
@@ -109,7 +109,7 @@ def read_qrels(folder: Path, split: str, notes: Notes | None = None) -> Qrels:
             raise DataError(
                 f"{file}:{number}: expected query-id, corpus-id and a whole score, parted by "
                 f"tabs, got {line[:80]!r}",
-                hint=show(file, number, line),
+                hint=quoted(file, number, line),
             )
         if begins:
             notes.add(file, "has no header; its first line was read as a judgement", once=True)
@@ -138,7 +138,7 @@ def read_splits(folder: Path, notes: Notes | None = None) -> dict[str, Qrels]:
     return {split: read_qrels(folder, split, notes) for split in found}
 
 
-def write(
+def write_set(
     folder: Path,
     *,
     corpus: Mapping[str, str],
@@ -168,7 +168,7 @@ def write_judged(folder: Path, *, queries: Mapping[str, str], splits: Mapping[st
                 stream.writelines(f"{query}\t{key}\t{grade}\n" for key, grade in judged.items())
 
 
-def export(folder: Path, target: Path) -> None:
+def export_set(folder: Path, target: Path) -> None:
     """Write a stored data set in BEIR's layout, for other tools; one of parts as a folder each.
 
     Raises:

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from ragcun_cli.pipeline.data.sets.corpus import Corpus, Passage
 from ragcun_cli.pipeline.data.sets.corpus_writer import write_passages
 from ragcun_cli.pipeline.data.sets.records import borrow
-from ragcun_cli.pipeline.data.sources import Published
+from ragcun_cli.pipeline.data.sources import PublishedSet
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.spec.paths import LENDER, PASSAGES, ROWS
 
 LARGEST_OWN_SHARE = 0.5
 
 
-def share_with_like(source: Published, folder: Path, datasets: Path, *, progress: Progress) -> None:
+def share_with_like(
+    source: PublishedSet, folder: Path, datasets: Path, *, progress: Progress
+) -> None:
     """Share the passages of a published set with the one that is like it, where that is here."""
     lender = datasets / source.like if source.like else None
     if lender is not None and (lender / PASSAGES).is_file() and not (lender / LENDER).is_file():

@@ -101,7 +101,7 @@ def _not_utf8(file: Path, number: int, reason: str, encoding: str) -> DataError:
     )
 
 
-def show(file: Path, number: int, line: str = "") -> str:
+def quoted(file: Path, number: int, line: str = "") -> str:
     """The command that shows a line, or mends a file whose lines end as on an old Macintosh."""
     if "\r" in line:
         return _piped(file, r"tr '\r' '\n'") + f" > {_quoted(file)}.lines, if \\r ends its lines"
@@ -155,11 +155,11 @@ def json_of(text: str, number: int, file: Path, notes: Notes) -> object:
     except json.JSONDecodeError as error:
         raise DataError(
             f"{file}:{number}: not JSON: {error.msg} at column {error.pos + 1}",
-            hint=show(file, number, text),
+            hint=quoted(file, number, text),
         ) from error
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a deep nest
         raise DataError(
-            f"{file}:{number}: not JSON that can be read: {error}", hint=show(file, number, text)
+            f"{file}:{number}: not JSON that can be read: {error}", hint=quoted(file, number, text)
         ) from error
 
 

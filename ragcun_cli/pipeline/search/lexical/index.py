@@ -96,7 +96,7 @@ def open_or_build(
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if _read_record(folder) != wanted:  # another process may have made it meanwhile
                 with whole_folder(folder) as draft:
-                    build(draft, corpus, config, digest=digest, progress=progress)
+                    build_index(draft, corpus, config, digest=digest, progress=progress)
     return Postings.open(folder, config)
 
 
@@ -106,7 +106,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def build(
+def build_index(
     folder: Path, corpus: Corpus, config: MiningConfig, *, digest: str, progress: Progress
 ) -> None:
     """Write the postings of a corpus into an empty folder.

@@ -17,7 +17,7 @@ from ragcun_cli.core.search.postings import best, read_keys
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.machine.progress import Progress, Silent
 from ragcun_cli.pipeline.search.hits import QueryHits
-from ragcun_cli.pipeline.search.lexical.index import Postings, build, open_or_build
+from ragcun_cli.pipeline.search.lexical.index import Postings, build_index, open_or_build
 from ragcun_cli.spec.mining_config import MiningConfig
 
 QUERIES_AT_ONCE = 64
@@ -117,7 +117,7 @@ class LexicalIndex:
 
 def _made_now(corpus: Corpus, config: MiningConfig) -> Postings:
     with TemporaryDirectory(prefix="ragcun-bm25-") as scratch:
-        build(Path(scratch), corpus, config, digest="", progress=Silent())
+        build_index(Path(scratch), corpus, config, digest="", progress=Silent())
         return Postings.open(Path(scratch), config)
 
 
