@@ -392,7 +392,7 @@ def test_toml_keeps_quotes_backslashes_and_letters_of_any_script():
 
 def test_every_file_has_a_line_in_the_list():
     put("mine", 'name = "mine"\ndescription = "my own"\n')
-    rows = {row[0]: row[1:] for row in profiles.summaries()}
+    rows = {row["name"]: tuple(row.values())[1:] for row in profiles.summaries()}
     assert rows["mine"] == ("experiment", "my own", "profiles/mine.toml")
     assert rows["smoke"][0] == "plan"
     assert list(rows) == sorted((*EXPERIMENTS, *PLANS, "mine"))
@@ -400,7 +400,7 @@ def test_every_file_has_a_line_in_the_list():
 
 def test_a_broken_file_says_so_in_the_list_and_hides_no_other():
     put("mine", "[training\n")
-    rows = {row[0]: row[1:] for row in profiles.summaries()}
+    rows = {row["name"]: tuple(row.values())[1:] for row in profiles.summaries()}
     assert rows["mine"][0] == "broken"
     assert "is not TOML" in rows["mine"][1]
     assert rows["smoke"][0] == "plan"
