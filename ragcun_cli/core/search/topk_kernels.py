@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ragcun_cli.core.search.bm25 import Floats
 from ragcun_cli.core.search.compiled import njit
 from ragcun_cli.core.search.reservoirs import Reservoirs, select
 from ragcun_cli.core.search.topk_passages import (
     COSINE,
     EUCLIDEAN,
     Doubles,
-    Floats,
     Piece,
     Vectors,
     tree_sum,
