@@ -109,6 +109,13 @@ def test_large_downloads_are_not_begun_unasked(ragcun, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize("words", [("eval",), ("eval", "--merge"), ("isotropy",)])
+def test_sets_that_need_a_licence_are_named_once_by_who_leaves_them_out(ragcun, tmp_path, words):
+    outcome = ragcun(*words, "--profile", "publication_minimum", "-w", tmp_path / "w")
+    assert outcome.code == 2
+    assert outcome.err.count("left out: bioasq, signal1m, trec-news, robust04") == 1
+
+
 def test_data_that_cannot_be_brought_is_refused_before_anything_runs(ragcun, tmp_path):
     outcome = ragcun("train", "-p", "smoke", "-w", tmp_path / "w", "--set", "data.train=mine")
     refuses(outcome, "no data set 'mine'", hint="ragcun data import FOLDER_OR_FILE --name mine")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -64,6 +65,24 @@ def test_the_plan_gives_every_row_every_score(ragcun, smoke_workspace):
         assert all(value is not None for value in row.values()), row
     reports = {file.suffix for file in smoke_workspace.glob("reports/smoke/report.*")}
     assert reports == {".tex", ".md", ".html", ".csv", ".json"}
+
+
+def test_one_number_stands_in_the_scores_in_eval_and_in_the_report(ragcun, smoke_workspace):
+    table = json.loads(ragcun("report", "-w", smoke_workspace, "--json").out)["tables"][0]
+    rows = {row["model"]: row for row in table["rows"]}
+    evaluated = json.loads(ragcun("eval", "-w", smoke_workspace, "--json").out)
+    found = {(one["run"], one["dataset"]): one["metrics"]["ndcg@10"] for one in evaluated}
+    compared = 0
+    for name in ("untouched", "bm25", "untouched_pca"):
+        for dataset in ("smoke-numpy", "smoke-sklearn"):
+            (file,) = smoke_workspace.glob(f"runs/{name}/*/eval/{dataset}/metrics.json")
+            lines = (file.parent / "per_query.jsonl").read_text().splitlines()
+            queries = [json.loads(line)["ndcg@10"] for line in lines]
+            assert json.loads(file.read_text())["metrics"]["ndcg@10"] == found[name, dataset]
+            assert math.fsum(queries) / len(queries) == found[name, dataset]
+            assert rows[name][dataset] == found[name, dataset]
+            compared += 1
+    assert compared == 6
 
 
 def test_a_second_reproduce_runs_nothing(ragcun, smoke_workspace):

@@ -187,7 +187,8 @@ class Session:
     def isotropy(self, choice: Choice) -> list[Table]:
         """Measure, and give the tables of isotropy."""
         runs = self.runs(choice)
-        self._run_stage(Stage.ISOTROPY, runs)
+        sets = walk.datasets_of(runs, self._place, self._progress)
+        self._run_stage(Stage.ISOTROPY, runs, sets)
         tables = reporting.tables_of(gather(runs, self._road, self._runner))
         return [table for table in tables if table.key.split("-")[0] == "isotropy"]
 

@@ -17,9 +17,6 @@ from ragcun_cli.spec.plan import PaperPlan, Reference
 from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values
 from ragcun_cli.spec.section import stated
 
-RETIRED = (("isotropy", "texts"), ("isotropy", "max_texts"))
-"""Keys that run files of earlier versions have, and that are no part of a run's identity."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -120,8 +117,6 @@ def runs_on_disk(workspace: Workspace) -> Iterator[Run]:
 def _read(file: Path, workspace: Workspace) -> Run:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        for section, key in RETIRED:
-            content["profile"].get(section, {}).pop(key, None)
         profile = RunProfile.model_validate(content["profile"])
         return Run(profile, content["seed"], content["reference"], workspace)
     except (OSError, ValueError, KeyError, ValidationError) as error:

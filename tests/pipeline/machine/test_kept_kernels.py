@@ -1,9 +1,12 @@
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import ragcun_cli
 from ragcun_cli.pipeline.machine.kernels import keep_kernels
 
 SEARCH = """
@@ -48,3 +51,23 @@ def test_without_a_folder_that_can_be_written_nothing_is_kept_and_searches_go_on
     assert "NUMBA_CACHE_DIR" not in os.environ
     done = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True)
     assert done.stdout == "[[0, 1], [1, 0], [2, 0]]\n", done.stderr
+
+
+def test_a_change_in_a_room_of_core_changes_the_folder(tmp_path):
+    """Else a changed kernel would run from the cache as it was."""
+    package = shutil.copytree(Path(ragcun_cli.__file__).parent, tmp_path / "ragcun_cli")
+    script = "from ragcun_cli.pipeline.machine.kernels import keep_kernels; keep_kernels()\n"
+    script += "import os; print(os.environ['NUMBA_CACHE_DIR'])"
+    environment = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def folder():
+        command = [sys.executable, "-c", script]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    before = folder()
+    assert folder() == before
+    with (package / "core/search/topk_kernels.py").open("a") as kernels:
+        kernels.write("# another kernel\n")
+    assert folder() != before

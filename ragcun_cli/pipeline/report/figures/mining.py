@@ -31,7 +31,7 @@ class Mining:
 
 
 def gather_minings(runs: Sequence[Run], road: Road, runner: Runner) -> list[Mining]:
-    """The minings that are current, each in one seed; without those made before there was this."""
+    """The minings that are current, each in one seed."""
     first: dict[Path, Run] = {}
     for run in runs:
         if run.reference is None and runner.is_current(task := road.minings.task(run)):
@@ -44,9 +44,7 @@ def gather_minings(runs: Sequence[Run], road: Road, runner: Runner) -> list[Mini
         label = train if len(first) == 1 else f"{train}, for {run.name}"
         same = sum(label == mining.label.partition(" (")[0] for mining in minings)
         label += f" ({same + 1})" if same else ""
-        if "score_histogram" in summary:
-            candidates = run.profile.mining.candidates
-            minings.append(Mining(label, run.seed, candidates, summary))
+        minings.append(Mining(label, run.seed, run.profile.mining.candidates, summary))
     return minings
 
 
