@@ -260,10 +260,11 @@ def test_eval_and_report_act_on_every_finished_run_as_typed(ragcun, smoke_worksp
 
 
 def files_of_seed_1(root, *names):
-    """Content of the files of these names that runs of seed 1 and references have."""
+    """Content of the files of these names that seed 1 and references have."""
     return {
         file.relative_to(root).as_posix(): file.read_bytes()
-        for file in root.glob("runs/**/*")
+        for folder in ("negatives", "runs")
+        for file in (root / folder).rglob("*")
         if file.name in names and "seed-2" not in file.parts
     }
 
@@ -308,10 +309,11 @@ def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_pat
         assert done.returncode == -signal.SIGKILL, done.stderr
         folder, _, name = written.replace("/*/", "/**/", 1).rpartition("/")
         (draft,) = root.glob(folder)
-        assert (draft / beside).exists()
+        assert (draft / beside).stat().st_size > 0
         assert not any(file.stat().st_size for file in draft.glob(name))
     subprocess.run([sys.executable, "-m", "ragcun_cli", *words], check=True, **options)
-    names = ("per_query.jsonl", "isotropy.json", "model.safetensors")
+    names = ("negatives.jsonl", "details.jsonl", "model.safetensors")
+    names += ("per_query.jsonl", "isotropy.json")
     found = files_of_seed_1(root, *names)
     assert {path.rpartition("/")[2] for path in found} == set(names)
     assert found == files_of_seed_1(smoke_workspace, *names)

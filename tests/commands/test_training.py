@@ -126,7 +126,7 @@ def test_the_best_encoder_is_chosen_on_queries_held_out_of_training(train, works
     assert len(chosen["queries"]) == 20
 
 
-def test_a_best_encoder_survives_an_interrupt_while_it_is_moved(train, monkeypatch):
+def test_a_best_encoder_survives_an_interrupt_while_it_is_moved(train, workspace, monkeypatch):
     sets = ("training.selection.queries=20", "training.selection.every=5")
     moved, replace = [], Path.replace
 
@@ -142,11 +142,15 @@ def test_a_best_encoder_survives_an_interrupt_while_it_is_moved(train, monkeypat
         train("baseline_no_isotropy", *sets, code=130)
     assert moved[0] == "model"
     assert len(moved) == 2
+    (model,) = workspace.glob("runs/baseline_no_isotropy/*/seed-1/model")
+    chosen = head_of({"model": model})
     record = train("baseline_no_isotropy", *sets)
+    again = head_of(record)
+    assert chosen.keys() == again.keys() != set()
+    assert all(chosen[name].equal(again[name]) for name in chosen)
     scores = {e["step"]: e["eval_ndcg@10"] for e in log_of(record) if "eval_ndcg@10" in e}
     assert list(scores)[:4] == [5, 10, 15, 20]
     assert record["selected_step"] == max(scores, key=scores.get) <= 20
-    assert head_of(record)
 
 
 def test_a_warm_up_longer_than_the_training_is_said(train):
