@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.evaluation.baseline_gate import BaselineGate, sets_to_check
+from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.profiles.load import profile_of_model
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session

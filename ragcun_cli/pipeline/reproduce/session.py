@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.evaluation.baseline_gate import BaselineGate
+from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.rows import look_up
 from ragcun_cli.pipeline.place import Place, open_workspace

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.evaluation.baseline_gate import BaselineGate, sets_to_check
+from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.road import Road

@@ -6,7 +6,7 @@ import pytest
 
 from ragcun_cli.pipeline.encoders import published as published_scores
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
-from ragcun_cli.pipeline.evaluation import baseline_gate
+from ragcun_cli.pipeline.evaluation import baseline
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import profile_of_model
@@ -30,7 +30,7 @@ def gate(tmp_path, *sets, base=MINILM, datasets=("scifact", "smoke-numpy", "fiqa
     profile = profile_of_model(base, ["scifact"], sets=sets)
     run = Run(profile, 1, None, workspace)
     road = Road.of(Place(workspace))
-    return baseline_gate.BaselineGate([run, run], road.place, road.evaluations, datasets)
+    return baseline.BaselineGate([run, run], road.place, road.evaluations, datasets)
 
 
 def checked(gate):
@@ -74,7 +74,7 @@ def test_a_plan_whose_base_is_off_stops_before_any_training(
     """The toy encoder is given published scores: right ones let the plan pass, others do not."""
     file = next(smoke_workspace.glob("runs/untouched/*/eval/smoke-numpy/metrics.json"))
     right = json.loads(file.read_text())["metrics"]["ndcg@10"]
-    monkeypatch.setattr(baseline_gate, "CHECKED", ("smoke-numpy",))
+    monkeypatch.setattr(baseline, "CHECKED", ("smoke-numpy",))
     encoders = published_scores._SCORES["encoders"]
     (tmp_path / "data").symlink_to(smoke_workspace / "data")
 
