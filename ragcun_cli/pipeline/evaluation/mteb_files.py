@@ -5,22 +5,74 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.data.mteb_names import MtebTask
+from ragcun_cli.pipeline.data.mteb_names import MtebTask, recorded_task, task_of
+from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import write_atomically
 
 _METRIC = re.compile(r"(ndcg|map|mrr|recall|precision|hit_rate)@([0-9]+)")
-_READABLE = ("cosine", "dot")
 _DECIMALS = 6  # as mteb's own files
 
 
-def task_result(
-    task: MtebTask, metrics: Mapping[str, float | None], *, seconds: float | None = None
-) -> dict[str, Any]:
+def is_known_to_mteb(dataset: str) -> bool:
+    """Whether mteb has a task of a data set."""
+    return task_of(dataset) is not None or dataset.startswith(("mteb:", "mteb-"))
+
+
+def write_mteb(
+    folder: Path,
+    run: Run,
+    dataset: str,
+    content: Mapping[str, Any],
+    *,
+    data: Mapping[str, Any],
+    weights: str,
+) -> None:
+    """Write ``<model>/<revision>/<task>.json`` of one evaluation, and of each part of its set.
+
+    A task whose main score is not among our metrics has no file.
+
+    Args:
+        folder: to write into.
+        run: that was evaluated.
+        dataset: on which.
+        content: of its `metrics.json`.
+        data: what the record of the data set remembers.
+        weights: digest of the model.
+    """
+    parts = content.get("parts", {}).items()
+    tasks = [
+        (task_of(dataset) or recorded_task(data), content["metrics"]),
+        *((task_of(f"{dataset}/{part}"), metrics) for part, metrics in parts),
+    ]
+    adapted_from = None if run.reference == "untouched" else run.profile.encoder.base
+    meta = model_meta(
+        _name(run), revision=weights[:16], settings=content["settings"], adapted_from=adapted_from
+    )
+    results = [
+        task_result(task, metrics)
+        for task, metrics in tasks
+        if task is not None and task.main_score.replace("_at_", "@") in metrics
+    ]
+    write_results(folder, meta, results)
+
+
+def _name(run: Run) -> str:
+    """``organisation/model``: the base's own where that is the model, else `ragcun/EXPERIMENT`."""
+    if run.reference is None:
+        return f"ragcun/{run.name}-seed-{run.seed}"
+    base = run.profile.encoder.base
+    if run.reference == "untouched" and re.fullmatch(r"[^/\s]+/[^/\s]+", base):
+        return base
+    tail = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(base).name) or "model"
+    return f"ragcun/{run.reference}-{tail}"
+
+
+def task_result(task: MtebTask, metrics: Mapping[str, float | None]) -> dict[str, Any]:
     """The content of ``<task>.json``: mteb's ``TaskResult``.
 
     ``ndcg@10`` is ``ndcg_at_10`` there, and so are map, mrr, recall, precision and hit_rate at any
@@ -30,7 +82,6 @@ def task_result(
     Args:
         task: of `task_of`, or of `recorded_task` for a data set ``mteb:NAME``.
         metrics: metric -> mean over queries, in [0, 1].
-        seconds: of the evaluation.
 
     Raises:
         ValueError: the main score is missing, or a value is not finite.
@@ -59,40 +110,29 @@ def task_result(
                 }
             ]
         },
-        "evaluation_time": seconds,
+        "evaluation_time": None,
         "kg_co2_emissions": None,
     }
 
 
 def model_meta(
-    name: str,
-    *,
-    revision: str,
-    similarity: str,
-    dimensions: int,
-    max_tokens: int | None = None,
-    parameters: int | None = None,
-    adapted_from: str | None = None,
-    languages: Sequence[str] | None = None,
+    name: str, *, revision: str, settings: Mapping[str, Any], adapted_from: str | None
 ) -> dict[str, Any]:
     """The content of ``model_meta.json``: mteb's ``ModelMeta``; what is not known is null.
 
     Args:
         name: ``organisation/model``, as mteb wants it.
         revision: a commit of it, or what else tells one version from another.
-        similarity: ``euclidean``, ``cosine`` or ``dot``. The first is written as null: mteb has it,
-            and refuses to read it from a file (2.26.24).
-        dimensions: of an embedding.
-        max_tokens: that are read of a text.
-        parameters: of the whole model.
+        settings: of its evaluation, as its `metrics.json` holds them. The similarity euclidean is
+            written as null: mteb has it, and refuses to read it from a file (2.26.24).
         adapted_from: the base encoder's name on the Hub.
-        languages: such as ``eng-Latn``.
 
     Raises:
         ValueError: the name has no organisation.
     """
     if not re.fullmatch(r"[^/\s]+/[^/\s]+", name):
         raise ValueError(f"model {name!r} is not named as organisation/model")
+    similarity = settings["similarity"].removeprefix("scaled_")
     unknown = (
         "loader release_date memory_usage_mb license open_weights public_training_code "
         "public_training_data reference training_datasets"
@@ -100,11 +140,11 @@ def model_meta(
     return {
         "name": name,
         "revision": revision,
-        "languages": None if languages is None else list(languages),
-        "n_parameters": parameters,
-        "max_tokens": max_tokens,
-        "embed_dim": dimensions,
-        "similarity_fn_name": similarity if similarity in _READABLE else None,
+        "languages": None,
+        "n_parameters": settings["parameters"],
+        "max_tokens": settings["max_tokens"],
+        "embed_dim": settings["dimensions"],
+        "similarity_fn_name": similarity if similarity in ("cosine", "dot") else None,
         "framework": ["Sentence Transformers", "PyTorch"],
         "use_instructions": False,
         "adapted_from": adapted_from,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data.sources import reported_split
-from ragcun_cli.pipeline.evaluation.mteb_results import is_known_to_mteb, write_mteb
+from ragcun_cli.pipeline.evaluation.mteb_files import is_known_to_mteb, write_mteb
 from ragcun_cli.pipeline.evaluation.search_set import SearchActions, recorded
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place

@@ -23,20 +23,20 @@ PUBLIC = [name for name, source in BEIR.items() if not source.gated]
 FORUMS = [f"cqadupstack/{forum}" for forum in BEIR["cqadupstack"].forums]
 
 
-def meta(**changes):
-    values = {
-        "revision": "0a1b2c3d-seed-1",
-        "similarity": "euclidean",
-        "dimensions": 512,
-        "max_tokens": 128,
-        "adapted_from": "sentence-transformers/all-mpnet-base-v2",
-        "languages": ["eng-Latn"],
-    }
-    return model_meta("ragcun/with-isotropy", **values | changes)
+SETTINGS = {"dimensions": 512, "max_tokens": 128, "parameters": 109_880_064}
+
+
+def meta(name="ragcun/with-isotropy", similarity="euclidean"):
+    return model_meta(
+        name,
+        revision="0a1b2c3d-seed-1",
+        settings=SETTINGS | {"similarity": similarity},
+        adapted_from="sentence-transformers/all-mpnet-base-v2",
+    )
 
 
 def test_files_are_those_that_mteb_was_seen_to_read(tmp_path):
-    result = task_result(task_of("scifact"), METRICS, seconds=12.5)
+    result = task_result(task_of("scifact"), METRICS)
     files = write_results(tmp_path, meta(), [result])
     home = tmp_path / "ragcun__with-isotropy" / "0a1b2c3d-seed-1"
     assert files == [home / "model_meta.json", home / "SciFact.json"]
@@ -62,7 +62,7 @@ def test_a_set_without_a_task_has_none(name):
 
 def test_a_similarity_that_mteb_reads_is_stated():
     assert meta(similarity="cosine")["similarity_fn_name"] == "cosine"
-    assert meta()["similarity_fn_name"] is None
+    assert meta(similarity="scaled_euclidean")["similarity_fn_name"] is None
 
 
 def test_a_task_of_another_language_split_and_main_score_is_written_as_its_record_says():
@@ -90,7 +90,7 @@ def test_what_would_be_no_result_is_refused():
     with pytest.raises(ValueError, match="not a finite number"):
         task_result(task, {"ndcg@10": 0.5, "mrr@10": math.nan})
     with pytest.raises(ValueError, match="organisation/model"):
-        model_meta("with-isotropy", revision="1", similarity="dot", dimensions=2)
+        meta("with-isotropy")
 
 
 def test_mteb_reads_them_and_pins_the_same_revisions(tmp_path):
