@@ -19,6 +19,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.dense import named_hits
 from ragcun_cli.pipeline.search.held_out import digests_of, read_selection_set
 from ragcun_cli.pipeline.search.rankings import mean_ndcg, ranking_of
+from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import QUERY_SCALE
@@ -27,7 +28,7 @@ from ragcun_cli.spec.training_config import SelectionConfig
 FACTORS = tuple(round(2 ** (step / 8), 6) for step in range(-8, 25))
 """Tried: from 1/2 to 8 in steps of an eighth of an octave."""
 
-QUERIES, PASSAGES, DEPTH = 1000, 10_000, 100
+_QUERIES, _PASSAGES, _DEPTH = 1000, 10_000, 100
 
 
 def write_query_scale(
@@ -55,7 +56,7 @@ def write_query_scale(
     Raises:
         DataError: the data set has no dev queries.
     """
-    chosen = SelectionConfig(queries=QUERIES, passages=PASSAGES)
+    chosen = SelectionConfig(queries=_QUERIES, passages=_PASSAGES)
     try:
         test = read_selection_set(folder, name, "dev", chosen, seed=0, batch_size=64).test
     except DataError as error:
@@ -63,20 +64,17 @@ def write_query_scale(
             f"scaled_euclidean is fitted on dev queries, and '{name}' has none: {error}",
             hint="--set evaluation.similarity=euclidean, or cosine, or dot",
         ) from error
-    settings: Any = {"batch_size": config.batch_size, "precision": config.precision}
-    texts = list(test.queries.values())
-    queries = encode(model, texts, side="query", label="dev queries", progress=progress, **settings)
-    passages = encode(
-        model,
-        test.corpus.texts,
-        side="document",
-        label="dev passages",
-        progress=progress,
-        **settings,
-    )
+    settings: Any = {
+        "batch_size": config.batch_size,
+        "precision": config.precision,
+        "progress": progress,
+    }
+    asked, texts = list(test.queries.values()), test.corpus.texts
+    queries = encode(model, asked, side="query", label="dev queries", **settings)
+    passages = encode(model, texts, side="document", label="dev passages", **settings)
     curve = {}
     for factor in FACTORS:
-        search = ExactTopK(factor * queries, k=DEPTH, similarity="euclidean")
+        search = ExactTopK(factor * queries, k=_DEPTH, similarity="euclidean")
         search.add(passages, first_row=0)
         hits = named_hits(search.hits(), test.queries)
         curve[factor] = mean_ndcg(ranking_of(hits, test.corpus, depth=10), test)
@@ -96,7 +94,9 @@ def write_query_scale(
     return {key: content[key] for key in ("query_scale", "ndcg@10", "ndcg@10_unscaled")}
 
 
-def read_query_scale(run: Path) -> tuple[float, list[str]]:
-    """The factor of a run, and digests of the queries it was fitted on."""
-    content = json.loads((run / QUERY_SCALE).read_text(encoding="utf-8"))
+def query_scale_of(run: Run) -> tuple[float, list[str]]:
+    """The factor of a run, 1 where it is compared by none, and digests of what it was fitted on."""
+    if run.profile.evaluation.similarity != "scaled_euclidean":
+        return 1.0, []
+    content = json.loads((run.folder / QUERY_SCALE).read_text(encoding="utf-8"))
     return float(content["query_scale"]), list(content["query_digests"])

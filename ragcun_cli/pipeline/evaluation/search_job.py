@@ -10,23 +10,30 @@ from typing import NamedTuple
 from ragcun_cli.core.search.ranking import Hits, merge
 from ragcun_cli.pipeline.encoders.kept import open_cache
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
-from ragcun_cli.pipeline.machine.processes import own_device
+from ragcun_cli.pipeline.evaluation.query_scale import query_scale_of
+from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.dense import (
     VARIANT_DEPTH,
     WHOLE,
     Search,
     Share,
+    bytes_per_passage,
+    max_tokens,
     named_hits,
+    similarity_of,
 )
-from ragcun_cli.pipeline.search.division import CHUNK_PASSAGES
+from ragcun_cli.pipeline.search.division import Searching, Shard
+from ragcun_cli.pipeline.search.held_out import recorded_digests, refuse_test_queries
 from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
 from ragcun_cli.pipeline.search.judged import TestSet, read_test_sets
 from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
 from ragcun_cli.pipeline.search.rankings import ranking_of, write_run
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Details
 from ragcun_cli.spec.errors import StaleInputError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
-from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace, run_file
 
 
@@ -49,17 +56,17 @@ class SearchJob:
     config: EvaluationConfig
     state: Path
     """Folder for what an interrupted search has found."""
-    query_scale: float = 1.0
-    share: Share = WHOLE
-    chunk: int = CHUNK_PASSAGES
-    caches: Workspace | None = None
+    query_scale: float
+    share: Share
+    chunk: int
+    caches: Workspace | None
     """Keeps the embeddings of passages; None keeps none."""
 
     def on_rank(self, rank: int, world: int, progress: Progress) -> dict[Form, Hits]:
         """What one of the processes that share the work finds."""
         source = self.source
         if world > 1:
-            source = source.on(own_device(source.device))
+            source = source.on(processes.own_device(source.device))
         found: dict[Form, Hits] = {}
         for test in read_test_sets(self.dataset, self.folder):
             search = Search(
@@ -79,7 +86,7 @@ class SearchJob:
         return found
 
 
-def merged(parts: Sequence[Mapping[Form, Hits]], config: EvaluationConfig) -> dict[Form, Hits]:
+def merged_hits(parts: Sequence[Mapping[Form, Hits]], config: EvaluationConfig) -> dict[Form, Hits]:
     """What several processes have found of the same data set, as one would have."""
     return {
         form: merge(
@@ -123,17 +130,89 @@ def write_dense_runs(
         write_run(ranking, folder / run_file(test.file_stem, form.variant), tag=tag)
 
 
-def write_lexical_runs(
-    tests: Sequence[TestSet],
-    folder: Path,
+def search_lexically(
+    place: Place, run: Run, dataset: str, folder: Path, progress: Progress
+) -> Details:
+    """Search by BM25: one run file for each part of a data set."""
+    config, mining = run.profile.evaluation, run.profile.mining
+    for test in _test_sets(place, dataset):
+        ranking = rank_lexical(test, config, mining, workspace=place.workspace, progress=progress)
+        write_run(ranking, folder / run_file(test.file_stem), tag=run.name)
+    return {"similarity": f"BM25, {mining.method}, k1 {mining.k1:g}, b {mining.b:g}"}
+
+
+def merge_shards(place: Place, run: Run, dataset: str, files: Sequence[Path], folder: Path) -> None:
+    """Make run files of what all shards of a search have kept."""
+    config = run.profile.evaluation
+    found = merged_hits([read_shard(file) for file in files], config)
+    write_dense_runs(found, _test_sets(place, dataset), folder, config=config, tag=run.name)
+
+
+def search_densely(
+    place: Place,
+    run: Run,
+    dataset: str,
+    shard: Shard | None,
     *,
-    config: EvaluationConfig,
-    mining: MiningConfig,
-    workspace: Workspace,
-    tag: str,
+    how: Searching,
+    draft: Path,
+    output: Path,
     progress: Progress,
-) -> None:
-    """One run file for each part of a data set, by BM25."""
-    for test in tests:
-        ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
-        write_run(ranking, folder / run_file(test.file_stem), tag=tag)
+) -> Details:
+    """Search by a model, and keep run files or, of a shard, what it found.
+
+    Args:
+        place: of the run.
+        run: that is searched with.
+        dataset: to search.
+        shard: whose share is searched; None searches all.
+        how: the search is carried out.
+        draft: for what an interrupted search has found.
+        output: the shard's file, or one beside the run files.
+        progress: is told.
+
+    Returns:
+        What the record remembers.
+
+    Raises:
+        DataError: the model or its query scale was chosen on queries of the data set.
+    """
+    config, source = run.profile.evaluation, place.source(run)
+    query_scale, fitted_on = query_scale_of(run)
+    if chosen := recorded_digests(run.folder) + fitted_on:
+        for test in _test_sets(place, dataset):
+            refuse_test_queries(chosen, test, where=run.label)
+    job = SearchJob(
+        source=source,
+        dataset=dataset,
+        folder=place.sets.task(dataset).folder,
+        config=config,
+        state=draft / "state",
+        query_scale=query_scale,
+        share=WHOLE if shard is None else WHOLE.part(shard.index - 1, shard.count),
+        chunk=how.chunk,
+        caches=place.workspace if how.keep_embeddings else None,
+    )
+    found = merged_hits(processes.shared(job.on_rank, progress), config)
+    if shard is None:
+        tests = _test_sets(place, dataset)
+        write_dense_runs(found, tests, output.parent, config=config, tag=run.name)
+    else:
+        write_shard(output, found)
+    model = source.load()
+    scaled = config.similarity == "scaled_euclidean"
+    return {
+        "similarity": config.similarity if scaled else similarity_of(model, config),
+        "dimensions": model.get_embedding_dimension(),
+        "precision": config.precision,
+        "embeddings": config.embeddings,
+        "bytes_per_passage": bytes_per_passage(model, config),
+        "max_tokens": max_tokens(model),
+        "parameters": sum(values.numel() for values in model.parameters()),
+        "model": source.digest(),
+        **({"query_scale": query_scale} if scaled else {}),
+    }
+
+
+def _test_sets(place: Place, dataset: str) -> list[TestSet]:
+    return read_test_sets(dataset, place.sets.task(dataset).folder)

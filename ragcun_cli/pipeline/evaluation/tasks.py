@@ -9,7 +9,6 @@ from typing import Any
 
 from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.evaluation.mteb_files import is_known_to_mteb, write_mteb
-from ragcun_cli.pipeline.evaluation.search_set import SearchActions, recorded
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.division import Searching, Shard
@@ -19,7 +18,7 @@ from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.pipeline.training.tasks import TrainingTasks
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import StaleInputError
-from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.section import stated
 
 
@@ -28,7 +27,6 @@ class EvaluationTasks:
 
     def __init__(self, place: Place, trainings: TrainingTasks, how: Searching) -> None:
         self._place, self._trainings, self.how = place, trainings, how
-        self._actions = SearchActions(place, how)
 
     def name(self, run: Run, dataset: str) -> str:
         """Of an evaluation in its run; one by another similarity than the model's is beside it."""
@@ -136,13 +134,26 @@ class EvaluationTasks:
         mark = "" if shard is None else f", shard {shard}"
 
         def action(draft: Path, progress: Progress) -> Details:
-            do = self._actions
+            from ragcun_cli.pipeline.evaluation import search_job
+
+            folder = (draft / output).parent
             if lexical:
-                return do.write_lexical(run, dataset, (draft / output).parent, progress)
-            whole = shard is None
-            shards = self.shards(run, dataset) if whole and self.how.merge else []
-            found = do.found(run, dataset, shard, draft, shards=shards, progress=progress)
-            return do.write(run, dataset, found, draft / output, whole=whole, shards=shards)
+                return search_job.search_lexically(self._place, run, dataset, folder, progress)
+            if shard is None and self.how.merge:
+                shards = self.shards(run, dataset)
+                files = [run.folder / task.outputs[0] for task in shards]
+                search_job.merge_shards(self._place, run, dataset, files, folder)
+                return recorded(shards[0])
+            return search_job.search_densely(
+                self._place,
+                run,
+                dataset,
+                shard,
+                how=self.how,
+                draft=draft,
+                output=draft / output,
+                progress=progress,
+            )
 
         return Task(
             stage=Stage.SEARCH,
@@ -237,3 +248,8 @@ class EvaluationTasks:
                     f"'{task.label}' {why}",
                     hint=f"ragcun eval --shard {shard} --datasets {dataset}",
                 )
+
+
+def recorded(task: Task) -> Details:
+    """What the record of a finished task remembers of it."""
+    return dict(Manifest.load(task.folder / paths.MANIFEST).stages[task.key].details)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ragcun_cli.pipeline.encoders.kept import open_cache
-from ragcun_cli.pipeline.evaluation.query_scale import read_query_scale
+from ragcun_cli.pipeline.evaluation.query_scale import query_scale_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.dense import PLAIN, Search, named_hits
@@ -40,12 +40,11 @@ def look(
         mining, workspace = run.profile.mining, place.workspace
         ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
     else:
-        scaled = config.similarity == "scaled_euclidean"
         search = Search(
             place.load(run),
             test,
             config,
-            query_scale=read_query_scale(run.folder)[0] if scaled else 1.0,
+            query_scale=query_scale_of(run)[0],
             cache=open_cache(
                 place.source(run), test.corpus, test.corpus_digest, config, place.workspace
             ),
