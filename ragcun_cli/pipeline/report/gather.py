@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.core.rankings.metrics import mean
+from ragcun_cli.pipeline.report.table import Cell, Interval, over_seeds
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.manifest import StageRecord
+
+MAIN_METRIC = "ndcg@10"
+
+Measures = Mapping[str, Any]
+"""Of isotropy, on one side: name -> value."""
 
 PerQuery = dict[str, dict[str, dict[str, float]]]
 """Part of the data set, "" where it is one whole -> query id -> metric -> value."""
@@ -59,24 +65,45 @@ class Row:
         first = self.seeds[0].metrics
         return [name for name in first if all(name in seed.metrics for seed in self.seeds)]
 
-    def scores(self, dataset: str, metric: str) -> dict[str, dict[str, float]] | None:
+    def scores(self, dataset: str) -> dict[str, dict[str, float]] | None:
         """Part -> query id -> score, a mean over seeds; None unless every seed was evaluated."""
-        found = [seed.per_query.get(dataset) for seed in self.seeds]
-        measured = [scores for scores in found if scores is not None]
-        if len(measured) < len(found):
+        if dataset not in self.datasets:
             return None
+        found = [seed.per_query[dataset] for seed in self.seeds]
         return {
             part: {
-                query: mean(scores[part][query][metric] for scores in measured) for query in queries
+                query: mean(scores[part][query][MAIN_METRIC] for scores in found)
+                for query in queries
             }
-            for part, queries in measured[0].items()
+            for part, queries in found[0].items()
         }
 
-    def means(self, dataset: str, metric: str) -> list[float] | None:
+    def means(self, dataset: str) -> list[float] | None:
         """The mean score of each seed, over parts; None unless every seed was evaluated."""
-        found = [seed.metrics.get(dataset) for seed in self.seeds]
-        measured = [content["metrics"][metric] for content in found if content is not None]
-        return measured if len(measured) == len(found) else None
+        if dataset not in self.datasets:
+            return None
+        return [seed.metrics[dataset]["metrics"][MAIN_METRIC] for seed in self.seeds]
+
+    def isotropy(self, side: str) -> list[Measures] | None:
+        """The measures of each seed; None unless all were measured."""
+        found = [seed.isotropy[side] for seed in self.seeds if seed.isotropy is not None]
+        return found if len(found) == len(self.seeds) else None
+
+    def isotropy_cell(self, key: str, side: str = "queries") -> Cell:
+        """One measure: over seeds where there are several, else with its interval if it has one."""
+        measured = self.isotropy(side)
+        if measured is None:
+            return "none" if self.run.reference == "bm25" else None
+        cell = over_seeds([each[key] for each in measured])
+        if key == "plan_score" and isinstance(cell, float) and measured[0]["intervals"] is not None:
+            return Interval(cell, *measured[0]["intervals"][key])
+        return cell
+
+
+def shared_datasets(rows: Sequence[Row]) -> list[str]:
+    """Those that every seed of every row was evaluated on."""
+    first = rows[0].datasets if rows else []
+    return [name for name in first if all(name in row.datasets for row in rows)]
 
 
 def calibrations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:

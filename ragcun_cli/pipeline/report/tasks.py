@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -18,13 +19,20 @@ from ragcun_cli.pipeline.report.formats.formats import (
 )
 from ragcun_cli.pipeline.report.gather import Row, gather
 from ragcun_cli.pipeline.report.table import Table
-from ragcun_cli.pipeline.report.tables.results import build_tables
+from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
+from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
+from ragcun_cli.pipeline.report.tables.results import cost_table, results_table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import FIGURES
+
+DEMONSTRATION = (
+    "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
+    "against a method."
+)
 
 
 def report_task(
@@ -71,7 +79,25 @@ def report_task(
 def tables_of(rows: Sequence[Row]) -> list[Table]:
     """The tables of gathered rows: one set for those that share data sets and base."""
     groups = _groups(rows)
-    return [table for suffix, some in groups.items() for table in build_tables(some, suffix=suffix)]
+    return [
+        replace(table, key=table.key + suffix)
+        for suffix, some in groups.items()
+        for table in build_tables(some)
+    ]
+
+
+def build_tables(rows: Sequence[Row]) -> list[Table]:
+    """The tables of rows that share their data sets; what was not measured is None."""
+    tables = [
+        results_table(rows),
+        *isotropy_tables(rows),
+        *evaluation_tables(rows),
+        cost_table(rows),
+    ]
+    demonstration = [DEMONSTRATION] if any(row.run.profile.demonstration for row in rows) else []
+    seeds = max(len(row.seeds) for row in rows)
+    said = [f"Mean and standard deviation over {seeds} seeds."] if seeds > 1 else []
+    return [replace(table, notes=(*demonstration, *table.notes, *said)) for table in tables]
 
 
 def figures_of(rows: Sequence[Row], road: Road, runner: Runner) -> list[Figure]:
@@ -79,7 +105,8 @@ def figures_of(rows: Sequence[Row], road: Road, runner: Runner) -> list[Figure]:
     runs = [seed.run for row in rows for seed in row.seeds]
     figures = mining_figures(gather_minings(runs, road, runner))
     for suffix, some in _groups(rows).items():
-        figures += isotropy_figures(some, suffix) + calibration_figures(some, suffix)
+        for figure in (*isotropy_figures(some), *calibration_figures(some)):
+            figures.append(replace(figure, key=figure.key + suffix))
     return figures
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import starmap
 
 import numpy as np
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.gather import Row
-
-Measures = Mapping[str, Any]
+from ragcun_cli.pipeline.report.gather import Measures, Row
 
 SIDES = {"queries": "test queries", "passages": "passages"}
 
 
-def isotropy_figures(rows: Sequence[Row], suffix: str = "") -> list[Figure]:
+def isotropy_figures(rows: Sequence[Row]) -> list[Figure]:
     """Of queries and of passages: spectrum, curve over n, cosines. Without measures, none.
 
     Several seeds of one model are one line, the mean of theirs.
@@ -29,14 +27,14 @@ def isotropy_figures(rows: Sequence[Row], suffix: str = "") -> list[Figure]:
         found = {label: each for label, each in measured.items() if each}
         if found:
             figures += [
-                _spectrum(found, f"{side}{suffix}", texts),
-                _curve(found, f"{side}{suffix}", texts),
-                _cosines(found, f"{side}{suffix}", texts),
+                _spectrum(found, side, texts),
+                _curve(found, side, texts),
+                _cosines(found, side, texts),
             ]
     return figures
 
 
-def _spectrum(measured: Mapping[str, list[Measures]], name: str, texts: str) -> Figure:
+def _spectrum(measured: Mapping[str, list[Measures]], side: str, texts: str) -> Figure:
     def series(label: str, seeds: list[Measures]) -> Series:
         spectra = np.array([np.array(seed["spectrum"]) for seed in seeds])
         mean = (spectra / spectra.mean(axis=1, keepdims=True)).mean(axis=0)
@@ -44,11 +42,11 @@ def _spectrum(measured: Mapping[str, list[Measures]], name: str, texts: str) -> 
         return Series(label, tuple(range(1, len(seen) + 1)), tuple(seen.tolist()))
 
     return Figure(
-        key=f"spectrum-{name}",
+        key=f"spectrum-{side}",
         caption=f"Eigenvalue spectrum of the covariance, {texts}",
         x_label="Rank of the eigenvalue",
         y_label="Eigenvalue over their mean",
-        series=_all(measured, series),
+        series=tuple(starmap(series, measured.items())),
         x_scale="log",
         y_scale="log",
         notes=(
@@ -58,7 +56,7 @@ def _spectrum(measured: Mapping[str, list[Measures]], name: str, texts: str) -> 
     )
 
 
-def _curve(measured: Mapping[str, list[Measures]], name: str, texts: str) -> Figure:
+def _curve(measured: Mapping[str, list[Measures]], side: str, texts: str) -> Figure:
     def series(label: str, seeds: list[Measures]) -> Series:
         scores = np.mean([seed["curve"]["plan_score"] for seed in seeds], axis=0)
         return Series(label, tuple(seeds[0]["curve"]["texts"]), tuple(scores.tolist()))
@@ -73,27 +71,30 @@ def _curve(measured: Mapping[str, list[Measures]], name: str, texts: str) -> Fig
         )
         gaussians.setdefault(width, expected)
     return Figure(
-        key=f"isotropy-by-n-{name}",
+        key=f"isotropy-by-n-{side}",
         caption=f"Isotropy score by the number of texts, {texts}",
         x_label="Texts",
         y_label="1 − sd/mean",
-        series=(*_all(measured, series), *gaussians.values()),
+        series=(*starmap(series, measured.items()), *gaussians.values()),
         x_scale="log",
         notes=("Nested samples of the measured texts, a twentieth more each time.",),
     )
 
 
-def _cosines(measured: Mapping[str, list[Measures]], name: str, texts: str) -> Figure:
+def _cosines(measured: Mapping[str, list[Measures]], side: str, texts: str) -> Figure:
+    counted = {
+        label: [seed["cosine_histogram"] for seed in seeds] for label, seeds in measured.items()
+    }
     shares = {
-        label: np.mean([_shares(seed["cosine_histogram"]) for seed in seeds], axis=0)
-        for label, seeds in measured.items()
+        label: np.mean([np.array(counts) / sum(counts) for counts in histograms], axis=0)
+        for label, histograms in counted.items()
     }
     bins = len(next(iter(shares.values())))
     used = np.flatnonzero(np.sum(list(shares.values()), axis=0))
     first, last = int(used[0]), int(used[-1]) + 1
     edges = tuple((-1 + 2 * np.arange(first, last + 1) / bins).round(4).tolist())
     return Figure(
-        key=f"cosines-{name}",
+        key=f"cosines-{side}",
         caption=f"Cosines of all pairs, {texts}",
         x_label="Cosine",
         y_label=f"Share of pairs in a bin of {2 / bins:g}",
@@ -104,13 +105,3 @@ def _cosines(measured: Mapping[str, list[Measures]], name: str, texts: str) -> F
         kind="steps",
         notes=("Of at most 20,000 texts.",),
     )
-
-
-def _shares(counts: Sequence[int]) -> np.ndarray:
-    return np.array(counts) / sum(counts)
-
-
-def _all(
-    measured: Mapping[str, list[Measures]], series: Callable[[str, list[Measures]], Series]
-) -> tuple[Series, ...]:
-    return tuple(series(label, seeds) for label, seeds in measured.items())

@@ -6,10 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ragcun_cli.pipeline.report.gather import Row, calibrations
+from ragcun_cli.pipeline.report.gather import MAIN_METRIC, Row, calibrations
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
-
-METRIC = "ndcg@10"
 
 CALIBRATION_COLUMNS = (
     Column("ece", "ECE", digits=3),
@@ -22,13 +20,13 @@ CALIBRATION_COLUMNS = (
 )
 
 
-def evaluation_tables(rows: Sequence[Row], suffix: str = "") -> list[Table]:
+def evaluation_tables(rows: Sequence[Row]) -> list[Table]:
     """Calibration of the best hit's score and, where they were scored, smaller embeddings."""
-    smaller = variants_table(rows, suffix)
-    return [calibration_table(rows, suffix), *([] if smaller is None else [smaller])]
+    smaller = variants_table(rows)
+    return [calibration_table(rows), *([] if smaller is None else [smaller])]
 
 
-def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
+def variants_table(rows: Sequence[Row]) -> Table | None:
     """nDCG@10 of every model's smaller forms; None where none was scored."""
     body: list[tuple[Cell, ...]] = []
     for row in rows:
@@ -36,10 +34,12 @@ def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
         if not sets or not row.seeds[0].metrics[sets[0]]["variants"]:
             continue
         sizes = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"]
-        plain = [_mean(seed.metrics, sets, ("metrics", METRIC)) for seed in row.seeds]
+        plain = [_mean(seed.metrics, sets, ("metrics", MAIN_METRIC)) for seed in row.seeds]
         body.append((row.label, "as they are", sizes["float32"], over_seeds(plain), "reference"))
         for name in row.seeds[0].metrics[sets[0]]["variants"]:
-            found = [_mean(seed.metrics, sets, ("variants", name, METRIC)) for seed in row.seeds]
+            found = [
+                _mean(seed.metrics, sets, ("variants", name, MAIN_METRIC)) for seed in row.seeds
+            ]
             lost = [
                 None if ours is None or theirs is None else ours - theirs
                 for ours, theirs in zip(found, plain, strict=True)
@@ -48,7 +48,7 @@ def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
     if not body:
         return None
     return Table(
-        key=f"variants{suffix}",
+        key="variants",
         caption="Retrieval quality of smaller embeddings",
         columns=(
             Column("model", "Model"),
@@ -66,20 +66,17 @@ def variants_table(rows: Sequence[Row], suffix: str = "") -> Table | None:
     )
 
 
-def calibration_table(rows: Sequence[Row], suffix: str = "") -> Table:
+def calibration_table(rows: Sequence[Row]) -> Table:
     """How well the score of the best hit tells whether it is relevant, means over data sets."""
-    body = tuple(
-        (
-            row.label,
-            *(_calibration_cell(row, column.key) for column in CALIBRATION_COLUMNS),
-        )
+    body = [
+        (row.label, *(_calibration_cell(row, column.key) for column in CALIBRATION_COLUMNS))
         for row in rows
-    )
+    ]
     return Table(
-        key=f"calibration{suffix}",
+        key="calibration",
         caption="Calibration of the best hit's score",
         columns=(Column("model", "Model"), *CALIBRATION_COLUMNS),
-        rows=body,
+        rows=tuple(body),
         notes=(
             "Whether the best hit is relevant, predicted by its score: probabilities by Platt "
             "scaling on other queries, in ten bins of equal count. Chance alone makes an ECE above "
@@ -93,11 +90,9 @@ def _calibration_cell(row: Row, key: str) -> Cell:
     for seed in row.seeds:
         means = []
         for name in row.datasets:
-            parts = [
-                part[key] for part in calibrations(seed.metrics[name]) if part[key] is not None
-            ]
-            if parts:
-                means.append(statistics.fmean(parts))
+            parts = [part[key] for part in calibrations(seed.metrics[name])]
+            if measured := [part for part in parts if part is not None]:
+                means.append(statistics.fmean(measured))
         by_seed.append(statistics.fmean(means) if means else None)
     return over_seeds(by_seed)
 

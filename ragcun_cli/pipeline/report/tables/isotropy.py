@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from ragcun_cli.core.isotropy.half_samples import half_width
 from ragcun_cli.core.isotropy.spectrum import plan_score_of_gaussian
-from ragcun_cli.pipeline.report.gather import Row
+from ragcun_cli.pipeline.report.gather import Row, shared_datasets
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Interval, Table, over_seeds
-
-Measures = Mapping[str, Any]
 
 MEASURE_COLUMNS = (
     Column("texts", "n"),
@@ -45,16 +42,20 @@ HUB_COLUMNS = (
 PASSAGE_COLUMNS = tuple(c for c in MEASURE_COLUMNS if c.key not in ("isoscore", "sigreg"))
 
 
-def isotropy_tables(rows: Sequence[Row], suffix: str = "") -> list[Table]:
+def isotropy_tables(rows: Sequence[Row]) -> list[Table]:
     """Of the queries, and of passages, pairs and hubs; BM25, without embeddings, has no row."""
     dense = [row for row in rows if row.run.reference != "bm25"]
-    return [queries_table(dense, suffix), passages_table(dense, suffix)]
+    return [queries_table(dense), passages_table(dense)]
 
 
-def queries_table(rows: Sequence[Row], suffix: str = "") -> Table:
+def queries_table(rows: Sequence[Row]) -> Table:
     """Every measure over the test queries, and the difference to the base through the same head."""
     reference = _reference(rows)
-    extra = () if reference is None else (Column("difference", _DIFFERENCE, digits=3),)
+    extra = (
+        ()
+        if reference is None
+        else (Column("difference", "Difference to untouched_pca", digits=3),)
+    )
     body = []
     for row in rows:
         cells = _measure_cells(row, "queries", MEASURE_COLUMNS)
@@ -71,7 +72,7 @@ def queries_table(rows: Sequence[Row], suffix: str = "") -> Table:
         *_untouched_note(rows),
     ]
     return Table(
-        key=f"isotropy{suffix}",
+        key="isotropy",
         caption="Isotropy of the query embeddings",
         columns=(Column("model", "Model"), *MEASURE_COLUMNS, *extra),
         rows=tuple(body),
@@ -79,9 +80,9 @@ def queries_table(rows: Sequence[Row], suffix: str = "") -> Table:
     )
 
 
-def passages_table(rows: Sequence[Row], suffix: str = "") -> Table:
+def passages_table(rows: Sequence[Row]) -> Table:
     """Measures over passages, of relevant pairs, and of hubs where evaluations are there."""
-    sets = _hub_sets(rows)
+    sets = shared_datasets(rows)
     hubs = HUB_COLUMNS if sets else ()
     body = [
         (
@@ -104,7 +105,7 @@ def passages_table(rows: Sequence[Row], suffix: str = "") -> Table:
             f"random passages a query give; means over {', '.join(sets)}."
         )
     return Table(
-        key=f"isotropy-passages{suffix}",
+        key="isotropy-passages",
         caption="Isotropy of the passage embeddings, relevant pairs and hubs",
         columns=(Column("model", "Model"), *PASSAGE_COLUMNS, *PAIR_COLUMNS, *hubs),
         rows=tuple(body),
@@ -112,54 +113,33 @@ def passages_table(rows: Sequence[Row], suffix: str = "") -> Table:
     )
 
 
-_DIFFERENCE = "Difference to untouched_pca"
-
-
-def _measured(row: Row, side: str) -> list[Measures] | None:
-    """The measures of each seed; None unless all were measured."""
-    found = [seed.isotropy[side] for seed in row.seeds if seed.isotropy is not None]
-    return found if len(found) == len(row.seeds) else None
-
-
-def isotropy_cell(row: Row, key: str, side: str = "queries") -> Cell:
-    """One measure: over seeds where there are several, else with its interval where it has one."""
-    measured = _measured(row, side)
-    if measured is None:
-        return "none" if row.run.reference == "bm25" else None
-    values: list[int | float | None] = [each[key] for each in measured]
-    cell = over_seeds(values)
-    if key == "plan_score" and isinstance(cell, float) and measured[0]["intervals"] is not None:
-        return Interval(cell, *measured[0]["intervals"][key])
-    return cell
-
-
 def _measure_cells(row: Row, side: str, columns: Sequence[Column]) -> tuple[Cell, ...]:
     return tuple(
         _corrected(row, side)
         if column.key == "plan_score_corrected"
-        else isotropy_cell(row, column.key, side)
+        else row.isotropy_cell(column.key, side)
         for column in columns
     )
 
 
 def _corrected(row: Row, side: str) -> Cell:
     """The corrected score beside the interval of a Gaussian."""
-    measured = _measured(row, side)
+    measured = row.isotropy(side)
     if measured is None:
         return None
     value = statistics.fmean(each["plan_score_corrected"] for each in measured)
     return Interval(value, *measured[0]["gaussian_intervals"]["plan_score_corrected"])
 
 
-def _reference(rows: Sequence[Row]) -> Row | None:
-    return next((row for row in rows if row.run.reference == "untouched_pca"), None)
+def _reference(rows: Sequence[Row], name: str = "untouched_pca") -> Row | None:
+    return next((row for row in rows if row.run.reference == name), None)
 
 
 def _difference(row: Row, reference: Row) -> Cell:
     """Of the plan's score, over the same queries in as many dimensions; else words."""
     if row.run.reference == "untouched_pca":
         return "reference" if row is reference else "another reference"
-    ours, theirs = _measured(row, "queries"), _measured(reference, "queries")
+    ours, theirs = row.isotropy("queries"), reference.isotropy("queries")
     if ours is None or theirs is None:
         return None
     base = theirs[0]
@@ -178,13 +158,12 @@ def _difference(row: Row, reference: Row) -> Cell:
 
 def _untouched_note(rows: Sequence[Row]) -> list[str]:
     """That the untouched base in its own dimensions compares with no other row."""
-    untouched = next((row for row in rows if row.run.reference == "untouched"), None)
-    measured = None if untouched is None else _measured(untouched, "queries")
-    others = [row for row in rows if row is not untouched and _measured(row, "queries")]
+    untouched = _reference(rows, "untouched")
+    measured = None if untouched is None else untouched.isotropy("queries")
+    others = [found for row in rows if row is not untouched and (found := row.isotropy("queries"))]
     if measured is None or not others:
         return []
-    n, own = measured[0]["texts"], measured[0]["dimensions"]
-    other = (_measured(others[0], "queries") or measured)[0]["dimensions"]
+    n, own, other = measured[0]["texts"], measured[0]["dimensions"], others[0][0]["dimensions"]
     if own == other:
         return []
     ours, theirs = (f"{plan_score_of_gaussian(n, dimensions=d):.3f}" for d in (own, other))
@@ -199,14 +178,6 @@ def _untouched_note(rows: Sequence[Row]) -> list[str]:
             "training seeds."
         )
     return [note]
-
-
-def _hub_sets(rows: Sequence[Row]) -> list[str]:
-    """Data sets that every seed of every row has hubs of."""
-    seeds = [seed for row in rows for seed in row.seeds]
-    if not seeds:
-        return []
-    return [name for name in seeds[0].metrics if all(name in seed.metrics for seed in seeds)]
 
 
 def _hub_cell(row: Row, key: str, sets: Sequence[str]) -> Cell:

@@ -1,19 +1,15 @@
-"""The tables of a plan: retrieval, isotropy and cost."""
+"""The tables of what a plan is for, retrieval, and of what it cost."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ragcun_cli.core.rankings.significance import paired_interval
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
 from ragcun_cli.pipeline.report.gather import Row
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, over_seeds
-from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
-from ragcun_cli.pipeline.report.tables.isotropy import isotropy_cell, isotropy_tables
 
-MAIN_METRIC = "ndcg@10"
 BOOTSTRAP_SEED = 0
 ISOTROPY_NOTE = (
     "Isotropy is 1 − sd/mean of the covariance's eigenvalues over test queries, with the 95 % "
@@ -21,23 +17,12 @@ ISOTROPY_NOTE = (
     "negative: compare rows of equal dimensions alone, and with what a perfect Gaussian of that "
     "size gives."
 )
-DEMONSTRATION = (
-    "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
-    "against a method."
-)
 
 
-def build_tables(rows: Sequence[Row], *, suffix: str = "") -> list[Table]:
-    """The tables of rows that share their data sets; what was not measured is None."""
-    datasets = rows[0].run.profile.evaluation.datasets
-    others = [*isotropy_tables(rows, suffix), *evaluation_tables(rows, suffix)]
-    noted = [replace(table, notes=_notes(rows, table.notes)) for table in others]
-    return [results_table(rows, datasets, suffix), *noted, cost_table(rows, suffix)]
-
-
-def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = "") -> Table:
+def results_table(rows: Sequence[Row]) -> Table:
     """nDCG@10 of every model on every set, their average, and its difference to the first row."""
-    shown = [name for name in datasets if any(row.means(name, MAIN_METRIC) for row in rows)]
+    datasets = rows[0].run.profile.evaluation.datasets
+    shown = [name for name in datasets if any(row.means(name) for row in rows)]
     absent = [name for name in datasets if name not in shown]
     averaged = [name for name in shown if name not in OUTSIDE_AVERAGES] or shown
     columns = (
@@ -51,7 +36,6 @@ def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = ""
         Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
         Column("isotropy", "Isotropy", digits=3),
     )
-    body = tuple(_results_row(row, rows[0], datasets, averaged) for row in rows)
     notes = [
         "nDCG@10 in points, exact search. The difference is of the averages, with its 95 % "
         "interval: a paired bootstrap over the queries within each set, 10,000 resamples.",
@@ -69,11 +53,11 @@ def results_table(rows: Sequence[Row], datasets: Sequence[str], suffix: str = ""
     if absent:
         notes.append(f"Not measured here, and in no average: {', '.join(absent)}.")
     return Table(
-        key=f"results{suffix}",
+        key="results",
         caption="Retrieval quality",
         columns=columns,
-        rows=body,
-        notes=_notes(rows, notes),
+        rows=tuple(_results_row(row, rows[0], datasets, averaged) for row in rows),
+        notes=tuple(notes),
     )
 
 
@@ -81,19 +65,19 @@ def _results_row(
     row: Row, first: Row, datasets: Sequence[str], averaged: Sequence[str]
 ) -> tuple[Cell, ...]:
     training = row.seeds[0].training
-    scores = tuple(over_seeds(row.means(name, MAIN_METRIC) or []) for name in datasets)
+    scores = tuple(over_seeds(row.means(name) or []) for name in datasets)
     return (
         row.label,
         None if training is None else int(training.details["trainable_parameters"]),
         *scores,
         _average(row, averaged),
         "reference" if row is first else _difference(row, first, averaged),
-        isotropy_cell(row, "plan_score"),
+        row.isotropy_cell("plan_score"),
     )
 
 
 def _average(row: Row, averaged: Sequence[str]) -> Cell:
-    by_set = [row.means(name, MAIN_METRIC) for name in averaged]
+    by_set = [row.means(name) for name in averaged]
     if not by_set or any(means is None for means in by_set):
         return None
     return over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
@@ -103,7 +87,7 @@ def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
     differences: dict[str, list[float]] = {}
     weights: dict[str, float] = {}
     for name in averaged:
-        ours, theirs = row.scores(name, MAIN_METRIC), first.scores(name, MAIN_METRIC)
+        ours, theirs = row.scores(name), first.scores(name)
         if ours is None or theirs is None:
             return None
         for part, scores in ours.items():
@@ -116,7 +100,7 @@ def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
     return Difference(interval.difference, interval.low, interval.high)
 
 
-def cost_table(rows: Sequence[Row], suffix: str = "") -> Table:
+def cost_table(rows: Sequence[Row]) -> Table:
     """What training and evaluation took; times, unlike scores, differ from run to run."""
     columns = (
         Column("model", "Model"),
@@ -130,11 +114,11 @@ def cost_table(rows: Sequence[Row], suffix: str = "") -> Table:
         Column("device", "Device"),
     )
     return Table(
-        key=f"cost{suffix}",
+        key="cost",
         caption="Cost",
         columns=columns,
         rows=tuple(_cost_row(row) for row in rows),
-        notes=_notes(rows, ["Sums over seeds; an example is a training row."]),
+        notes=("Sums over seeds; an example is a training row.",),
     )
 
 
@@ -159,10 +143,3 @@ def _cost_row(row: Row) -> tuple[Cell, ...]:
         evaluation,
         ", ".join(sorted({record.device for record in [*records, *evaluations]})),
     )
-
-
-def _notes(rows: Sequence[Row], notes: Sequence[str]) -> tuple[str, ...]:
-    seeds = max(len(row.seeds) for row in rows)
-    said = [f"Mean and standard deviation over {seeds} seeds."] if seeds > 1 else []
-    demonstration = [DEMONSTRATION] if any(row.run.profile.demonstration for row in rows) else []
-    return (*demonstration, *notes, *said)
