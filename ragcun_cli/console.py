@@ -114,7 +114,7 @@ def show_table(table: Table) -> None:
     Where the terminal is too narrow for its columns, it is turned on its side, in several parts if
     need be: no number is ever broken.
     """
-    from ragcun_cli.pipeline.report.table import alignment, best_cells, cell_text
+    from ragcun_cli.pipeline.report.table import best_cells, cell_text, column_align
 
     best = best_cells(table)
     cells = [
@@ -137,7 +137,7 @@ def show_table(table: Table) -> None:
     else:
         shown = _rich_table(table.caption)
         for index, label in enumerate(labels):
-            justify = alignment(table, index)
+            justify = column_align(table, index)
             shown.add_column(label, justify=justify, min_width=widths[index], overflow="fold")
         for row in cells:
             shown.add_row(*row)

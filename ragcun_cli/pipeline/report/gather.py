@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.core.rankings.metrics import mean
-from ragcun_cli.pipeline.report.table import Cell, Interval, over_seeds
+from ragcun_cli.pipeline.report.table import Cell, WithInterval, over_seeds
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
@@ -48,7 +48,7 @@ class SeedResults:
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """One model of the tables, over all its seeds."""
 
     label: str
@@ -96,11 +96,11 @@ class Row:
             return "none" if self.run.reference == "bm25" else None
         cell = over_seeds([each[key] for each in measured])
         if key == "plan_score" and isinstance(cell, float) and measured[0]["intervals"] is not None:
-            return Interval(cell, *measured[0]["intervals"][key])
+            return WithInterval(cell, *measured[0]["intervals"][key])
         return cell
 
 
-def shared_datasets(rows: Sequence[Row]) -> list[str]:
+def shared_datasets(rows: Sequence[ModelRow]) -> list[str]:
     """Those that every seed of every row was evaluated on."""
     first = rows[0].datasets if rows else []
     return [name for name in first if all(name in row.datasets for row in rows)]
@@ -112,7 +112,7 @@ def calibrations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(found.values()) if "parts" in content else [found]
 
 
-def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[Row]:
+def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[ModelRow]:
     """Rows in the order of the runs; runs that differ in their seed alone share one."""
     groups: dict[Path, list[Run]] = {}
     for run in runs:
@@ -120,7 +120,7 @@ def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[Row]:
         groups.setdefault(identity, []).append(run)
     labels = _labels([members[0] for members in groups.values()])
     return [
-        Row(label, tuple(_measured(run, road, runner) for run in members))
+        ModelRow(label, tuple(_measured(run, road, runner) for run in members))
         for label, members in zip(labels, groups.values(), strict=True)
     ]
 

@@ -4,16 +4,15 @@ import math
 import re
 import statistics
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from typing import Literal
 
-NOT_MEASURED = "not measured"
 Align = Literal["left", "right", "center"]
 
 
 @dataclass(frozen=True)
-class Spread:
+class WithDeviation:
     """A mean over seeds with its standard deviation."""
 
     mean: float
@@ -25,20 +24,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A paired difference with the ends of its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"the interval [{self.low}, {self.high}] ends before it begins")
-
-
-@dataclass(frozen=True)
-class Interval:
+class WithInterval:
     """A value beside the ends of an interval; the table's notes say of what."""
 
     value: float
@@ -50,7 +36,11 @@ class Interval:
             raise ValueError(f"the interval [{self.low}, {self.high}] ends before it begins")
 
 
-Cell = str | int | float | Spread | Difference | Interval | None
+class Difference(WithInterval):
+    """A paired difference beside its 95% interval; shown with its sign."""
+
+
+Cell = str | int | float | WithDeviation | WithInterval | None
 """None is *not measured*: never 0.0, never a default. A number that does not apply is a word."""
 
 
@@ -61,7 +51,7 @@ def over_seeds(values: Sequence[float | None]) -> Cell:
         return None
     if len(set(measured)) == 1:
         return measured[0]
-    return Spread(statistics.fmean(measured), statistics.stdev(measured))
+    return WithDeviation(statistics.fmean(measured), statistics.stdev(measured))
 
 
 @dataclass(frozen=True)
@@ -153,26 +143,24 @@ def one_line(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def cell_text(column: Column, cell: Cell, *, missing: str = NOT_MEASURED) -> str:
+def cell_text(column: Column, cell: Cell) -> str:
     """The cell as people read it, on one line, with U+2212 for minus and commas for thousands."""
-    return " ".join(part for part in cell_parts(column, cell, missing=missing) if part)
+    return " ".join(part for part in cell_parts(column, cell) if part)
 
 
-def cell_parts(column: Column, cell: Cell, *, missing: str = NOT_MEASURED) -> tuple[str, str]:
+def cell_parts(column: Column, cell: Cell) -> tuple[str, str]:
     """What the cell says, and what stands behind it: ``± 0.3``, ``[+0.3, +2.1]`` or nothing."""
     match cell:
         case None:
-            return missing, ""
+            return "not measured", ""
         case str():
             return one_line(cell), ""
-        case Spread(mean, deviation):
+        case WithDeviation(mean, deviation):
             return _number_text(column, mean), f"± {_number_text(column, deviation)}"
-        case Difference(value, low, high):
-            ends = (_number_text(column, end, signed=True) for end in (low, high))
-            return _number_text(column, value, signed=True), f"[{', '.join(ends)}]"
-        case Interval(value, low, high):
-            ends = (_number_text(column, end) for end in (low, high))
-            return _number_text(column, value), f"[{', '.join(ends)}]"
+        case WithInterval():
+            signed = isinstance(cell, Difference)
+            value, *ends = (_number_text(column, end, signed=signed) for end in _numbers(cell))
+            return value, f"[{', '.join(ends)}]"
         case _:
             return _number_text(column, cell), ""
 
@@ -191,7 +179,7 @@ def best_cells(table: Table) -> frozenset[tuple[int, int]]:
     )
 
 
-def alignment(table: Table, index: int) -> Align:
+def column_align(table: Table, index: int) -> Align:
     """Where the cells of column ``index`` stand."""
     column = table.columns[index]
     if column.align:
@@ -202,34 +190,21 @@ def alignment(table: Table, index: int) -> Align:
 
 def legend(tables: Sequence[Table]) -> tuple[str, ...]:
     """One sentence for each mark that occurs in the tables: bold, ``±`` and ``[ , ]``."""
-    cells = [cell for table in tables for row in table.rows for cell in row]
-    return tuple(
-        sentence
-        for occurs, sentence in (
-            (any(best_cells(table) for table in tables), "Bold: best of the column as printed."),
-            (any(isinstance(cell, Spread) for cell in cells), "±: standard deviation over seeds."),
-            (
-                any(isinstance(cell, Difference) for cell in cells),
-                "[low, high]: 95% interval of the paired difference.",
-            ),
-            (
-                any(isinstance(cell, Interval) for cell in cells),
-                "[low, high] without signs: as the notes of the table say.",
-            ),
-        )
-        if occurs
-    )
+    kinds = {type(cell) for table in tables for row in table.rows for cell in row}
+    occurs = {
+        "Bold: best of the column as printed.": any(best_cells(table) for table in tables),
+        "±: standard deviation over seeds.": WithDeviation in kinds,
+        "[low, high]: 95% interval of the paired difference.": Difference in kinds,
+        "[low, high] without signs: as the notes of the table say.": WithInterval in kinds,
+    }
+    return tuple(sentence for sentence in occurs if occurs[sentence])
 
 
-def _numbers(cell: Cell) -> Iterator[float]:
+def _numbers(cell: Cell) -> tuple[float, ...]:
     """The value to compare first, then its uncertainty; nothing for a text or a missing cell."""
-    match cell:
-        case Spread(mean, deviation):
-            yield from (mean, deviation)
-        case Difference(value, low, high) | Interval(value, low, high):
-            yield from (value, low, high)
-        case int() | float():
-            yield cell
+    if isinstance(cell, WithDeviation | WithInterval):
+        return astuple(cell)
+    return (cell,) if isinstance(cell, int | float) else ()
 
 
 def _number_text(column: Column, value: float, *, signed: bool = False) -> str:
@@ -245,8 +220,8 @@ def _number_text(column: Column, value: float, *, signed: bool = False) -> str:
 
 
 def _best_rows(column: Column, cells: Sequence[Cell]) -> list[int]:
-    values = {row: next(_numbers(cell), None) for row, cell in enumerate(cells)}
-    measured = {row: value for row, value in values.items() if value is not None}
+    numbers = {row: _numbers(cell) for row, cell in enumerate(cells)}
+    measured = {row: found[0] for row, found in numbers.items() if found}
     if len(measured) < 2:
         return []
     choose = max if column.best == "max" else min

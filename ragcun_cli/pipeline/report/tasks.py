@@ -17,7 +17,7 @@ from ragcun_cli.pipeline.report.formats.formats import (
     render,
     write_figures,
 )
-from ragcun_cli.pipeline.report.gather import Row, gather
+from ragcun_cli.pipeline.report.gather import ModelRow, gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
@@ -76,7 +76,7 @@ def report_task(
     )
 
 
-def tables_of(rows: Sequence[Row]) -> list[Table]:
+def tables_of(rows: Sequence[ModelRow]) -> list[Table]:
     """The tables of gathered rows: one set for those that share data sets and base."""
     groups = _groups(rows)
     return [
@@ -86,7 +86,7 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
     ]
 
 
-def build_tables(rows: Sequence[Row]) -> list[Table]:
+def build_tables(rows: Sequence[ModelRow]) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
     tables = [
         results_table(rows),
@@ -100,7 +100,7 @@ def build_tables(rows: Sequence[Row]) -> list[Table]:
     return [replace(table, notes=(*demonstration, *table.notes, *said)) for table in tables]
 
 
-def figures_of(rows: Sequence[Row], road: Road, runner: Runner) -> list[Figure]:
+def figures_of(rows: Sequence[ModelRow], road: Road, runner: Runner) -> list[Figure]:
     """The figures of gathered rows and of their minings, in the order to print."""
     runs = [seed.run for row in rows for seed in row.seeds]
     figures = mining_figures(gather_minings(runs, road, runner))
@@ -110,12 +110,12 @@ def figures_of(rows: Sequence[Row], road: Road, runner: Runner) -> list[Figure]:
     return figures
 
 
-def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _groups(rows: Sequence[ModelRow]) -> dict[str, list[ModelRow]]:
     """Suffix of keys -> rows that share data sets, similarity and base, and so stand in one table.
 
     A model that was named on the command line stands with the first that have its data sets.
     """
-    groups: dict[tuple[str, ...], list[Row]] = {}
+    groups: dict[tuple[str, ...], list[ModelRow]] = {}
     for row in sorted(rows, key=lambda row: row.run.is_named_model):
         evaluation = row.run.profile.evaluation
         shared = (evaluation.similarity, *evaluation.datasets)

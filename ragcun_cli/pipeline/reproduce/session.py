@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
-from ragcun_cli.pipeline.report.gather import Row, gather
+from ragcun_cli.pipeline.report.gather import ModelRow, gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.walk import Consent
@@ -236,7 +236,7 @@ class Session:
             document=partial(self._document, tables, rows, plan.name),
         )
 
-    def _document(self, tables: Sequence[Table], rows: Sequence[Row], title: str) -> str:
+    def _document(self, tables: Sequence[Table], rows: Sequence[ModelRow], title: str) -> str:
         figures = reporting.figures_of(rows, self._road, self._runner)
         return render(tables, figures, "json", title=title)
 

@@ -9,8 +9,8 @@ import pytest
 from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass
 from ragcun_cli.pipeline.isotropy.one_side import measures_of
 from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
-from ragcun_cli.pipeline.report.gather import Row, SeedResults
-from ragcun_cli.pipeline.report.table import Difference, Interval, Spread
+from ragcun_cli.pipeline.report.gather import ModelRow, SeedResults
+from ragcun_cli.pipeline.report.table import Difference, WithDeviation, WithInterval
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.paths import Workspace
@@ -60,7 +60,7 @@ def row(name, *measured, reference=None, hubs=HUBS):
         )
         for run, found in zip(runs, measured, strict=True)
     ]
-    return Row(name, tuple(seeds))
+    return ModelRow(name, tuple(seeds))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_interval_of_a_difference_is_narrower_than_those_of_its_sides(rows):
     table = cells(isotropy_tables(rows)[0])
     difference, own = table["bent"]["difference"], table["bent"]["plan_score"]
     assert isinstance(difference, Difference)
-    assert isinstance(own, Interval)
+    assert isinstance(own, WithInterval)
     assert difference.high - difference.low < 0.7 * (own.high - own.low)
 
 
@@ -120,7 +120,7 @@ def test_the_untouched_base_is_marked_with_its_own_dimensions(rows):
 
 def test_several_seeds_have_a_spread_and_one_has_an_interval(rows):
     table = cells(isotropy_tables(rows)[0])
-    assert isinstance(table["twice"]["plan_score"], Spread)
+    assert isinstance(table["twice"]["plan_score"], WithDeviation)
     corrected = table["bent"]["plan_score_corrected"]
     assert corrected.value < corrected.low < corrected.high == 1
     assert table["few"]["plan_score"] == rows[5].seeds[0].isotropy["queries"]["plan_score"]

@@ -13,7 +13,7 @@ from ragcun_cli.pipeline.report.formats.json_document import render_json
 from ragcun_cli.pipeline.report.formats.latex import render_latex
 from ragcun_cli.pipeline.report.formats.markdown import render_markdown
 from ragcun_cli.pipeline.report.formats.tidy_csv import render_csv
-from ragcun_cli.pipeline.report.table import Column, Difference, Spread, Table
+from ragcun_cli.pipeline.report.table import Column, Difference, Table, WithDeviation
 
 GOLDEN = Path(__file__).parent / "golden"
 TITLE = "Isotropy & retrieval <draft>"
@@ -34,16 +34,16 @@ RESULTS = Table(
         ("base", 0.4561, 0.3349, None, 12, "reference"),
         (
             "with_isotropy (λ=0.1)",
-            Spread(0.4754, 0.0031),
-            Spread(0.33512, 0.0102),
+            WithDeviation(0.4754, 0.0031),
+            WithDeviation(0.33512, 0.0102),
             None,
             3,
             Difference(0.0002, -0.0101, 0.0214),
         ),
         (
             '*naïve*, "quoted" | C:\\tmp\\~50% #1 {a} $x^2$',
-            Spread(0.4746, 0.0007),
-            Spread(0.335, 0.001),
+            WithDeviation(0.4746, 0.0007),
+            WithDeviation(0.335, 0.001),
             0.6,
             1204,
             Difference(-0.0123, -0.0204, -0.0031),

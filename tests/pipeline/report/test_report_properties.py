@@ -17,8 +17,8 @@ from ragcun_cli.pipeline.report.formats.tidy_csv import render_csv
 from ragcun_cli.pipeline.report.table import (
     Column,
     Difference,
-    Spread,
     Table,
+    WithDeviation,
     cell_text,
     one_line,
 )
@@ -27,7 +27,7 @@ AWKWARD = "a_1*`~^$%&#{}[]()<>|\\\"'!-+=.:;,@/ \n\r\té\N{MINUS SIGN}±λ中"
 LETTERS = st.sampled_from(AWKWARD) | st.characters(exclude_categories=("Cs",))
 WORDS = st.text(LETTERS, min_size=1, max_size=12).filter(one_line)
 NUMBERS = st.floats(-1e9, 1e9)
-SPREADS = st.builds(Spread, NUMBERS, st.floats(0, 1e9))
+SPREADS = st.builds(WithDeviation, NUMBERS, st.floats(0, 1e9))
 DIFFERENCES = st.tuples(NUMBERS, NUMBERS, NUMBERS).map(
     lambda numbers: Difference(numbers[0], min(numbers[1:]), max(numbers[1:]))
 )
@@ -66,7 +66,7 @@ def cell_of_csv(line):
     if line["low"]:
         return Difference(*(number(line[name]) for name in ("value", "low", "high")))
     if line["deviation"]:
-        return Spread(number(line["value"]), number(line["deviation"]))
+        return WithDeviation(number(line["value"]), number(line["deviation"]))
     return number(line["value"]) if line["value"] else line["text"] or None
 
 
@@ -89,14 +89,14 @@ def test_json_reads_back_as_the_same_cells(table):
     keys = [column["key"] for column in found["columns"]]
     for row, cells in zip(found["rows"], table.rows, strict=True):
         for key, cell in zip(keys, cells, strict=True):
-            is_pair = isinstance(cell, Spread | Difference)
+            is_pair = isinstance(cell, WithDeviation | Difference)
             assert row[key] == (vars(cell) if is_pair else cell)
             assert type(row[key]) is (dict if is_pair else type(cell))
 
 
 @given(WORDS)
 def test_latex_escaping_leaves_no_bare_special(text):
-    escaped = latex.escape(text)
+    escaped = latex.as_latex(text)
     words = r"\\[&%#_{}]|\\symbol\{36\}|\\text[a-z]+\{\}|\{[][*]\}|[-']\{\}"
     commands = rf"{words}|\$\\[a-zA-Z]+\$|\$-\$|\$\^\\circ\$"
     assert not re.search(r"[\\&%$#_{}~^<>|`\[\]*\n]|--|''", re.sub(commands, "x", escaped))

@@ -11,13 +11,13 @@ from ragcun_cli.pipeline.report.formats.tidy_csv import render_csv
 from ragcun_cli.pipeline.report.table import (
     Column,
     Difference,
-    Interval,
-    Spread,
     Table,
-    alignment,
+    WithDeviation,
+    WithInterval,
     best_cells,
     cell_parts,
     cell_text,
+    column_align,
     legend,
 )
 
@@ -46,7 +46,7 @@ def marked(cells, column=POINTS):
         (POINTS, None, "not measured"),
         (POINTS, 0.47519, "47.5"),
         (POINTS, 1, "100.0"),
-        (POINTS, Spread(0.4752, 0.0031), "47.5 ± 0.3"),
+        (POINTS, WithDeviation(0.4752, 0.0031), "47.5 ± 0.3"),
         (POINTS, Difference(0.012, 0.003, 0.021), "+1.2 [+0.3, +2.1]"),
         (POINTS, Difference(-0.012, -0.021, 0.0), f"{MINUS}1.2 [{MINUS}2.1, 0.0]"),
         (POINTS, -0.0004, "0.0"),
@@ -63,12 +63,8 @@ def test_a_cell_reads_as_a_person_would_write_it(column, cell, text):
     assert cell_text(column, cell) == text
 
 
-def test_a_format_chooses_its_own_word_for_not_measured():
-    assert cell_text(POINTS, None, missing="--") == "--"
-
-
 def test_the_parts_keep_the_value_and_its_uncertainty_apart():
-    assert cell_parts(POINTS, Spread(0.4752, 0.0031)) == ("47.5", "± 0.3")
+    assert cell_parts(POINTS, WithDeviation(0.4752, 0.0031)) == ("47.5", "± 0.3")
     assert cell_parts(POINTS, 0.4752) == ("47.5", "")
 
 
@@ -77,7 +73,7 @@ def test_every_cell_that_prints_like_the_best_is_marked():
 
 
 def test_a_spread_competes_with_its_mean_and_a_difference_with_its_value():
-    assert marked([Spread(0.2, 0.5), 0.3, Spread(0.3, 0.1)]) == [1, 2]
+    assert marked([WithDeviation(0.2, 0.5), 0.3, WithDeviation(0.3, 0.1)]) == [1, 2]
     assert marked([Difference(0.1, -0.9, 0.9), Difference(0.2, 0.1, 0.3)]) == [1]
 
 
@@ -104,23 +100,28 @@ def test_a_column_without_a_direction_marks_nothing():
     [([0.1, "reference"], "right"), (["a", None], "left"), ([None], "right"), ([0], "right")],
 )
 def test_numbers_stand_to_the_right_and_words_to_the_left(cells, align):
-    assert alignment(table(cells), 1) == align
-    assert alignment(table(cells), 0) == "left"
+    assert column_align(table(cells), 1) == align
+    assert column_align(table(cells), 0) == "left"
 
 
 def test_a_column_may_say_where_it_stands():
-    assert alignment(table([1], dataclasses.replace(COUNT, align="center")), 1) == "center"
+    assert column_align(table([1], dataclasses.replace(COUNT, align="center")), 1) == "center"
 
 
 def test_the_legend_explains_only_the_marks_that_occur():
     assert legend([table([None, 0.5])]) == ()
-    assert len(legend([table([Spread(0.1, 0.1), 0.5])])) == 2
-    assert len(legend([table([Spread(0.1, 0.1)]), table([Difference(0, 0, 0), 0.2])])) == 3
+    assert len(legend([table([WithDeviation(0.1, 0.1), 0.5])])) == 2
+    assert len(legend([table([WithDeviation(0.1, 0.1)]), table([Difference(0, 0, 0), 0.2])])) == 3
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), 1e307])
 def test_a_number_that_is_not_finite_as_shown_is_refused_with_its_place(number):
-    for cell in (number, Spread(number, 0), Spread(0, abs(number)), Difference(number, 0, 1)):
+    for cell in (
+        number,
+        WithDeviation(number, 0),
+        WithDeviation(0, abs(number)),
+        Difference(number, 0, 1),
+    ):
         with pytest.raises(ValueError, match=r"'results', row 'row 1', column 'ndcg': .*finite"):
             table([0.5, cell])
 
@@ -172,7 +173,7 @@ def test_rows_may_be_named_by_two_columns_together():
 
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="below 0"):
-        Spread(0.5, -0.1)
+        WithDeviation(0.5, -0.1)
     with pytest.raises(ValueError, match="ends before it begins"):
         Difference(0.5, 0.6, 0.4)
     with pytest.raises(ValueError, match="scale"):
@@ -196,7 +197,7 @@ def test_latex_spreads_only_a_wide_table_over_both_columns_of_a_page():
 
 
 def test_latex_numbers_with_and_without_a_spread_stand_under_each_other():
-    text = render_latex([table([0.1, Spread(0.2, 0.01), None, "reference"])])
+    text = render_latex([table([0.1, WithDeviation(0.2, 0.01), None, "reference"])])
     assert r"{@{}lr@{\,}l@{}}" in text
     assert r"row 0 & 10.0 & \\" in text
     assert r"row 1 & \textbf{20.0} & {\scriptsize $\pm$1.0} \\" in text
@@ -220,7 +221,7 @@ def test_a_page_loads_nothing():
 
 
 def test_an_interval_has_no_sign_and_a_legend_of_its_own():
-    cell = Interval(0.25, -0.5, 1.0)
+    cell = WithInterval(0.25, -0.5, 1.0)
     shown = table([cell], Column("score", "Score", digits=2))
     assert cell_text(shown.columns[1], cell) == f"0.25 [{MINUS}0.50, 1.00]"
     assert legend([shown]) == ("[low, high] without signs: as the notes of the table say.",)
@@ -230,4 +231,4 @@ def test_an_interval_has_no_sign_and_a_legend_of_its_own():
     assert row["score"] == {"value": 0.25, "low": -0.5, "high": 1.0}
     assert ",score,0.25,-0.5,1.0,," in render_csv([shown])
     with pytest.raises(ValueError, match="ends before it begins"):
-        Interval(0.0, 1.0, 0.5)
+        WithInterval(0.0, 1.0, 0.5)

@@ -7,12 +7,12 @@ from itertools import chain
 from operator import itemgetter
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.gather import Row, calibrations, shared_datasets
+from ragcun_cli.pipeline.report.gather import ModelRow, calibrations, shared_datasets
 
 _predicted = itemgetter("predicted")
 
 
-def calibration_figures(rows: Sequence[Row]) -> list[Figure]:
+def calibration_figures(rows: Sequence[ModelRow]) -> list[Figure]:
     """The reliability curve of each model on the data set with the most queries."""
     if not (sets := shared_datasets(rows)):
         return []

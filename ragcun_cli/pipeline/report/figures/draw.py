@@ -1,4 +1,4 @@
-"""A figure drawn, as SVG, PDF or PNG."""
+"""A figure drawn, as SVG or PDF."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-Format = Literal["svg", "pdf", "png"]
+FigureFormat = Literal["svg", "pdf"]
 
 INCHES = 4.8, 3.0
 """So that letters of 9 points are 6 where the figure fills one of two columns."""
@@ -62,7 +62,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def draw(figure: Figure, format: Format) -> bytes:
+def draw(figure: Figure, format: FigureFormat) -> bytes:
     """The drawing without its caption and notes; the same bytes for the same figure.
 
     Lines differ in colour, which people with any colour vision tell apart, and in dashes. Their
@@ -98,8 +98,8 @@ def inline_svg(figure: Figure) -> str:
     return re.sub(r"url\(#", f"url(#{figure.key}-", svg).strip()
 
 
-def _undated(format: Format) -> dict[str, None]:
-    return {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format]
+def _undated(format: FigureFormat) -> dict[str, None]:
+    return {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[format]
 
 
 def _add_line(axes: Axes, series: Series, number: int, *, kind: str) -> None:

@@ -8,12 +8,12 @@ from itertools import starmap
 import numpy as np
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.gather import Measures, Row
+from ragcun_cli.pipeline.report.gather import Measures, ModelRow
 
 SIDES = {"queries": "test queries", "passages": "passages"}
 
 
-def isotropy_figures(rows: Sequence[Row]) -> list[Figure]:
+def isotropy_figures(rows: Sequence[ModelRow]) -> list[Figure]:
     """Of queries and of passages: spectrum, curve over n, cosines. Without measures, none.
 
     Several seeds of one model are one line, the mean of theirs.

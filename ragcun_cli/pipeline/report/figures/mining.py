@@ -14,8 +14,8 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.paths import MINING_SUMMARY
 
-KINDS = {"positive": "positives", "hard": "hard negatives", "random": "random negatives"}
-SCORES = {"bm25": "BM25 score", "dense": "Score of the dense model"}
+_KINDS = {"positive": "positives", "hard": "hard negatives", "random": "random negatives"}
+_SCORES = {"bm25": "BM25 score", "dense": "Score of the dense model"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def mining_figures(minings: Sequence[Mining]) -> list[Figure]:
 def _scores(mining: Mining, *, key: str) -> Figure:
     histogram = mining.summary["score_histogram"]
     edges = tuple(map(float, histogram["edges"]))
-    counts = {name: histogram[kind] for kind, name in KINDS.items() if sum(histogram[kind])}
+    counts = {name: histogram[kind] for kind, name in _KINDS.items() if sum(histogram[kind])}
     series = tuple(
         Series(name, edges, (*(count / sum(found) for count in found), 0.0))
         for name, found in counts.items()
@@ -84,7 +84,7 @@ def _scores(mining: Mining, *, key: str) -> Figure:
     return Figure(
         key=key,
         caption=f"Scores of positives and negatives: {mining.label}",
-        x_label=SCORES[mining.candidates],
+        x_label=_SCORES[mining.candidates],
         y_label="Share of passages",
         series=series,
         kind="steps",

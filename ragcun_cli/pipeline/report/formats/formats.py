@@ -16,12 +16,12 @@ from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.spec.paths import FIGURES
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.report.figures.draw import Format
+    from ragcun_cli.pipeline.report.figures.draw import FigureFormat
 
 EXTENSIONS = {"latex": "tex", "markdown": "md", "html": "html", "csv": "csv", "json": "json"}
 """Format -> file name extension."""
 
-FIGURE_FILES: dict[str, Format] = {"latex": "pdf", "markdown": "svg"}
+FIGURE_FILES: dict[str, FigureFormat] = {"latex": "pdf", "markdown": "svg"}
 """Format -> what the figures beside it have to be; the others name no files."""
 
 
@@ -45,7 +45,7 @@ def render(
 
 
 def write_figures(
-    figures: Sequence[Figure], folder: Path, formats: Collection[Format]
+    figures: Sequence[Figure], folder: Path, formats: Collection[FigureFormat]
 ) -> list[Path]:
     """The files of all figures, in a folder ``figures`` inside this one, made if need be."""
     from ragcun_cli.pipeline.report.figures.draw import draw

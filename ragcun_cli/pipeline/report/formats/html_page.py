@@ -9,9 +9,9 @@ from jinja2 import Environment, StrictUndefined
 from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.table import (
     Table,
-    alignment,
     best_cells,
     cell_parts,
+    column_align,
     legend,
 )
 
@@ -56,7 +56,7 @@ def render_html(
         generated_from=generated_from,
         tables=[(table, _rows(table)) for table in tables],
         figures=[(figure, inline_svg(figure)) for figure in figures],
-        alignment=alignment,
+        alignment=column_align,
         legend=legend(tables),
     )
 
@@ -71,7 +71,7 @@ def _rows(table: Table) -> list[list[_Shown]]:
         [
             _Shown(
                 *cell_parts(column, cell),
-                align=alignment(table, index),
+                align=column_align(table, index),
                 is_heading=index < table.heading_columns,
                 is_best=(number, index) in best,
                 is_missing=cell is None,

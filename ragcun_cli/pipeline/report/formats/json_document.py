@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ragcun_cli.pipeline.report.figure import Figure
-from ragcun_cli.pipeline.report.table import Cell, Difference, Interval, Spread, Table
+from ragcun_cli.pipeline.report.table import Table
 
 
 def render_json(tables: Sequence[Table], figures: Sequence[Figure] = ()) -> str:
@@ -25,11 +25,6 @@ def render_json(tables: Sequence[Table], figures: Sequence[Figure] = ()) -> str:
 
 
 def _table(table: Table) -> dict[str, object]:
+    content = asdict(table)
     keys = [column.key for column in table.columns]
-    return asdict(table) | {
-        "rows": [dict(zip(keys, map(_value, row), strict=True)) for row in table.rows]
-    }
-
-
-def _value(cell: Cell) -> object:
-    return asdict(cell) if isinstance(cell, Spread | Difference | Interval) else cell
+    return content | {"rows": [dict(zip(keys, row, strict=True)) for row in content["rows"]]}

@@ -12,14 +12,13 @@ from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.table import (
     Cell,
     Column,
-    Difference,
-    Interval,
-    Spread,
     Table,
-    alignment,
+    WithDeviation,
+    WithInterval,
     best_cells,
     cell_parts,
     cell_text,
+    column_align,
     legend,
     one_line,
 )
@@ -82,7 +81,7 @@ def render_latex(
     return "\n".join([PACKAGES, *comment]) + "\n" + "".join(f"\n{text}\n" for text in floats)
 
 
-def escape(text: str) -> str:
+def as_latex(text: str) -> str:
     """The text on one line, set as it reads: no commands, and no ligatures such as ``--``."""
     return re.sub(r"([-'])(?=\1)", r"\1{}", one_line(text).translate(_ESCAPES))
 
@@ -94,7 +93,7 @@ def _float(table: Table) -> str:
         rf"\begin{{{environment}}}[t]",
         r"  \centering",
         r"  \setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{5pt}",
-        rf"  \caption{{{escape(table.caption)}}}",
+        rf"  \caption{{{as_latex(table.caption)}}}",
         rf"  \label{{tab:{table.key}}}",
         r"  \small\setlength{\tabcolsep}{4pt}" if is_wide else r"  \small",
         r"  \sbox2{%",
@@ -108,20 +107,13 @@ def _float(table: Table) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    notes = [
-        r"  \par\smallskip",
-        r"  \begin{minipage}{\linewidth}",
-        r"    \footnotesize\raggedright",
-        *(rf"    {escape(note)}\par" for note in figure.notes),
-        r"  \end{minipage}",
-    ]
     lines = [
         r"\begin{figure}[t]",
         r"  \centering",
         rf"  \includegraphics[width=\linewidth]{{{FIGURES}/{figure.key}.pdf}}",
-        rf"  \caption{{{escape(figure.caption)}}}",
+        rf"  \caption{{{as_latex(figure.caption)}}}",
         rf"  \label{{fig:{figure.key}}}",
-        *(notes if figure.notes else []),
+        *_minipage([as_latex(note) for note in figure.notes], width=r"\linewidth"),
         r"\end{figure}",
     ]
     return "\n".join(lines)
@@ -173,8 +165,8 @@ class _Slot:
 
     @classmethod
     def of(cls, table: Table, index: int) -> "_Slot":
-        is_pair = any(isinstance(row[index], Spread | Difference | Interval) for row in table.rows)
-        place = "c" if is_pair else alignment(table, index)[0]
+        is_pair = any(isinstance(row[index], WithDeviation | WithInterval) for row in table.rows)
+        place = "c" if is_pair else column_align(table, index)[0]
         return cls(place, is_pair, index == len(table.columns) - 1)
 
     @property
@@ -196,9 +188,9 @@ def _heading(label: str, place: str, *, is_wide: bool) -> str:
     label = one_line(label)
     breaks = [match.end() for match in re.finditer(r"[ -](?=[^ -])", label)]
     if not is_wide or len(label) <= LETTERS_PER_HEADING or not breaks:
-        return escape(label)
+        return as_latex(label)
     middle = min(breaks, key=lambda at: abs(2 * at - len(label)))
-    lines = rf"{escape(label[:middle])}\\{escape(label[middle:])}"
+    lines = rf"{as_latex(label[:middle])}\\{as_latex(label[middle:])}"
     return rf"\begin{{tabular}}[b]{{@{{}}{place}@{{}}}}{lines}\end{{tabular}}"
 
 
@@ -207,8 +199,8 @@ def _cell(column: Column, cell: Cell, slot: _Slot, *, bold: bool) -> str:
         return slot.across(MISSING)
     main, detail = cell_parts(column, cell)
     if isinstance(cell, str):
-        return slot.across(escape(main))
-    main = rf"\textbf{{{escape(main)}}}" if bold else escape(main)
+        return slot.across(as_latex(main))
+    main = rf"\textbf{{{as_latex(main)}}}" if bold else as_latex(main)
     if not slot.is_pair:
         return main
     # The row begins with a text, so the brackets of an interval need no guard here.
@@ -218,15 +210,19 @@ def _cell(column: Column, cell: Cell, slot: _Slot, *, bold: bool) -> str:
 
 def _notes(table: Table) -> list[str]:
     """The table's own notes, then what its marks mean."""
-    marks = [escape(sentence) for sentence in legend([table])]
+    marks = [as_latex(sentence) for sentence in legend([table])]
     if any(cell is None for row in table.rows for cell in row):
         marks.append(f"{MISSING}: not measured.")
-    notes = [escape(note) for note in table.notes] + [" ".join(marks)] * bool(marks)
+    notes = [as_latex(note) for note in table.notes] + [" ".join(marks)] * bool(marks)
+    return _minipage(notes, width=WIDTH)
+
+
+def _minipage(notes: Sequence[str], *, width: str) -> list[str]:
     if not notes:
         return []
     return [
         r"  \par\smallskip",
-        rf"  \begin{{minipage}}{{{WIDTH}}}",
+        rf"  \begin{{minipage}}{{{width}}}",
         r"    \footnotesize\raggedright",
         *(rf"    {note}\par" for note in notes),
         r"  \end{minipage}",

@@ -9,9 +9,9 @@ from ragcun_cli.pipeline.report.table import (
     Cell,
     Column,
     Table,
-    alignment,
     best_cells,
     cell_parts,
+    column_align,
     legend,
     one_line,
 )
@@ -33,20 +33,20 @@ def render_markdown(
         title: the heading of the page.
         generated_from: one line under the title that says what the numbers come from.
     """
-    blocks = [f"# {escape(title)}"] if title else []
+    blocks = [f"# {as_markdown(title)}"] if title else []
     blocks += [_paragraph(generated_from)] if generated_from else []
     for table in tables:
-        blocks += [f"## {escape(table.caption)}", _grid(table)]
+        blocks += [f"## {as_markdown(table.caption)}", _grid(table)]
         blocks += ["\n".join(f"- {_paragraph(note)}" for note in table.notes)] * bool(table.notes)
     blocks += [_paragraph(" ".join(legend(tables)))] * bool(legend(tables))
     for figure in figures:
-        caption = escape(figure.caption)
+        caption = as_markdown(figure.caption)
         blocks += [f"## {caption}", f"![{caption}]({FIGURES}/{figure.key}.svg)"]
         blocks += ["\n".join(f"- {_paragraph(note)}" for note in figure.notes)] * bool(figure.notes)
     return "\n\n".join(blocks) + "\n"
 
 
-def escape(text: str) -> str:
+def as_markdown(text: str) -> str:
     """The text on one line, with nothing left that GitHub would read as markup.
 
     An underscore inside a word is none, so names such as ``with_isotropy`` stay readable.
@@ -58,16 +58,16 @@ def escape(text: str) -> str:
 
 def _paragraph(text: str) -> str:
     """The text escaped, and not to be taken for a list or an underline either."""
-    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escape(text))
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", as_markdown(text))
 
 
 def _grid(table: Table) -> str:
     best = best_cells(table)
-    rows = [[escape(column.label) for column in table.columns]]
+    rows = [[as_markdown(column.label) for column in table.columns]]
     for number, row in enumerate(table.rows):
         cells = enumerate(zip(table.columns, row, strict=True))
         rows.append([_cell(*pair, bold=(number, index) in best) for index, pair in cells])
-    aligns = [alignment(table, index) for index in range(len(table.columns))]
+    aligns = [column_align(table, index) for index in range(len(table.columns))]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     rules = [_rule(align, width) for align, width in zip(aligns, widths, strict=True)]
     return "\n".join(_line(row, aligns, widths) for row in [rows[0], rules, *rows[1:]])
@@ -75,7 +75,7 @@ def _grid(table: Table) -> str:
 
 def _cell(column: Column, cell: Cell, *, bold: bool) -> str:
     main, detail = cell_parts(column, cell)
-    main = escape(main) if isinstance(cell, str) else main
+    main = as_markdown(main) if isinstance(cell, str) else main
     return f"**{main}** {detail}".rstrip() if bold else f"{main} {detail}".rstrip()
 
 

@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-from ragcun_cli.pipeline.report.table import Cell, Difference, Interval, Spread, Table
+from ragcun_cli.pipeline.report.table import Cell, Table, WithDeviation, WithInterval
 
-HEADER = ("table", "row", "column", "value", "low", "high", "deviation", "text")
+_HEADER = ("table", "row", "column", "value", "low", "high", "deviation", "text")
 
 
 def render_csv(tables: Sequence[Table]) -> str:
@@ -19,7 +19,7 @@ def render_csv(tables: Sequence[Table]) -> str:
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(HEADER)
+    writer.writerow(_HEADER)
     for table in tables:
         for row in table.rows:
             cells = zip(table.columns, row, strict=True)
@@ -35,9 +35,9 @@ def _fields(cell: Cell) -> tuple[str, str, str, str, str]:
             return "", "", "", "", ""
         case str():
             return "", "", "", "", cell
-        case Spread(mean, deviation):
+        case WithDeviation(mean, deviation):
             return _exact(mean), "", "", _exact(deviation), ""
-        case Difference(value, low, high) | Interval(value, low, high):
+        case WithInterval(value, low, high):
             return _exact(value), _exact(low), _exact(high), "", ""
         case _:
             return _exact(cell), "", "", "", ""

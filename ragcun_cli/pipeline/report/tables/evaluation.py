@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ragcun_cli.pipeline.report.gather import MAIN_METRIC, Row, calibrations
+from ragcun_cli.pipeline.report.gather import MAIN_METRIC, ModelRow, calibrations
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 
 CALIBRATION_COLUMNS = (
@@ -20,13 +20,13 @@ CALIBRATION_COLUMNS = (
 )
 
 
-def evaluation_tables(rows: Sequence[Row]) -> list[Table]:
+def evaluation_tables(rows: Sequence[ModelRow]) -> list[Table]:
     """Calibration of the best hit's score and, where they were scored, smaller embeddings."""
     smaller = variants_table(rows)
     return [calibration_table(rows), *([] if smaller is None else [smaller])]
 
 
-def variants_table(rows: Sequence[Row]) -> Table | None:
+def variants_table(rows: Sequence[ModelRow]) -> Table | None:
     """nDCG@10 of every model's smaller forms; None where none was scored."""
     body: list[tuple[Cell, ...]] = []
     for row in rows:
@@ -66,7 +66,7 @@ def variants_table(rows: Sequence[Row]) -> Table | None:
     )
 
 
-def calibration_table(rows: Sequence[Row]) -> Table:
+def calibration_table(rows: Sequence[ModelRow]) -> Table:
     """How well the score of the best hit tells whether it is relevant, means over data sets."""
     body = [
         (row.label, *(_calibration_cell(row, column.key) for column in CALIBRATION_COLUMNS))
@@ -85,7 +85,7 @@ def calibration_table(rows: Sequence[Row]) -> Table:
     )
 
 
-def _calibration_cell(row: Row, key: str) -> Cell:
+def _calibration_cell(row: ModelRow, key: str) -> Cell:
     by_seed: list[float | None] = []
     for seed in row.seeds:
         means = []

@@ -9,8 +9,15 @@ import numpy as np
 
 from ragcun_cli.core.isotropy.half_samples import half_width
 from ragcun_cli.core.isotropy.spectrum import plan_score_of_gaussian
-from ragcun_cli.pipeline.report.gather import Row, shared_datasets
-from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Interval, Table, over_seeds
+from ragcun_cli.pipeline.report.gather import ModelRow, shared_datasets
+from ragcun_cli.pipeline.report.table import (
+    Cell,
+    Column,
+    Difference,
+    Table,
+    WithInterval,
+    over_seeds,
+)
 
 MEASURE_COLUMNS = (
     Column("texts", "n"),
@@ -42,13 +49,13 @@ HUB_COLUMNS = (
 PASSAGE_COLUMNS = tuple(c for c in MEASURE_COLUMNS if c.key not in ("isoscore", "sigreg"))
 
 
-def isotropy_tables(rows: Sequence[Row]) -> list[Table]:
+def isotropy_tables(rows: Sequence[ModelRow]) -> list[Table]:
     """Of the queries, and of passages, pairs and hubs; BM25, without embeddings, has no row."""
     dense = [row for row in rows if row.run.reference != "bm25"]
     return [queries_table(dense), passages_table(dense)]
 
 
-def queries_table(rows: Sequence[Row]) -> Table:
+def queries_table(rows: Sequence[ModelRow]) -> Table:
     """Every measure over the test queries, and the difference to the base through the same head."""
     reference = _reference(rows)
     extra = (
@@ -80,7 +87,7 @@ def queries_table(rows: Sequence[Row]) -> Table:
     )
 
 
-def passages_table(rows: Sequence[Row]) -> Table:
+def passages_table(rows: Sequence[ModelRow]) -> Table:
     """Measures over passages, of relevant pairs, and of hubs where evaluations are there."""
     sets = shared_datasets(rows)
     hubs = HUB_COLUMNS if sets else ()
@@ -113,7 +120,7 @@ def passages_table(rows: Sequence[Row]) -> Table:
     )
 
 
-def _measure_cells(row: Row, side: str, columns: Sequence[Column]) -> tuple[Cell, ...]:
+def _measure_cells(row: ModelRow, side: str, columns: Sequence[Column]) -> tuple[Cell, ...]:
     return tuple(
         _corrected(row, side)
         if column.key == "plan_score_corrected"
@@ -122,20 +129,20 @@ def _measure_cells(row: Row, side: str, columns: Sequence[Column]) -> tuple[Cell
     )
 
 
-def _corrected(row: Row, side: str) -> Cell:
+def _corrected(row: ModelRow, side: str) -> Cell:
     """The corrected score beside the interval of a Gaussian."""
     measured = row.isotropy(side)
     if measured is None:
         return None
     value = statistics.fmean(each["plan_score_corrected"] for each in measured)
-    return Interval(value, *measured[0]["gaussian_intervals"]["plan_score_corrected"])
+    return WithInterval(value, *measured[0]["gaussian_intervals"]["plan_score_corrected"])
 
 
-def _reference(rows: Sequence[Row], name: str = "untouched_pca") -> Row | None:
+def _reference(rows: Sequence[ModelRow], name: str = "untouched_pca") -> ModelRow | None:
     return next((row for row in rows if row.run.reference == name), None)
 
 
-def _difference(row: Row, reference: Row) -> Cell:
+def _difference(row: ModelRow, reference: ModelRow) -> Cell:
     """Of the plan's score, over the same queries in as many dimensions; else words."""
     if row.run.reference == "untouched_pca":
         return "reference" if row is reference else "another reference"
@@ -156,7 +163,7 @@ def _difference(row: Row, reference: Row) -> Cell:
     return Difference(value, value - width, value + width)
 
 
-def _untouched_note(rows: Sequence[Row]) -> list[str]:
+def _untouched_note(rows: Sequence[ModelRow]) -> list[str]:
     """That the untouched base in its own dimensions compares with no other row."""
     untouched = _reference(rows, "untouched")
     measured = None if untouched is None else untouched.isotropy("queries")
@@ -180,7 +187,7 @@ def _untouched_note(rows: Sequence[Row]) -> list[str]:
     return [note]
 
 
-def _hub_cell(row: Row, key: str, sets: Sequence[str]) -> Cell:
+def _hub_cell(row: ModelRow, key: str, sets: Sequence[str]) -> Cell:
     by_seed = []
     for seed in row.seeds:
         values = [seed.metrics[name]["hubness"][key] for name in sets]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ragcun_cli.core.rankings.significance import paired_interval
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
-from ragcun_cli.pipeline.report.gather import Row
+from ragcun_cli.pipeline.report.gather import ModelRow
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, over_seeds
 
 BOOTSTRAP_SEED = 0
@@ -19,7 +19,7 @@ ISOTROPY_NOTE = (
 )
 
 
-def results_table(rows: Sequence[Row]) -> Table:
+def results_table(rows: Sequence[ModelRow]) -> Table:
     """nDCG@10 of every model on every set, their average, and its difference to the first row."""
     datasets = rows[0].run.profile.evaluation.datasets
     shown = [name for name in datasets if any(row.means(name) for row in rows)]
@@ -62,7 +62,7 @@ def results_table(rows: Sequence[Row]) -> Table:
 
 
 def _results_row(
-    row: Row, first: Row, datasets: Sequence[str], averaged: Sequence[str]
+    row: ModelRow, first: ModelRow, datasets: Sequence[str], averaged: Sequence[str]
 ) -> tuple[Cell, ...]:
     training = row.seeds[0].training
     scores = tuple(over_seeds(row.means(name) or []) for name in datasets)
@@ -76,14 +76,14 @@ def _results_row(
     )
 
 
-def _average(row: Row, averaged: Sequence[str]) -> Cell:
+def _average(row: ModelRow, averaged: Sequence[str]) -> Cell:
     by_set = [row.means(name) for name in averaged]
     if not by_set or any(means is None for means in by_set):
         return None
     return over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
 
 
-def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
+def _difference(row: ModelRow, first: ModelRow, averaged: Sequence[str]) -> Cell:
     differences: dict[str, list[float]] = {}
     weights: dict[str, float] = {}
     for name in averaged:
@@ -100,7 +100,7 @@ def _difference(row: Row, first: Row, averaged: Sequence[str]) -> Cell:
     return Difference(interval.difference, interval.low, interval.high)
 
 
-def cost_table(rows: Sequence[Row]) -> Table:
+def cost_table(rows: Sequence[ModelRow]) -> Table:
     """What training and evaluation took; times, unlike scores, differ from run to run."""
     columns = (
         Column("model", "Model"),
@@ -122,7 +122,7 @@ def cost_table(rows: Sequence[Row]) -> Table:
     )
 
 
-def _cost_row(row: Row) -> tuple[Cell, ...]:
+def _cost_row(row: ModelRow) -> tuple[Cell, ...]:
     records = [seed.training for seed in row.seeds if seed.training is not None]
     evaluations = [record for seed in row.seeds for record in seed.evaluations.values()]
     evaluation = sum(record.seconds for record in evaluations) / 60 if evaluations else None
