@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ragcun_cli.pipeline.encoders.published import ENCODERS, Published, name_of_weights, published
+from ragcun_cli.pipeline.encoders.published import (
+    ENCODERS,
+    PublishedScore,
+    name_of_weights,
+    published,
+)
 from ragcun_cli.pipeline.evaluation.tasks import EvaluationTasks
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
@@ -38,7 +43,7 @@ class Comparison:
     source: str
 
     @classmethod
-    def of(cls, dataset: str, measured: float, known: Published) -> Comparison:
+    def of(cls, dataset: str, measured: float, known: PublishedScore) -> Comparison:
         """nDCG@10 of the whole reported split, with the encoder as published, and what is known."""
         difference = measured - known.ndcg
         within = abs(difference) <= TOLERANCE + _ROUNDING
@@ -100,7 +105,7 @@ class BaselineGate:
             return base
         return name_of_weights(found.sha256) or base
 
-    def _known(self, run: Run) -> Mapping[str, Published]:
+    def _known(self, run: Run) -> Mapping[str, PublishedScore]:
         """Data set -> published score of a run's base, as it is evaluated."""
         if run.profile.evaluation.similarity not in ("model", "cosine"):
             return {}
