@@ -30,7 +30,7 @@ from ragcun_cli.core.training.fit import (
 from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.devices import check_precision
-from ragcun_cli.pipeline.machine.progress import Progress, Silent
+from ragcun_cli.pipeline.machine.progress import Advance, Progress, Silent
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.job import Job, objective_settings, trainer_settings
 from ragcun_cli.pipeline.training.model_card import write_model_card
@@ -65,7 +65,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
         try:
             with processes.joined(partial(join_training, job), stops=TrainingStoppedError):
-                outcome = _fit(job, ready, settings, on_step=_stepper(advance, clock))
+                outcome = _fit(job, ready, settings, on_step=partial(clock.on_step, advance))
         except TrainingStoppedError as error:
             raise _stopped(job, error) from error
         except SettingsError as error:
@@ -208,30 +208,20 @@ def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEnco
 
 
 class _Clock:
-    """Seconds spent training, over all attempts that a kill cut short."""
+    """Seconds spent training, over all attempts that a kill cut short, and the steps done in them."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self._file, self._steps = file, 0
         self._before = float(file.read_text(encoding="utf-8")) if file.exists() else 0.0
         self._started = self._kept = time.perf_counter()
 
     def seconds(self) -> float:
         return self._before + time.perf_counter() - self._started
 
-    def keep(self) -> None:
-        """Write it down, once a second at most."""
+    def on_step(self, advance: Advance, step: int) -> None:
+        """Tell how many are done; write the seconds down, once a second at most."""
+        advance(step - self._steps)
+        self._steps = step
         if time.perf_counter() - self._kept >= 1:
             self._kept = time.perf_counter()
             write_atomically(self._file, f"{self.seconds():.3f}")
-
-
-def _stepper(advance: Any, clock: _Clock) -> Any:  # noqa: ANN401
-    done = 0
-
-    def on_step(step: int) -> None:
-        nonlocal done
-        advance(step - done)
-        done = step
-        clock.keep()
-
-    return on_step
