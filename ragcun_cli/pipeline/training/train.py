@@ -208,7 +208,7 @@ def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEnco
 
 
 class _Clock:
-    """Seconds spent training, over all attempts that a kill cut short, and the steps done in them."""
+    """Steps done, and the seconds they took over all attempts that a kill cut short."""
 
     def __init__(self, file: Path) -> None:
         self._file, self._steps = file, 0
