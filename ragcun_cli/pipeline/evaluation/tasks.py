@@ -100,9 +100,7 @@ class EvaluationTasks:
 
     def search(self, run: Run, dataset: str) -> Task:
         """Rank the passages of one data set, by one run, for its judged queries."""
-        if self.how.shard is not None and run.reference != "bm25":
-            return self._search(run, dataset, self.how.shard)
-        return self._search(run, dataset, None)
+        return self._search(run, dataset, None if run.reference == "bm25" else self.how.shard)
 
     def measured(self, run: Run, dataset: str, runner: Runner) -> dict[str, Any] | None:
         """What a current evaluation has measured, as its `metrics.json` holds it; else None.
