@@ -1,4 +1,7 @@
-"""The files in `mteb_example` are such as mteb 2.26.24 was seen to read."""
+"""The files in `mteb_example` are such as mteb 2.26.24 was seen to read, but for two nulls.
+
+`evaluation_time` and the languages of a model, which its types let be null, had values there.
+"""
 
 import json
 import math
