@@ -23,6 +23,9 @@ FEWER_TEXTS = "--set evaluation.batch_size=16, or fewer"
 TEXTS_AT_ONCE = 8192
 """Sorted by length and tokenised together."""
 
+BATCH_TEXTS = 64
+"""Through the model together, where no profile says how many."""
+
 _NO_SUCH_ROW = re.compile("out of bounds|must match the (existing )?size|device-side assert")
 """What PyTorch says, beside an IndexError, of a position or a word piece that a model has not."""
 

@@ -1,12 +1,15 @@
-"""Embeddings of a corpus on disk, a file for each encoding block."""
+"""Embeddings of many texts on disk, a file for each encoding block."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import shutil
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,36 +18,27 @@ from torch import Tensor
 
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.spec.errors import DataError, WorkspaceError
 from ragcun_cli.spec.manifest import digest, replaced, write_atomically
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace
 
 INDEX, IDS = "index.json", "ids.txt"
+WORTH_SAYING = 1e9
+"""Bytes above which embeddings are spoken of."""
 
 
 class EmbeddingCache:
-    """Blocks as NumPy files beside the ids of the passages, one a line.
+    """Blocks of rows as NumPy files.
 
-    The folder is named by a digest of weights, texts and settings, so that another model or corpus
-    never finds it. Each block carries a digest of its bytes, which is checked when it is read.
+    Each carries a digest of its bytes, which is checked when the block is read; a block is whole or
+    absent, whenever its writer was killed.
     """
 
-    def __init__(self, folder: Path, corpus: Corpus, *, dtype: str, recipe: dict[str, Any]) -> None:
-        """In a folder of its own, made if it is not there.
-
-        Args:
-            folder: of this model, corpus and settings alone.
-            corpus: whose passages are kept.
-            dtype: `fp32`, or `fp16` of embeddings that were rounded to it.
-            recipe: what the digest of the folder is of, for people.
-        """
+    def __init__(self, folder: Path, dtype: Literal["fp32", "fp16"] = "fp32") -> None:
+        """In a folder of one model and of these very texts; fp16 of what was rounded to it."""
         self._folder, self._dtype = folder, np.float16 if dtype == "fp16" else np.float32
-        if not (folder / INDEX).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / IDS).open("w", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(f"{name}\n" for name in corpus.ids)
-            write_atomically(folder / INDEX, json.dumps(recipe, indent=1) + "\n")
 
     def _files(self, rows: range) -> tuple[Path, Path]:
         name = f"{rows.start:010d}-{rows.stop:010d}"
@@ -78,11 +72,41 @@ class EmbeddingCache:
         )
 
     def write(self, rows: range, embeddings: Tensor) -> None:
-        """Keep a block; a kill leaves it whole or absent."""
+        """Keep a block."""
         file, mark = self._files(rows)
         with replaced(file) as stream:
             np.save(stream, embeddings.cpu().numpy().astype(self._dtype))
         write_atomically(mark, hashlib.sha256(file.read_bytes()).hexdigest())
+
+    def take(self, rows: Iterable[int]) -> Tensor:
+        """``(n, d)`` fp32 embeddings of some rows, once all are kept: blocks are not read whole.
+
+        All blocks but the last have to be of one length.
+        """
+        size = len(self._mapped[0])
+        return torch.from_numpy(np.array([self._mapped[row // size][row % size] for row in rows]))
+
+    @cached_property
+    def _mapped(self) -> list[NDArray[np.float32]]:
+        return [np.load(file, mmap_mode="r") for file in sorted(self._folder.glob("*.npy"))]
+
+
+def refuse_a_full_disk(folder: Path, texts: int, *, dimensions: int, progress: Progress) -> None:
+    """Say what embeddings of so many texts will take, less those that the folder holds.
+
+    Raises:
+        WorkspaceError: the disk has no room for them.
+    """
+    whole, free = 4 * texts * dimensions, shutil.disk_usage(folder).free
+    needed = whole - sum(file.stat().st_size for file in folder.rglob("*-*.npy"))
+    takes = f"embeddings of {texts:,} texts take {whole / 1e9:.1f} GB"
+    if needed > free:
+        raise WorkspaceError(
+            f"{takes}, and {folder} has {free / 1e9:.1f} GB left",
+            hint="--workspace FOLDER, on a larger disk",
+        )
+    if needed > WORTH_SAYING:
+        progress.note(f"{takes} of disk, until all is done")
 
 
 def open_cache(
@@ -92,7 +116,10 @@ def open_cache(
     config: EvaluationConfig,
     workspace: Workspace,
 ) -> EmbeddingCache:
-    """The cache of one model's embeddings of one corpus, named by all that they depend on."""
+    """The cache of one model's embeddings of one corpus, named by all that they depend on.
+
+    What that is lies beside the blocks, for people, and so do the passages' ids, one a line.
+    """
     settings = {"block_passages", "batch_size", "precision", "embeddings"}
     recipe = {
         "model": source.digest(),
@@ -101,4 +128,8 @@ def open_cache(
         **config.model_dump(include=settings),
     }
     folder = workspace.embeddings(digest(recipe))
-    return EmbeddingCache(folder, corpus, dtype=config.embeddings, recipe=recipe)
+    if not (folder / INDEX).is_file():
+        with replaced(folder / IDS) as stream:
+            stream.writelines(f"{name}\n".encode() for name in corpus.ids)
+        write_atomically(folder / INDEX, json.dumps(recipe, indent=1) + "\n")
+    return EmbeddingCache(folder, config.embeddings)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,11 @@ from ragcun_cli.core.draw import NEAR_DUPLICATES, POSITIVE, number_of, smallest
 from ragcun_cli.core.negatives import Negatives, choose_negatives
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.encoders.find import FoundEncoder
+from ragcun_cli.pipeline.encoders.find import FoundEncoder, load_model
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.candidates import Candidates, Relevant
 from ragcun_cli.pipeline.mining.journal import Journal
-from ragcun_cli.pipeline.mining.queries import (
-    JudgedQueries,
-    dev_queries,
-    training_queries,
-)
+from ragcun_cli.pipeline.mining.queries import dev_queries, training_queries
 from ragcun_cli.pipeline.mining.rows import FILES, MinedRow
 from ragcun_cli.pipeline.mining.summary import summarise
 from ragcun_cli.pipeline.search.hits import QueryHits, Scores
@@ -33,7 +30,8 @@ from ragcun_cli.spec.paths import DENSE_SEARCH, MINING_SUMMARY, Workspace
 from ragcun_cli.spec.profile import DataConfig
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.mining.dense_index import DenseIndex
+    from sentence_transformers import SentenceTransformer
+
     from ragcun_cli.pipeline.mining.rescoring import Scorer
 
 QUERIES_COUNTED = 1000
@@ -81,10 +79,9 @@ def mine(
     }
     texts = beir.read_queries(dataset)
     scorer = _scorer(mining, models or {}, device=device)
-    index: LexicalIndex | DenseIndex
+    index: LexicalIndex | SentenceTransformer
     if mining.candidates == "dense":
-        model = (models or {})["dense_model"]
-        index = _dense_index(corpus, draft, model=model, device=device, progress=progress)
+        index = load_model((models or {})["dense_model"].folder, device=device)
     else:
         index = open_index(dataset, corpus, mining, workspace=workspace, progress=progress)
     summaries: dict[str, dict[str, Any] | None] = {}
@@ -94,10 +91,24 @@ def mine(
         if found is None:
             summaries[split] = None
             continue
-        miner = _Miner(corpus, found, texts, index, mining, seed, scorer, name=split)
-        with journal, progress.bar(f"mine {split}", total=len(found.qrels), unit="queries") as step:
+        queries = {query: texts[query] for query in found.qrels}
+        depth = mining.depth + found.most_relevant
+        source: Scores
+        if isinstance(index, LexicalIndex):
+            left = dict(islice(queries.items(), journal.rows, None))
+            source, hits = index, index.search_batches(left, depth=depth)
+        else:
+            from ragcun_cli.pipeline.mining.dense_index import DenseSearch
+
+            folder = draft / DENSE_SEARCH
+            source = DenseSearch(
+                index, corpus, queries, depth=depth, folder=folder, name=split, progress=progress
+            )
+            hits = source.hits_from(journal.rows)
+        miner = _Miner(corpus, found.qrels, queries, source, mining, seed, scorer)
+        with journal, progress.bar(f"mine {split}", total=len(queries), unit="queries") as step:
             step(journal.rows)
-            for row, facts in miner.rows_after(journal.rows):
+            for row, facts in map(miner.row, hits):
                 journal.add(asdict(row), facts)
                 step(1)
         summaries[split] = summarise(
@@ -111,75 +122,54 @@ def mine(
     return summary
 
 
+@dataclass(frozen=True)
 class _Miner:
-    """Finds the rows of one split."""
+    """Makes the rows of one split of what was found."""
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        judged: JudgedQueries,
-        texts: Mapping[str, str],
-        index: LexicalIndex | DenseIndex,
-        mining: MiningConfig,
-        seed: int,
-        scorer: Scorer | None,
-        *,
-        name: str,
-    ) -> None:
-        self._corpus, self._qrels = corpus, judged.qrels
-        self._depth = mining.depth + judged.most_relevant
-        self._queries = {query: texts[query] for query in judged.qrels}
-        self._index, self._mining, self._seed, self._scorer = index, mining, seed, scorer
-        self._name = name
-        counted = smallest(NEAR_DUPLICATES, judged.qrels, QUERIES_COUNTED, seed=seed)
-        self._counted = frozenset(counted)
+    corpus: Corpus
+    qrels: beir.Qrels
+    queries: Mapping[str, str]
+    source: Scores
+    mining: MiningConfig
+    seed: int
+    scorer: Scorer | None
 
-    def rows_after(self, done: int) -> Iterator[tuple[MinedRow, dict[str, Any]]]:
-        """Rows and what the closing table is made of, of all queries but the first ones."""
-        if not self._queries:
-            return
-        source, searched = self._search(done)
-        for hits in searched:
-            judged = self._qrels[hits.query]
-            relevant = Relevant.of(judged, self._corpus)
-            place = number_of(POSITIVE, hits.query, seed=self._seed) % len(relevant.ids)
-            found = Candidates(
-                source,
-                self._corpus,
-                self._queries[hits.query],
-                hits,
-                relevant,
-                relevant.ids[place],
-                self._mining,
-                self._scorer,
-                count_near=hits.query in self._counted,
-            )
-            chosen = self._choose(hits.query, found)
-            row = MinedRow(hits.query, relevant.ids[place], chosen.hard, chosen.random)
-            yield row, found.facts(row.hard, row.random)
+    def row(self, hits: QueryHits) -> tuple[MinedRow, dict[str, Any]]:
+        """The row of a query and what the closing table is made of."""
+        relevant = Relevant.of(self.qrels[hits.query], self.corpus)
+        place = number_of(POSITIVE, hits.query, seed=self.seed) % len(relevant.ids)
+        found = Candidates(
+            self.source,
+            self.corpus,
+            self.queries[hits.query],
+            hits,
+            relevant,
+            relevant.ids[place],
+            self.mining,
+            self.scorer,
+            count_near=hits.query in self._counted,
+        )
+        chosen = self._choose(hits.query, found)
+        row = MinedRow(hits.query, relevant.ids[place], chosen.hard, chosen.random)
+        return row, found.facts(row.hard, row.random)
 
-    def _search(self, done: int) -> tuple[Scores, Iterator[QueryHits]]:
-        if isinstance(self._index, LexicalIndex):
-            left = dict(islice(self._queries.items(), done, None))
-            return self._index, self._index.search_batches(left, depth=self._depth)
-        from ragcun_cli.pipeline.mining.dense_index import DenseSearch
-
-        search = DenseSearch(self._index, self._queries, depth=self._depth, name=self._name)
-        return search, search.hits_from(done)
+    @cached_property
+    def _counted(self) -> frozenset[str]:
+        return frozenset(smallest(NEAR_DUPLICATES, self.qrels, QUERIES_COUNTED, seed=self.seed))
 
     def _choose(self, query: str, candidates: Candidates) -> Negatives:
-        judged, mining = self._qrels[query], self._mining
+        judged, mining = self.qrels[query], self.mining
         try:
             return choose_negatives(
                 candidates.ids,
                 first=sorted(passage for passage, grade in judged.items() if grade <= 0),
                 excluded=[passage for passage, grade in judged.items() if grade > 0],
                 is_twin=candidates.is_twin,
-                pool=self._corpus.ids,
+                pool=self.corpus.ids,
                 count=mining.negatives_per_query,
                 hard_share=mining.hard_share,
                 skip_top=mining.skip_top,
-                seed=self._seed,
+                seed=self.seed,
                 query_id=query,
             )
         except ValueError as error:
@@ -196,13 +186,3 @@ def _scorer(
     from ragcun_cli.pipeline.mining.rescoring import load_scorer
 
     return load_scorer(models["rescore_model"].folder, mining, device=device)
-
-
-def _dense_index(
-    corpus: Corpus, draft: Path, *, model: FoundEncoder, device: str, progress: Progress
-) -> DenseIndex:
-    from ragcun_cli.pipeline.mining.dense_index import DenseIndex
-    from ragcun_cli.pipeline.mining.rescoring import DenseScores
-
-    scorer = DenseScores(model.folder, device=device)
-    return DenseIndex(scorer, corpus, folder=draft / DENSE_SEARCH, progress=progress)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder
 
-from ragcun_cli.core.search.ranking import Similarity, exact_scores
-from ragcun_cli.pipeline.encoders.encode import encode
+from ragcun_cli.core.search.ranking import exact_scores
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, Side, encode
 from ragcun_cli.pipeline.encoders.find import load_model, load_saved
 from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.search.dense import own_similarity
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.mining_config import MiningConfig
-
-TEXTS_AT_ONCE = 64
 
 
 class Scorer(Protocol):
@@ -66,7 +65,7 @@ class CrossScores:
         """Logits, as `Scorer` says."""
         logits: torch.Tensor = self._model.predict(
             [(query, passage) for passage in passages],
-            batch_size=TEXTS_AT_ONCE,
+            batch_size=BATCH_TEXTS,
             activation_fn=torch.nn.Identity(),
             show_progress_bar=False,
             convert_to_tensor=True,
@@ -78,33 +77,29 @@ class DenseScores:
     """A SentenceTransformer's own similarity of its embeddings as they are, in float64."""
 
     def __init__(self, folder: Path, *, device: str) -> None:
-        self.model: SentenceTransformer = load_model(folder, device=device)
-        self.similarity: Similarity = self.model.similarity_fn_name
-        if self.similarity not in get_args(Similarity):
-            raise EncoderError(
-                f"{folder} compares by '{self.similarity}', none of "
-                f"{', '.join(get_args(Similarity))}",
-                hint="save it with similarity_fn_name='cosine'",
-            )
+        self._model = load_model(folder, device=device)
+        self.similarity = own_similarity(
+            self._model, name=f"{folder}", hint="save it with similarity_fn_name='cosine'"
+        )
         self._folder = folder
         self._last: tuple[str, torch.Tensor] | None = None
 
     def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
         """Similarities, as `Scorer` says."""
         if self._last is None or self._last[0] != query:
-            self._last = query, self.embeddings([query], "query")
-        found = self.embeddings(passages, "document")
+            self._last = query, self._embeddings([query], "query")
+        found = self._embeddings(passages, "document")
         asked = self._last[1].expand(len(found), -1)
         scores = exact_scores(asked.double(), found.double(), similarity=self.similarity)
         return _finite(scores.numpy(), self._folder)
 
-    def embeddings(self, texts: Sequence[str], side: Any) -> torch.Tensor:  # noqa: ANN401
+    def _embeddings(self, texts: Sequence[str], side: Side) -> torch.Tensor:
         """``(n, d)`` fp32 on the CPU, of queries or of documents."""
         return encode(
-            self.model,
+            self._model,
             texts,
             side=side,
-            batch_size=TEXTS_AT_ONCE,
+            batch_size=BATCH_TEXTS,
             label="",
             progress=Silent(),
         ).cpu()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -73,16 +73,18 @@ class Search:
         test: TestSet,
         config: EvaluationConfig,
         *,
+        queries: Tensor | None = None,
         query_scale: float = 1.0,
         cache: EmbeddingCache | None = None,
         progress: Progress,
     ) -> None:
-        """Encode the queries.
+        """Encode the queries, unless they are.
 
         Args:
             model: has prompts, a maximum length and a similarity of its own.
             test: queries and passages.
             config: how to encode and to compare.
+            queries: ``(q, d)`` embeddings of the queries.
             query_scale: factor of the queries' embeddings under `scaled_euclidean`.
             cache: keeps embeddings of passages.
             progress: is told.
@@ -93,9 +95,11 @@ class Search:
         self._model, self._test, self._config = model, test, config
         self._cache, self._progress = cache, progress
         self._similarity = similarity_of(model, config)
-        with progress.bar(f"{test.name} queries", total=len(test.queries), unit="texts") as advance:
+        if queries is None:
             texts = list(test.queries.values())
-            self._queries = query_scale * self._encoded(texts, "query", advance)
+            with progress.bar(f"{test.name} queries", total=len(texts), unit="texts") as advance:
+                queries = self._encoded(texts, "query", advance)
+        self._queries = query_scale * queries.to(model.device)
         self._codecs = self._fitted(config.variants)
 
     def run(
@@ -222,14 +226,24 @@ def similarity_of(model: SentenceTransformer, config: EvaluationConfig) -> Simil
     """
     if config.similarity == "scaled_euclidean":
         return "euclidean"
-    similarity: Similarity = (
-        model.similarity_fn_name if config.similarity == "model" else config.similarity
-    )
+    return own_similarity(model) if config.similarity == "model" else config.similarity
+
+
+def own_similarity(
+    model: SentenceTransformer,
+    *,
+    name: str = "the model",
+    hint: str = "--set evaluation.similarity=cosine",
+) -> Similarity:
+    """What a model says that its embeddings are compared by.
+
+    Raises:
+        EncoderError: as `similarity_of`, with this hint.
+    """
+    similarity: Similarity = model.similarity_fn_name
     if similarity not in get_args(Similarity):
-        raise EncoderError(
-            f"the model compares by '{similarity}', none of {', '.join(get_args(Similarity))}",
-            hint="--set evaluation.similarity=cosine",
-        )
+        known = ", ".join(get_args(Similarity))
+        raise EncoderError(f"{name} compares by '{similarity}', none of {known}", hint=hint)
     return similarity
 
 
@@ -247,7 +261,7 @@ def max_tokens(model: SentenceTransformer) -> int | None:
     return int(length) if length is not None and math.isfinite(length) else None
 
 
-def named_hits(hits: Hits, queries: Mapping[str, str]) -> Iterator[QueryHits]:
+def named_hits(hits: Hits, queries: Iterable[str]) -> Iterator[QueryHits]:
     """Hits with the ids of their queries."""
     for name, rows, scores in zip(queries, hits.rows, hits.scores, strict=True):
         yield QueryHits(name, rows, scores)

@@ -4,69 +4,89 @@ import numpy as np
 import pytest
 import torch
 
-from ragcun_cli.pipeline.encoders import stored
-from ragcun_cli.pipeline.encoders.stored import store_embeddings
+from ragcun_cli.pipeline.encoders.kept import EmbeddingCache, refuse_a_full_disk
 from ragcun_cli.pipeline.machine.progress import Silent
-from ragcun_cli.spec.errors import WorkspaceError
+from ragcun_cli.spec.errors import DataError, WorkspaceError
 
-TEXTS = [f"text {n}" for n in range(11)]
-
-
-def lengths(block):
-    return torch.tensor([[float(text.split()[1]), len(block)] for text in block])
+ROWS = torch.arange(22.0).reshape(11, 2)
+BLOCKS = [range(4), range(4, 8), range(8, 11)]
 
 
-def store(file, encode=lengths, texts=TEXTS):
-    return store_embeddings(file, texts, encode, label="", progress=Silent())
+@pytest.fixture
+def kept(tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    for rows in BLOCKS:
+        cache.write(rows, ROWS[rows.start : rows.stop])
+    return cache
 
 
-@pytest.fixture(autouse=True)
-def _blocks_of_four(monkeypatch):
-    monkeypatch.setattr(stored, "TEXTS_AT_ONCE", 4)
+def test_a_block_is_a_plain_npy_of_its_rows_beside_its_digest(kept, tmp_path):
+    names = [f"{rows.start:010d}-{rows.stop:010d}" for rows in BLOCKS]
+    found = [np.load(tmp_path / f"{name}.npy") for name in names]
+    assert np.concatenate(found).tolist() == ROWS.tolist()
+    assert {rows.dtype for rows in found} == {np.dtype(np.float32)}
+    endings = (".npy", ".sha256")
+    assert {file.name for file in tmp_path.iterdir()} == {n + e for n in names for e in endings}
 
 
-def test_the_file_is_a_plain_npy_of_all_rows_in_order(tmp_path):
-    found = store(tmp_path / "a.npy")
-    expected = [[n, 4 if n < 8 else 3] for n in range(11)]
-    assert found.tolist() == np.load(tmp_path / "a.npy").tolist() == expected
-    assert found.dtype == np.float32
+def test_rows_of_any_blocks_are_taken_in_any_order(kept):
+    rows = [10, 0, 7, 4, 3, 3, 8]
+    taken = kept.take(np.array(rows))
+    assert torch.equal(taken, ROWS[rows])
+    assert torch.equal(kept.take(iter(rows)), taken)
+    assert taken.dtype == torch.float32
 
 
-def test_a_whole_file_is_not_encoded_again(tmp_path):
-    store(tmp_path / "a.npy")
-
-    def never(block):
-        raise AssertionError(block)
-
-    assert len(store(tmp_path / "a.npy", never)) == 11
+def test_one_row_is_enough(tmp_path):
+    EmbeddingCache(tmp_path / "one").write(range(1), torch.tensor([[5.0, 1.0]]))
+    assert EmbeddingCache(tmp_path / "one").take([0]).tolist() == [[5, 1]]
 
 
-def test_wherever_it_was_cut_it_goes_on_to_the_same_bytes(tmp_path):
-    store(tmp_path / "a.npy")
-    whole = (tmp_path / "a.npy").read_bytes()
-    header = len(whole) - 11 * 8
-    asked = {}
-    for size in (0, 5, header, header + 3, header + 32, header + 63, header + 64, len(whole) - 1):
-        (tmp_path / "b.npy").write_bytes(whole[:size])
-        blocks = []
-
-        def watched(block, blocks=blocks):
-            blocks.append(len(block))
-            return lengths(block)
-
-        store(tmp_path / "b.npy", watched)
-        assert (tmp_path / "b.npy").read_bytes() == whole
-        asked[size - header] = sum(blocks)
-    assert list(asked.values()) == [11, 11, 11, 11, 7, 7, 3, 3]
+@pytest.mark.parametrize("left", ["nothing", "a draft", "a block without its digest"])
+def test_a_block_that_was_begun_is_none(tmp_path, left):
+    if left == "a draft":
+        (tmp_path / f".{0:010d}-{4:010d}.npy.draft").write_bytes(b"begun")
+    if left == "a block without its digest":
+        np.save(tmp_path / f"{0:010d}-{4:010d}.npy", ROWS[:3].numpy())
+    cache = EmbeddingCache(tmp_path)
+    assert cache.read(range(4)) is None
+    cache.write(range(4), ROWS[:4])
+    assert torch.equal(cache.read(range(4)), ROWS[:4])
 
 
-def test_one_text_is_enough(tmp_path):
-    assert store(tmp_path / "a.npy", texts=["text 5"]).tolist() == [[5, 1]]
+def test_a_block_that_is_cut_short_is_refused(kept, tmp_path):
+    file = tmp_path / f"{4:010d}-{8:010d}.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert torch.equal(kept.read(range(4)), ROWS[:4])
+    with pytest.raises(DataError, match="is not what was written"):
+        kept.read(range(4, 8))
 
 
-def test_a_disk_without_room_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
-    usage = shutil.disk_usage(tmp_path)._replace(free=11 * 8 - 1)
+class Noted(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_a_disk_without_room_for_what_is_not_kept_yet_is_an_error(kept, tmp_path, monkeypatch):
+    sizes = sum(file.stat().st_size for file in tmp_path.glob("*.npy"))
+    for free, room in ((4 * 1000 * 2 - sizes, True), (4 * 1000 * 2 - sizes - 1, False)):
+        usage = shutil.disk_usage(tmp_path)._replace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, usage=usage: usage)
+        noted = Noted()
+        if room:
+            refuse_a_full_disk(tmp_path, 1000, dimensions=2, progress=noted)
+            assert noted.notes == []
+        else:
+            with pytest.raises(WorkspaceError, match="embeddings of 1,000 texts take"):
+                refuse_a_full_disk(tmp_path, 1000, dimensions=2, progress=noted)
+
+
+def test_gigabytes_are_spoken_of(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**12)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(WorkspaceError, match="embeddings of 11 texts take"):
-        store(tmp_path / "a.npy")
-    assert (tmp_path / "a.npy").read_bytes() == b""
+    noted = Noted()
+    refuse_a_full_disk(tmp_path, 1_000_000, dimensions=384, progress=noted)
+    assert noted.notes == ["embeddings of 1,000,000 texts take 1.5 GB of disk, until all is done"]

@@ -1,6 +1,7 @@
 """A search divided, interrupted and cached finds what one that is none of this finds."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.search.ranking import merge
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.encoders.kept import EmbeddingCache
+from ragcun_cli.pipeline.encoders.kept import EmbeddingCache, open_cache
+from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search import judged
@@ -17,7 +19,9 @@ from ragcun_cli.pipeline.search.dense import PLAIN, WHOLE, Search, Share, named_
 from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
 from ragcun_cli.pipeline.search.rankings import ranking_of, read_run, write_run
 from ragcun_cli.spec.errors import DataError, EncoderError, WorkspaceError
+from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.paths import Workspace
 
 WORDS = ["graph", "matrix", "sort", "rows", "edges", "path", "node", "array", "sum", "mean", "copy"]
 CONFIG = EvaluationConfig(depth=100, block_passages=16, batch_size=4)
@@ -114,9 +118,9 @@ def test_a_state_that_was_damaged_is_none(tmp_path, search):
     assert same(search().run(state=file), search().run())
 
 
-def test_kept_embeddings_are_used_and_move_nothing(search, test_set, tmp_path, model):
+def test_kept_embeddings_are_used_and_move_nothing(search, tmp_path, model):
     def cache():
-        return EmbeddingCache(tmp_path / "kept", test_set.corpus, dtype="fp32", recipe={"a": 1})
+        return EmbeddingCache(tmp_path / "kept")
 
     first = search(cache=cache()).run()
     assert same(first, search().run())
@@ -129,14 +133,31 @@ def test_kept_embeddings_are_used_and_move_nothing(search, test_set, tmp_path, m
     finally:
         hook.remove()
     assert len(encoded) == queries > 0
-    assert (tmp_path / "kept/ids.txt").read_text().split("\n")[:2] == ["p000", "p001"]
 
 
-def test_embeddings_kept_in_half_precision_are_searched_as_they_are_kept(
-    search, test_set, tmp_path
-):
+def test_beside_kept_embeddings_lies_whose_they_are(test_set, tiny, tmp_path):
+    source, workspace = ModelSource(tiny, "cpu"), Workspace(tmp_path, tmp_path)
+    open_cache(source, test_set.corpus, "digest", CONFIG, workspace)
+    (ids,) = tmp_path.rglob("ids.txt")
+    assert ids.read_text().splitlines() == list(test_set.corpus.ids)
+    recipe = json.loads(ids.with_name("index.json").read_text())
+    assert recipe["corpus"] == "digest"
+    assert workspace.embeddings(digest(recipe)) == ids.parent
+
+
+def test_queries_that_are_encoded_are_searched_with_as_they_are(search, model, test_set):
+    queries = model.encode_query(list(test_set.queries.values()), convert_to_tensor=True)
+    passes = []
+    with model[0].register_forward_pre_hook(lambda *arguments: passes.append(1)):
+        given = search(queries=queries.flip(0))
+    assert passes == []
+    found, expected = given.run()[PLAIN], search().run()[PLAIN]
+    assert np.array_equal(found.rows[::-1, 0], expected.rows[:, 0])
+
+
+def test_embeddings_kept_in_half_precision_are_searched_as_they_are_kept(search, tmp_path):
     config = CONFIG.model_copy(update={"embeddings": "fp16"})
-    cache = EmbeddingCache(tmp_path / "kept", test_set.corpus, dtype="fp16", recipe={})
+    cache = EmbeddingCache(tmp_path / "kept", "fp16")
     first = search(config, cache=cache).run()
     assert same(first, search(config).run())
     assert same(first, search(config, cache=cache).run())
@@ -145,8 +166,8 @@ def test_embeddings_kept_in_half_precision_are_searched_as_they_are_kept(
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda b: b[:-1] + bytes([b[-1] ^ 1])])
-def test_a_damaged_cache_is_one_error(search, test_set, tmp_path, damage):
-    cache = EmbeddingCache(tmp_path / "kept", test_set.corpus, dtype="fp32", recipe={})
+def test_a_damaged_cache_is_one_error(search, tmp_path, damage):
+    cache = EmbeddingCache(tmp_path / "kept")
     search(cache=cache).run()
     file = sorted((tmp_path / "kept").glob("*.npy"))[2]
     file.write_bytes(damage(file.read_bytes()))
