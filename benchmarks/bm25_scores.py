@@ -11,7 +11,7 @@ import sys
 
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import open_workspace
-from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
 from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.spec.measuring_config import EvaluationConfig
@@ -28,7 +28,7 @@ PUBLISHED = {
 def main() -> None:
     workspace = open_workspace(sys.argv[1])
     for name in sys.argv[2:] or ["scifact", "nfcorpus"]:
-        test = read_test_set(name, workspace.dataset(name))
+        test = read_judged_set(name, workspace.dataset(name))
         for k1, b in ((0.9, 0.4), (1.5, 0.75)):
             config = MiningConfig(k1=k1, b=b)
             ranking = rank_lexical(

@@ -28,13 +28,13 @@ from ragcun_cli.pipeline.evaluation import scores, search_job
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.search.dense import Search
-from ragcun_cli.pipeline.search.judged import TestSet, read_test_set
+from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
 DRAW = "benchmark:{name}"
 
 
-def smaller(test: TestSet, passages: int, queries: int) -> TestSet:
+def smaller(test: JudgedSet, passages: int, queries: int) -> JudgedSet:
     if len(test.corpus) <= passages:
         return test
     asked = sorted(smallest(DRAW, test.queries, queries))
@@ -44,10 +44,10 @@ def smaller(test: TestSet, passages: int, queries: int) -> TestSet:
     kept = judged.union(smallest(DRAW, others, passages - len(judged)))
     rows = test.corpus.rows_of(sorted(kept))
     texts = {name: test.queries[name] for name in asked}
-    return TestSet(test.name, test.corpus.take(rows), texts, qrels)
+    return JudgedSet(test.name, test.corpus.take(rows), texts, qrels)
 
 
-def of_ragcun(model, test: TestSet, config: EvaluationConfig) -> float:
+def of_ragcun(model, test: JudgedSet, config: EvaluationConfig) -> float:
     found = Search(model, test, config, progress=Silent()).run()
     forms = {search_job.Form(test.part, name): hits for name, hits in found.items()}
     with tempfile.TemporaryDirectory() as place:
@@ -59,7 +59,7 @@ def of_ragcun(model, test: TestSet, config: EvaluationConfig) -> float:
     return kept["metrics"]["ndcg@10"]
 
 
-def of_sentence_transformers(model, test: TestSet, config: EvaluationConfig) -> float:
+def of_sentence_transformers(model, test: JudgedSet, config: EvaluationConfig) -> float:
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     relevant = {q: {p for p, grade in js.items() if grade > 0} for q, js in test.qrels.items()}
@@ -77,7 +77,7 @@ def of_sentence_transformers(model, test: TestSet, config: EvaluationConfig) -> 
     return next(value for name, value in found.items() if name.endswith("ndcg@10"))
 
 
-def mtebs_task(test: TestSet):
+def mtebs_task(test: JudgedSet):
     from datasets import Dataset
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -113,7 +113,7 @@ def mtebs_task(test: TestSet):
     return Local()
 
 
-def of_mteb(model, test: TestSet, config: EvaluationConfig) -> float:
+def of_mteb(model, test: JudgedSet, config: EvaluationConfig) -> float:
     import mteb
 
     result = mteb.evaluate(
@@ -159,7 +159,9 @@ def main() -> None:
     model = load_model(Path(asked.encoder), device="cpu")
     workspace = open_workspace(asked.workspace)
     for name in asked.datasets:
-        test = smaller(read_test_set(name, workspace.dataset(name)), asked.passages, asked.queries)
+        test = smaller(
+            read_judged_set(name, workspace.dataset(name)), asked.passages, asked.queries
+        )
         for precision in asked.precision:
             config = EvaluationConfig(batch_size=asked.batch_size, precision=precision)
             for side in sides:  # what is imported, compiled or set up once

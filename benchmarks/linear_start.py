@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.data.sources import TEST_LIBRARIES
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import open_workspace
 from ragcun_cli.pipeline.search.dense import rank_dense
-from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
@@ -46,7 +46,7 @@ def main() -> None:
             whitening=whitening,
         )
     names = [f"pydocs-{library}" for library in TEST_LIBRARIES]
-    tests = [read_test_set(name, workspace.dataset(name)) for name in names]
+    tests = [read_judged_set(name, workspace.dataset(name)) for name in names]
     print(" " * 22 + "  ".join([*(name[7:14].rjust(8) for name in names), " average"]))
     for label, model in models.items():
         scores = [ndcg(model, test) for test in tests]

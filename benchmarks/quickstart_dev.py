@@ -13,7 +13,7 @@ from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.reproduce.walk import finished_runs
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.search.dense import rank_dense
-from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.pipeline.stages.runner import Runner
 
@@ -23,7 +23,7 @@ def main() -> None:
     road = Road.of(Place(workspace))
     for run in finished_runs(road, Runner(Silent())):
         train = run.profile.data.train
-        dev = read_test_set(train, workspace.dataset(train), split="dev")
+        dev = read_judged_set(train, workspace.dataset(train), split="dev")
         if run.reference == "bm25":
             continue
         ranking = rank_dense(road.place.load(run), dev, run.profile.evaluation, progress=Silent())

@@ -20,7 +20,9 @@ ROOT = house.PACKAGE.parent
 COMMANDS = sorted((house.PACKAGE / "commands").glob("*.py"))
 
 MEANT_TWICE = {
-    "HEAD": "no name yet",
+    "mine": "what is typed, and the stage that it runs",
+    "train": "what is typed, and the stage that it runs",
+    "show": "what is typed of a profile, and how each result is shown",
 }
 """Public name that two files define -> why one word is right for both."""
 

@@ -20,7 +20,7 @@ from ragcun_cli.pipeline.data.sources import PYDOCS
 from ragcun_cli.pipeline.encoders.find import find_encoder, load_encoder
 from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
 from ragcun_cli.pipeline.machine.progress import Silent
-from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 
@@ -299,8 +299,8 @@ def minilm_on_docstrings(tmp_path_factory):
     name = "sentence-transformers/all-MiniLM-L6-v2"
     config = EncoderConfig(base=name, max_seq_length=64)
     model = load_encoder(find_encoder(config, workspace), config, device="cpu")
-    test = read_test_set("pydocs-numpy", workspace.dataset("pydocs-numpy"))
-    start = read_test_set("pydocs-networkx", workspace.dataset("pydocs-networkx")).corpus
+    test = read_judged_set("pydocs-numpy", workspace.dataset("pydocs-numpy"))
+    start = read_judged_set("pydocs-networkx", workspace.dataset("pydocs-networkx")).corpus
     return {
         "test": test,
         "queries": embed(model, list(test.queries.values())),

@@ -30,7 +30,7 @@ from ragcun_cli.pipeline.mining.queries import training_queries
 from ragcun_cli.pipeline.mining.rows import read_rows
 from ragcun_cli.pipeline.search import dense
 from ragcun_cli.pipeline.search.held_out import read_selection_set
-from ragcun_cli.pipeline.search.judged import read_test_set
+from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.training import start_encoder
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 from ragcun_cli.spec.mining_config import MiningConfig
@@ -177,7 +177,7 @@ def test_the_folds_of_a_calibration():
 
 
 def test_the_texts_of_isotropy(dataset):
-    tests = {"sea": read_test_set("sea", dataset, split="test")}
+    tests = {"sea": read_judged_set("sea", dataset, split="test")}
     texts = Texts(tests, IsotropyConfig(pair_queries=10))
     assert [name.split("\t")[1] for name in texts.queries[:5]] == [
         "q08",
@@ -216,7 +216,7 @@ def test_the_passages_that_smaller_forms_are_fitted_to(dataset, model, monkeypat
         return encode(self, texts, side, advance)
 
     monkeypatch.setattr(dense.Search, "_encoded", record)
-    test = read_test_set("sea", dataset, split="test")
+    test = read_judged_set("sea", dataset, split="test")
     config = EvaluationConfig(variants=["int8"])
     dense.Search(model, test, config, progress=Silent())
     assert encoded[1] == [

@@ -12,7 +12,7 @@ from ragcun_cli.core.rankings.calibration import calibration, fold_numbers
 from ragcun_cli.core.rankings.hubness import hubness
 from ragcun_cli.core.rankings.metrics import mean, metrics_to
 from ragcun_cli.pipeline.search.dense import VARIANT_DEPTH
-from ragcun_cli.pipeline.search.judged import TestSet
+from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.pipeline.search.rankings import QueryScores, Ranking, read_run, score_ranking
 from ragcun_cli.spec.paths import METRICS_FILE as METRICS_FILE
 from ragcun_cli.spec.paths import PER_QUERY, run_file
@@ -22,7 +22,7 @@ HUB_RANKS = 10
 
 
 def write_scores(
-    tests: Sequence[TestSet],
+    tests: Sequence[JudgedSet],
     folder: Path,
     draft: Path,
     *,
@@ -78,7 +78,7 @@ def _means(scores: QueryScores) -> dict[str, float]:
     return {metric: mean(by_query.values()) for metric, by_query in scores.items()}
 
 
-def _of_variant(name: str, tests: Sequence[TestSet], folder: Path) -> dict[str, float]:
+def _of_variant(name: str, tests: Sequence[JudgedSet], folder: Path) -> dict[str, float]:
     """Metrics of a smaller form of the embeddings, means over parts."""
     parts = []
     for test in tests:
@@ -87,7 +87,7 @@ def _of_variant(name: str, tests: Sequence[TestSet], folder: Path) -> dict[str, 
     return {metric: mean(part[metric] for part in parts) for metric in parts[0]}
 
 
-def _hubness(ranking: Ranking, test: TestSet) -> dict[str, Any]:
+def _hubness(ranking: Ranking, test: JudgedSet) -> dict[str, Any]:
     """How unevenly the passages share the first places, under the distance that ranked them."""
     firsts = [[passage for passage, _ in ranking.get(query, [])] for query in test.qrels]
     return asdict(hubness(firsts, passages=len(test.corpus), k=HUB_RANKS))
@@ -104,7 +104,7 @@ def _over_parts(found: Sequence[Mapping[str, float | None]]) -> dict[str, float 
     return means
 
 
-def _calibration(ranking: Ranking, test: TestSet) -> dict[str, Any]:
+def _calibration(ranking: Ranking, test: JudgedSet) -> dict[str, Any]:
     """How well the score of the best hit predicts that it is relevant."""
     best = {query: ranking[query][0] for query in sorted(test.qrels) if ranking.get(query)}
     return asdict(

@@ -27,7 +27,7 @@ from ragcun_cli.pipeline.search.dense import (
 from ragcun_cli.pipeline.search.division import Searching, Shard
 from ragcun_cli.pipeline.search.held_out import recorded_digests, refuse_test_queries
 from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
-from ragcun_cli.pipeline.search.judged import TestSet, read_test_sets
+from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
 from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
 from ragcun_cli.pipeline.search.rankings import ranking_of, write_run
 from ragcun_cli.pipeline.stages.runs import Run
@@ -68,7 +68,7 @@ class SearchJob:
         if world > 1:
             source = source.on(processes.own_device(source.device))
         found: dict[Form, Hits] = {}
-        for test in read_test_sets(self.dataset, self.folder):
+        for test in read_judged_sets(self.dataset, self.folder):
             search = Search(
                 source.load(),
                 test,
@@ -116,7 +116,7 @@ def read_shard(file: Path) -> dict[Form, Hits]:
 
 def write_dense_runs(
     found: Mapping[Form, Hits],
-    tests: Sequence[TestSet],
+    tests: Sequence[JudgedSet],
     folder: Path,
     *,
     config: EvaluationConfig,
@@ -214,5 +214,5 @@ def search_densely(
     }
 
 
-def _test_sets(place: Place, dataset: str) -> list[TestSet]:
-    return read_test_sets(dataset, place.sets.task(dataset).folder)
+def _test_sets(place: Place, dataset: str) -> list[JudgedSet]:
+    return read_judged_sets(dataset, place.sets.task(dataset).folder)

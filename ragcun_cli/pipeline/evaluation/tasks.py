@@ -62,11 +62,11 @@ class EvaluationTasks:
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.evaluation.scores import write_scores
-            from ragcun_cli.pipeline.search.judged import read_test_sets
+            from ragcun_cli.pipeline.search.judged import read_judged_sets
 
             settings = recorded(search)
             content = write_scores(
-                read_test_sets(dataset, data.folder),
+                read_judged_sets(dataset, data.folder),
                 run.folder / key,
                 draft / key,
                 depth=config.depth,

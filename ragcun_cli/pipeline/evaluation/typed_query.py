@@ -9,7 +9,7 @@ from ragcun_cli.pipeline.evaluation.query_scale import query_scale_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.dense import PLAIN, Search, named_hits
-from ragcun_cli.pipeline.search.judged import TestSet, read_test_sets
+from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
 from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
 from ragcun_cli.pipeline.search.rankings import ranking_of
 from ragcun_cli.pipeline.stages.runs import Run
@@ -33,8 +33,8 @@ def look(
 
     Embeddings of passages are kept in the workspace, so that the next query is quick.
     """
-    whole = read_test_sets(dataset, place.sets.task(dataset).folder)[0]
-    test = TestSet(whole.name, whole.corpus, {QUERY: query}, {}, whole.folder)
+    whole = read_judged_sets(dataset, place.sets.task(dataset).folder)[0]
+    test = JudgedSet(whole.name, whole.corpus, {QUERY: query}, {}, whole.folder)
     config = run.profile.evaluation.model_copy(update={"variants": ()})
     if run.reference == "bm25":
         mining, workspace = run.profile.mining, place.workspace

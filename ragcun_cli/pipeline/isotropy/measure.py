@@ -16,15 +16,13 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.draw import ISOTROPY_TEXTS, number_of, smallest
 from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass
 from ragcun_cli.core.isotropy.geometry import alignment, mean_gap
-from ragcun_cli.pipeline.encoders.encode import Side, encode
+from ragcun_cli.pipeline.encoders.encode import TEXTS_AT_ONCE, Side, encode
 from ragcun_cli.pipeline.isotropy.one_side import measures_of
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.search.judged import TestSet, read_test_sets
+from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 from ragcun_cli.spec.paths import ISOTROPY
-
-TEXTS_AT_ONCE = 8192
 
 Row = NDArray[np.float32]
 
@@ -45,7 +43,7 @@ def write_isotropy(
             nothing.
     """
     tests = {
-        test.name: test for name, path in folders.items() for test in read_test_sets(name, path)
+        test.name: test for name, path in folders.items() for test in read_judged_sets(name, path)
     }
     texts = Texts(tests, config)
     pairs = texts.pairs()
@@ -87,7 +85,7 @@ class Texts:
     A name is that of the test set and the id, parted by a tab.
     """
 
-    def __init__(self, tests: Mapping[str, TestSet], config: IsotropyConfig) -> None:
+    def __init__(self, tests: Mapping[str, JudgedSet], config: IsotropyConfig) -> None:
         self._tests = tests
         self._pair_queries = config.pair_queries
         asked = [f"{test.name}\t{query}" for test in tests.values() for query in test.queries]

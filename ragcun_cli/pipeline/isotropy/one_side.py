@@ -21,7 +21,7 @@ from ragcun_cli.core.objective.sigreg import unbiased_sigreg, unit_directions
 SLICES = 1024
 DIRECTIONS_SEED = 0
 WITHOUT_INTERVAL = ("texts", "dimensions", "plan_score_of_gaussian")
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+LENGTH_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 CURVE = (
     "texts",
     "plan_score",
@@ -75,7 +75,9 @@ def _of_rows(seen: EmbeddingPass, moments: Moments, *, device: str) -> dict[str,
         "sigreg_rescaled": unbiased_sigreg(scale * sample, directions),
         "norm_quantiles": {
             str(share): float(value)
-            for share, value in zip(QUANTILES, np.quantile(lengths, QUANTILES), strict=True)
+            for share, value in zip(
+                LENGTH_QUANTILES, np.quantile(lengths, LENGTH_QUANTILES), strict=True
+            )
         },
         "cosine_histogram": list(pairs.counts),
     }

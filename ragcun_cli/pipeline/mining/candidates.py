@@ -6,18 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ragcun_cli.core.jaccard import word_overlap
 from ragcun_cli.pipeline.data.sets.beir import words
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.search.hits import QueryHits, Scores
+from ragcun_cli.pipeline.search.hits import QueryHits, Scorer, Scores
 from ragcun_cli.spec.mining_config import MiningConfig
-
-if TYPE_CHECKING:
-    from ragcun_cli.pipeline.mining.rescoring import Scorer
 
 SAME_SCORE = 1e-5
 """Relative: passages of the same words have the same BM25 score, so that only texts of hits with

@@ -17,11 +17,11 @@ from ragcun_cli.pipeline.encoders.kept import EmbeddingCache, refuse_a_full_disk
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.dense import PLAIN, WHOLE, Search, named_hits, own_similarity
 from ragcun_cli.pipeline.search.hits import QueryHits
-from ragcun_cli.pipeline.search.judged import TestSet
+from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
-QUERIES_AT_ONCE = 65_536
+GROUP_QUERIES = 65_536
 """Searched in one reading of the passages' embeddings, in about a gigabyte at 768 dimensions."""
 
 
@@ -91,9 +91,9 @@ class DenseSearch:
             EncoderError: an embedding that cannot be compared.
         """
         names = list(self._queries)
-        begun = first // QUERIES_AT_ONCE * QUERIES_AT_ONCE
-        for start in range(begun, len(names), QUERIES_AT_ONCE):
-            group = names[start : start + QUERIES_AT_ONCE]
+        begun = first // GROUP_QUERIES * GROUP_QUERIES
+        for start in range(begun, len(names), GROUP_QUERIES):
+            group = names[start : start + GROUP_QUERIES]
             try:
                 hits = self._search(group, f"{self._name}-hits-{start}-{start + len(group)}.npz")
             except EncoderError as error:
@@ -106,7 +106,9 @@ class DenseSearch:
         )
         search = Search(
             self._model,
-            TestSet(self._name, self._corpus, {query: self._queries[query] for query in group}, {}),
+            JudgedSet(
+                self._name, self._corpus, {query: self._queries[query] for query in group}, {}
+            ),
             config,
             queries=self._asked.take(self._row_of[query] for query in group),
             cache=self._passages,

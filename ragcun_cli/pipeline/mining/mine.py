@@ -21,7 +21,7 @@ from ragcun_cli.pipeline.mining.journal import Journal
 from ragcun_cli.pipeline.mining.queries import dev_queries, training_queries
 from ragcun_cli.pipeline.mining.rows import FILES, MinedRow
 from ragcun_cli.pipeline.mining.summary import summarise
-from ragcun_cli.pipeline.search.hits import QueryHits, Scores
+from ragcun_cli.pipeline.search.hits import QueryHits, Scorer, Scores
 from ragcun_cli.pipeline.search.lexical.rank import open_index
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.spec.errors import DataError
@@ -32,7 +32,6 @@ from ragcun_cli.spec.profile import DataConfig
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from ragcun_cli.pipeline.mining.rescoring import Scorer
 
 QUERIES_COUNTED = 1000
 """Of each split, those whose near duplicates are counted where none are left out: it takes the

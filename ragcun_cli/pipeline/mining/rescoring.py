@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,19 +15,9 @@ from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, Side, encode
 from ragcun_cli.pipeline.encoders.find import load_model, load_saved
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.dense import own_similarity
+from ragcun_cli.pipeline.search.hits import Scorer
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.mining_config import MiningConfig
-
-
-class Scorer(Protocol):
-    """Scores passages for one query."""
-
-    def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
-        """``(n,)``, higher is better.
-
-        Batches are of one query's texts, so that neither the queries before it nor a stop and a
-        second start move a digit.
-        """
 
 
 def load_scorer(folder: Path, config: MiningConfig, *, device: str) -> Scorer:

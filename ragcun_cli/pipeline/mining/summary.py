@@ -15,7 +15,7 @@ import numpy as np
 from ragcun_cli.pipeline.mining.candidates import COUNTED
 from ragcun_cli.spec.mining_config import MiningConfig
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+SCORE_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 RANKS = (1, 10, 100)
 STEPS = (1, 2, 3, 5)
 """And ten, a hundred, a thousand times these: ranks at which found positives are counted."""
@@ -118,8 +118,8 @@ def _quantiles(values: Sequence[float]) -> dict[str, float] | None:
     """Quantile -> score as a hit; None where there are no such passages."""
     if not len(values):
         return None
-    found = np.quantile(np.asarray(values), QUANTILES).tolist()
-    return {f"{q:g}": round(value, 3) for q, value in zip(QUANTILES, found, strict=True)}
+    found = np.quantile(np.asarray(values), SCORE_QUANTILES).tolist()
+    return {f"{q:g}": round(value, 3) for q, value in zip(SCORE_QUANTILES, found, strict=True)}
 
 
 def _histogram(scores: Mapping[str, Sequence[float]]) -> dict[str, list[float]] | None:

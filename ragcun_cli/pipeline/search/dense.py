@@ -19,7 +19,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.division import CHUNK_PASSAGES
 from ragcun_cli.pipeline.search.hits import QueryHits
 from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
-from ragcun_cli.pipeline.search.judged import TestSet
+from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.pipeline.search.rankings import Ranking, ranking_of
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
@@ -70,7 +70,7 @@ class Search:
     def __init__(
         self,
         model: SentenceTransformer,
-        test: TestSet,
+        test: JudgedSet,
         config: EvaluationConfig,
         *,
         queries: Tensor | None = None,
@@ -268,7 +268,7 @@ def named_hits(hits: Hits, queries: Iterable[str]) -> Iterator[QueryHits]:
 
 
 def rank_dense(
-    model: SentenceTransformer, test: TestSet, config: EvaluationConfig, *, progress: Progress
+    model: SentenceTransformer, test: JudgedSet, config: EvaluationConfig, *, progress: Progress
 ) -> Ranking:
     """Exact ranking by the model's own similarity; a query's namesake passage is left out."""
     hits = Search(model, test, config, progress=progress).run()[PLAIN]

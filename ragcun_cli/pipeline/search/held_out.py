@@ -14,7 +14,7 @@ from ragcun_cli.core.draw import SELECTION_PASSAGES, SELECTION_QUERIES, smallest
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.dense import rank_dense
-from ragcun_cli.pipeline.search.judged import TestSet, read_test_set
+from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
 from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
@@ -26,7 +26,7 @@ from ragcun_cli.spec.training_config import SelectionConfig
 class SelectionSet:
     """Some judged queries, and the passages they are ranked in."""
 
-    test: TestSet
+    test: JudgedSet
     batch_size: int
 
     def score(self, model: SentenceTransformer) -> float:
@@ -58,7 +58,7 @@ def read_selection_set(
     Raises:
         DataError: the split is absent.
     """
-    whole = read_test_set(name, folder, split=split)
+    whole = read_judged_set(name, folder, split=split)
     relevant = {query: judged for query, judged in whole.qrels.items() if max(judged.values()) > 0}
     chosen = sorted(smallest(SELECTION_QUERIES, relevant, config.queries, seed=seed))
     needed = {passage for query in chosen for passage in relevant[query]}
@@ -68,11 +68,11 @@ def read_selection_set(
     rows = whole.corpus.rows_of(sorted(kept))
     corpus = whole.corpus.take(rows[rows >= 0])
     queries = {query: whole.queries[query] for query in chosen}
-    test = TestSet(name, corpus, queries, {query: relevant[query] for query in chosen})
+    test = JudgedSet(name, corpus, queries, {query: relevant[query] for query in chosen})
     return SelectionSet(test, batch_size)
 
 
-def refuse_test_queries(digests: Iterable[str], test: TestSet, *, where: str) -> None:
+def refuse_test_queries(digests: Iterable[str], test: JudgedSet, *, where: str) -> None:
     """Hold the selection's queries against the reported ones of a data set.
 
     Raises:

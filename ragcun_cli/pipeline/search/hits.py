@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,3 +24,14 @@ class Scores(Protocol):
 
     def scores_of(self, query: str, rows: ArrayLike) -> NDArray[np.floating[Any]]:
         """``(n,)`` scores of some rows for a query, whatever their rank."""
+
+
+class Scorer(Protocol):
+    """Scores passages for one query."""
+
+    def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
+        """``(n,)``, higher is better.
+
+        Batches are of one query's texts, so that neither the queries before it nor a stop and a
+        second start move a digit.
+        """

@@ -15,7 +15,7 @@ from ragcun_cli.spec.paths import dataset_folder
 
 
 @dataclass(frozen=True)
-class TestSet:
+class JudgedSet:
     """The judged queries of one split, and the passages they are searched in."""
 
     name: str
@@ -47,7 +47,7 @@ class TestSet:
         return self.part or self.name
 
 
-def read_test_set(name: str, folder: Path, *, split: str | None = None) -> TestSet:
+def read_judged_set(name: str, folder: Path, *, split: str | None = None) -> JudgedSet:
     """The split that results tables show, or another.
 
     Raises:
@@ -59,16 +59,16 @@ def read_test_set(name: str, folder: Path, *, split: str | None = None) -> TestS
     if missing:
         raise DataError(f"{folder}: judged queries without text: {', '.join(missing[:5])}")
     asked = {query: texts[query] for query in qrels}
-    return TestSet(name, Corpus.open(folder), asked, qrels, folder)
+    return JudgedSet(name, Corpus.open(folder), asked, qrels, folder)
 
 
-def read_test_sets(name: str, folder: Path) -> list[TestSet]:
+def read_judged_sets(name: str, folder: Path) -> list[JudgedSet]:
     """The sets that a data set consists of, each searched by itself: one, but CQADupStack's 12.
 
     Raises:
-        DataError: as `read_test_set`.
+        DataError: as `read_judged_set`.
     """
     parts = beir.parts(folder)
     own, split = dataset_folder(name), reported_split(name)
     names = [own] if parts == [folder] else [f"{own}/{part.name}" for part in parts]
-    return [read_test_set(*pair, split=split) for pair in zip(names, parts, strict=True)]
+    return [read_judged_set(*pair, split=split) for pair in zip(names, parts, strict=True)]

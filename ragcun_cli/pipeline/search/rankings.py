@@ -8,7 +8,7 @@ from pathlib import Path
 from ragcun_cli.core.rankings.metrics import mean, score_queries
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.search.hits import QueryHits
-from ragcun_cli.pipeline.search.judged import TestSet
+from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.spec.errors import WorkspaceError
 
 Ranking = dict[str, list[tuple[str, float]]]
@@ -55,12 +55,12 @@ def read_run(file: Path) -> Ranking:
     return ranking
 
 
-def mean_ndcg(ranking: Ranking, test: TestSet) -> float:
+def mean_ndcg(ranking: Ranking, test: JudgedSet) -> float:
     """nDCG@10 of a ranking, in [0, 1]."""
     return mean(score_ranking(ranking, test, depth=10)["ndcg@10"].values())
 
 
-def score_ranking(ranking: Ranking, test: TestSet, *, depth: int) -> QueryScores:
+def score_ranking(ranking: Ranking, test: JudgedSet, *, depth: int) -> QueryScores:
     """All metrics of each judged query."""
     ranked = {query: [passage for passage, _ in hits] for query, hits in ranking.items()}
     return score_queries(test.qrels, ranked, depth=depth)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from ragcun_cli.pipeline.encoders.encode import encode
+from ragcun_cli.pipeline.encoders.encode import TEXTS_AT_ONCE, encode
 from ragcun_cli.pipeline.machine.progress import Progress
 
 KEYS, VECTORS = "keys.bin", "vectors.f32"
 _KEY_BYTES = 16
-_TEXTS_AT_ONCE = 8192
 
 
 class BaseOutputs:
@@ -87,8 +86,8 @@ class BaseOutputs:
         with FileLock(self._folder / ".lock"):
             self._read()  # another training may have encoded some meanwhile
             wanted = self.missing(texts, prompt=prompt)
-            for start in range(0, len(wanted), _TEXTS_AT_ONCE):
-                block = wanted[start : start + _TEXTS_AT_ONCE]
+            for start in range(0, len(wanted), TEXTS_AT_ONCE):
+                block = wanted[start : start + TEXTS_AT_ONCE]
                 label = f"frozen base, texts {start + 1:,} to {start + len(block):,}"
                 vectors = encode(
                     base,

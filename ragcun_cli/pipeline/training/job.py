@@ -12,8 +12,6 @@ from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.profile import RunProfile
 
-TEXTS_AT_ONCE = 64
-
 
 @dataclass(frozen=True)
 class Job:

@@ -15,6 +15,7 @@ from ragcun_cli.core.model import freeze, on_cached_outputs
 from ragcun_cli.core.training.fit import total_steps
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.held_out import (
@@ -23,10 +24,10 @@ from ragcun_cli.pipeline.search.held_out import (
     read_selection_set,
     refuse_test_queries,
 )
-from ragcun_cli.pipeline.search.judged import read_test_sets
+from ragcun_cli.pipeline.search.judged import read_judged_sets
 from ragcun_cli.pipeline.training.examples import ID_COLUMNS, write_examples
 from ragcun_cli.pipeline.training.frozen_base import BaseOutputs
-from ragcun_cli.pipeline.training.job import TEXTS_AT_ONCE, Job, trainer_settings
+from ragcun_cli.pipeline.training.job import Job, trainer_settings
 from ragcun_cli.pipeline.training.start_encoder import HEAD_MODULES, head_modules, start_encoder
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.paths import NEGATIVES
@@ -90,11 +91,11 @@ def _selection(job: Job) -> SelectionSet | None:
         *job.profile.selection_set,
         config,
         seed=job.seed,
-        batch_size=TEXTS_AT_ONCE,
+        batch_size=BATCH_TEXTS,
     )
     digests = digests_of(found.test.queries)
     for name, folder in job.tested.items():
-        for test in read_test_sets(name, folder):
+        for test in read_judged_sets(name, folder):
             refuse_test_queries(digests, test, where=job.run.label)
     return found
 
@@ -159,7 +160,7 @@ def _keep_outputs(job: Job, ready: Prepared, progress: Progress) -> tuple[BaseOu
             base,
             (text for column in chosen for text in ready.rows[column]),
             prompt=prompt,
-            batch_size=TEXTS_AT_ONCE,
+            batch_size=BATCH_TEXTS,
             precision=job.profile.training.precision,
             progress=progress,
         )

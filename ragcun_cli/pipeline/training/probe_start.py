@@ -9,9 +9,9 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.collective import apart
 from ragcun_cli.core.objective.terms import ObjectiveSettings
 from ragcun_cli.core.training.probe import Probe, carried_over, probe
-from ragcun_cli.pipeline.encoders.encode import encode
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.training.job import TEXTS_AT_ONCE, Job, objective_settings
+from ragcun_cli.pipeline.training.job import Job, objective_settings
 
 
 def probe_start(
@@ -29,7 +29,7 @@ def probe_start(
             model,
             some[column],
             side="query" if column == "query" else "document",
-            batch_size=TEXTS_AT_ONCE,
+            batch_size=BATCH_TEXTS,
             precision=training.precision,
             label=f"probe, {column} texts",
             progress=progress,

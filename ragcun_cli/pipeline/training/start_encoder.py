@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.draw import START, smallest
 from ragcun_cli.core.model import build_encoder, without_normalize
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.encoders.encode import encode
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode
 from ragcun_cli.pipeline.encoders.find import FoundEncoder, load_encoder
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.spec.profile import RunProfile
@@ -33,7 +33,12 @@ def start_encoder(
     if config.head.init == "linear":
         texts = _start_passages(dataset, count=config.head.init_passages)
         sample = encode(
-            base, texts, side="document", batch_size=64, label="head start", progress=progress
+            base,
+            texts,
+            side="document",
+            batch_size=BATCH_TEXTS,
+            label="head start",
+            progress=progress,
         ).cpu()
     return build_encoder(
         base,

@@ -12,7 +12,7 @@ from ragcun_cli.spec.paths import run_file
 def made(name, qrels):
     ids = {passage for judged in qrels.values() for passage in judged}
     corpus = Corpus.of({passage: passage for passage in ids})
-    return test_sets.TestSet(name, corpus, {query: query for query in qrels}, qrels)
+    return test_sets.JudgedSet(name, corpus, {query: query for query in qrels}, qrels)
 
 
 def written(tests, rankings, folder, *, variants=(), depth=100):

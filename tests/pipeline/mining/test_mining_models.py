@@ -333,7 +333,7 @@ def test_neither_groups_of_queries_nor_how_the_draft_is_kept_move_dense_candidat
     mined(sea[0], tmp_path, **dense)
     whole = contents(tmp_path / "draft")
     for group in (1, 5, QUERIES):
-        monkeypatch.setattr("ragcun_cli.pipeline.mining.dense_index.QUERIES_AT_ONCE", group)
+        monkeypatch.setattr("ragcun_cli.pipeline.mining.dense_index.GROUP_QUERIES", group)
         mined(sea[0], tmp_path, **dense)
         found = contents(tmp_path / "draft")
         assert sum(name.endswith(".npz") for name in found) == -(-QUERIES // group)
@@ -345,7 +345,7 @@ def test_a_stopped_dense_mining_loses_one_group_of_queries_at_most(
     sea, unnormalised, tmp_path, monkeypatch
 ):
     dense = {"candidates": "dense", "dense_model": str(unnormalised), "depth": 10}
-    monkeypatch.setattr("ragcun_cli.pipeline.mining.dense_index.QUERIES_AT_ONCE", 5)
+    monkeypatch.setattr("ragcun_cli.pipeline.mining.dense_index.GROUP_QUERIES", 5)
     mined(sea[0], tmp_path, **dense)
     whole = contents(tmp_path / "draft")
     draft = tmp_path / "stopped"

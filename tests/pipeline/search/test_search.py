@@ -37,7 +37,7 @@ def test_set():
     texts = {f"p{number:03}": text(number) for number in range(150)}
     texts |= {f"same{number:03}": "sort rows" for number in range(120)}  # ties across blocks
     queries = {f"q{number}": text(1000 + number) for number in range(6)} | {"p007": "sort rows"}
-    return judged.TestSet("made", Corpus.of(texts), queries, {q: {"p001": 1} for q in queries})
+    return judged.JudgedSet("made", Corpus.of(texts), queries, {q: {"p001": 1} for q in queries})
 
 
 @pytest.fixture

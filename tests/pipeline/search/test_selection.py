@@ -62,13 +62,13 @@ def test_a_test_set_that_shares_a_query_is_refused(folder, tmp_path):
     chosen = selected(folder)
     text = next(iter(chosen.test.queries.values()))
     corpus = chosen.test.corpus
-    test = test_sets.TestSet(
+    test = test_sets.JudgedSet(
         "nfcorpus", corpus, {"other": text.lower()}, {"other": {corpus.ids[0]: 1}}
     )
     digests = digests_of(chosen.test.queries)
     with pytest.raises(DataError, match=r"1 queries of the selection set .* 'nfcorpus'"):
         refuse_test_queries(digests, test, where="a run")
-    fresh = test_sets.TestSet(
+    fresh = test_sets.JudgedSet(
         "nfcorpus", corpus, {"other": "unseen"}, {"other": {corpus.ids[0]: 1}}
     )
     refuse_test_queries(digests, fresh, where="a run")
@@ -82,5 +82,5 @@ def test_a_finished_run_remembers_what_it_was_selected_on(folder, tmp_path):
     assert sorted(digests) == sorted(digests_of(chosen.test.queries))
     with pytest.raises(DataError):
         refuse_test_queries(
-            digests, test_sets.read_test_set("mine", folder, split="train"), where="a run"
+            digests, test_sets.read_judged_set("mine", folder, split="train"), where="a run"
         )

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ragcun_cli.pipeline.data.sets.corpus import BATCH_ROWS, SCHEMA, Passage, content_bytes
 from ragcun_cli.pipeline.data.sets.lines import Notes
-from ragcun_cli.pipeline.data.sets.records import CorpusRecord
+from ragcun_cli.pipeline.data.sets.records import Contents
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import replaced
 from ragcun_cli.spec.paths import PASSAGES, PASSAGES_FOLDER
@@ -28,7 +28,7 @@ _RUN_BATCH_CHARACTERS = 500_000
 
 def write_corpus(
     passages: Iterable[Passage], folder: Path, *, source: Path, notes: Notes
-) -> CorpusRecord:
+) -> Contents:
     """Store passages that come in any order; memory holds a bounded part of them.
 
     A passage that comes twice with the same words is kept once, and noted.
@@ -112,7 +112,7 @@ def _each_once(passages: Iterable[Passage], source: Path, notes: Notes) -> Itera
         last = passage
 
 
-def write_passages(passages: Iterable[Passage], file: Path) -> CorpusRecord:
+def write_passages(passages: Iterable[Passage], file: Path) -> Contents:
     """Put passages that come in the order of their ids in a file's place; return what they are."""
     digest, count, empty = hashlib.sha256(), 0, 0
     with replaced(file) as sink, pa.ipc.new_stream(sink, SCHEMA) as stream:
@@ -123,4 +123,4 @@ def write_passages(passages: Iterable[Passage], file: Path) -> CorpusRecord:
             digest.update(content_bytes(batch))
             count += len(batch)
             empty += sum(not passage.content for passage in batch)
-    return CorpusRecord(passages=count, sha256=digest.hexdigest(), empty=empty)
+    return Contents(passages=count, sha256=digest.hexdigest(), empty=empty)

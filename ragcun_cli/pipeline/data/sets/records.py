@@ -12,7 +12,7 @@ from ragcun_cli.spec.paths import CORPUS_RECORD, LENDER
 
 
 @dataclass(frozen=True)
-class CorpusRecord:
+class Contents:
     """What the passages of a data set are, whoever keeps them."""
 
     passages: int
@@ -27,14 +27,14 @@ class CorpusRecord:
         write_atomically(folder / CORPUS_RECORD, json.dumps(asdict(self), indent=1) + "\n")
 
 
-def read_record(folder: Path) -> CorpusRecord:
+def read_record(folder: Path) -> Contents:
     """What a folder says of its passages.
 
     Raises:
         DataError: it is no data set that ragcun has stored.
     """
     try:
-        return CorpusRecord(**json.loads((folder / CORPUS_RECORD).read_text(encoding="utf-8")))
+        return Contents(**json.loads((folder / CORPUS_RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{folder} holds no passages that ragcun has stored",

@@ -7,7 +7,7 @@ from pathlib import Path
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.search.judged import TestSet
+from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.pipeline.search.lexical.index import recipe
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.pipeline.search.rankings import Ranking, ranking_of
@@ -34,7 +34,7 @@ def open_index(
 
 
 def rank_lexical(
-    test: TestSet,
+    test: JudgedSet,
     config: EvaluationConfig,
     mining: MiningConfig,
     *,
