@@ -30,6 +30,7 @@ from ragcun_cli.pipeline.data.sets.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.sets.lines import Notes
 from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.search.lexical.index import open_or_build
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.spec.mining_config import MiningConfig
 
@@ -97,13 +98,9 @@ def make(folder: Path, passages: int, queries: int) -> dict[str, float]:
 
 
 def opened(folder: Path) -> LexicalIndex:
-    return LexicalIndex.open_or_build(
-        Corpus.open(folder),
-        MiningConfig(),
-        digest=read_record(folder).sha256,
-        folder=folder / "index",
-        progress=Silent(),
-    )
+    corpus, config, sha256 = Corpus.open(folder), MiningConfig(), read_record(folder).sha256
+    kept = open_or_build(folder / "index", corpus, config, digest=sha256, progress=Silent())
+    return LexicalIndex(corpus, config, postings=kept)
 
 
 def index(folder: Path) -> dict[str, float]:

@@ -17,6 +17,7 @@ from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.lexical import index as lexical_index
 from ragcun_cli.pipeline.search.lexical import search, terms
+from ragcun_cli.pipeline.search.lexical.index import open_or_build
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.pipeline.search.lexical.terms import Terms
 from ragcun_cli.spec.errors import DataError
@@ -196,13 +197,9 @@ class Watched(Silent):
 
 
 def opened(folder, texts, *, digest="corpus", progress=None, config=None):
-    return LexicalIndex.open_or_build(
-        corpus_of(texts),
-        config or MiningConfig(),
-        digest=digest,
-        folder=folder,
-        progress=progress or Silent(),
-    )
+    corpus, config = corpus_of(texts), config or MiningConfig()
+    kept = open_or_build(folder, corpus, config, digest=digest, progress=progress or Silent())
+    return LexicalIndex(corpus, config, postings=kept)
 
 
 def test_an_index_that_is_opened_again_is_not_made_again(tmp_path):
@@ -278,7 +275,7 @@ def test_two_that_want_one_index_make_it_once(tmp_path):
 BUILD = """
 import sys, time
 from pathlib import Path
-from tests.pipeline.test_lexical_index import Watched, drawn, opened
+from tests.pipeline.search.test_lexical_index import Watched, drawn, opened
 
 def wait():
     print("here", flush=True)

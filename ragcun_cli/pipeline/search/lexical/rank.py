@@ -8,7 +8,7 @@ from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.judged import JudgedSet
-from ragcun_cli.pipeline.search.lexical.index import recipe
+from ragcun_cli.pipeline.search.lexical.index import open_or_build, recipe
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.pipeline.search.rankings import Ranking, ranking_of
 from ragcun_cli.spec.manifest import digest
@@ -28,9 +28,8 @@ def open_index(
     """The BM25 index of a data set, from the workspace's cache, where it is made if need be."""
     sha256 = read_record(dataset).sha256
     folder = workspace.lexical_index(digest(recipe(sha256, mining)))
-    return LexicalIndex.open_or_build(
-        corpus, mining, digest=sha256, folder=folder, progress=progress
-    )
+    kept = open_or_build(folder, corpus, mining, digest=sha256, progress=progress)
+    return LexicalIndex(corpus, mining, postings=kept)
 
 
 def rank_lexical(

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from ragcun_cli.core.search.bm25 import Floats, Ints
 from ragcun_cli.core.search.postings import best, read_keys
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.machine.progress import Progress, Silent
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.hits import QueryHits
-from ragcun_cli.pipeline.search.lexical.index import Postings, build_index, open_or_build
+from ragcun_cli.pipeline.search.lexical.index import Postings, build_index
 from ragcun_cli.spec.mining_config import MiningConfig
 
 QUERIES_AT_ONCE = 64
@@ -38,24 +38,11 @@ class LexicalIndex:
         Args:
             corpus: any.
             config: which BM25, of which terms.
-            postings: of this corpus and these settings; none makes them now, and keeps none.
+            postings: of this corpus and these settings, as `open_or_build` keeps them; none makes
+                them now, and keeps none.
         """
         self._corpus = corpus
         self._postings = postings or _made_now(corpus, config)
-
-    @classmethod
-    def open_or_build(
-        cls,
-        corpus: Corpus,
-        config: MiningConfig,
-        *,
-        digest: str,
-        folder: Path,
-        progress: Progress,
-    ) -> LexicalIndex:
-        """One that is kept on disk, made first if it is not there; as in ``lexical_index``."""
-        kept = open_or_build(folder, corpus, config, digest=digest, progress=progress)
-        return cls(corpus, config, postings=kept)
 
     def search_batches(
         self, queries: Mapping[str, str], *, depth: int, threads: int | None = None
