@@ -109,7 +109,7 @@ def test_large_downloads_are_not_begun_unasked(ragcun, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("words", [("eval",), ("eval", "--merge"), ("isotropy",)])
+@pytest.mark.parametrize("words", [("eval",), ("eval", "--merge"), ("isotropy",), ("reproduce",)])
 def test_sets_that_need_a_licence_are_named_once_by_who_leaves_them_out(ragcun, tmp_path, words):
     outcome = ragcun(*words, "--profile", "publication_minimum", "-w", tmp_path / "w")
     assert outcome.code == 2

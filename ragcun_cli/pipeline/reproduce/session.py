@@ -222,10 +222,11 @@ class Session:
         """Walk the road of a plan, or say, as JSON, what of it is current and what would run."""
         plan = self.plan(choice)
         runs = runs_of(plan, self.workspace)
+        sets = walk.datasets_of(runs, self._place, self._progress)
         if dry_run:
-            return self._planned(plan, runs)
+            return self._planned(plan, self._tasks(plan, runs, sets))
         gate = walk.gate_of(runs, self._road) if baseline_check else None
-        ran = self._bring(lambda: self._tasks(plan, runs), runs, gate=gate)
+        ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
         self._progress.note(f"{ran} stages ran" if ran else "nothing to do: all is current")
         rows = gather(runs, self._road, self._runner)
         tables = reporting.tables_of(rows)
@@ -240,9 +241,10 @@ class Session:
         figures = reporting.figures_of(rows, self._road, self._runner)
         return render(tables, figures, "json", title=title)
 
-    def _tasks(self, plan: PaperPlan, runs: Sequence[Run]) -> list[Task]:
+    def _tasks(
+        self, plan: PaperPlan, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]]
+    ) -> list[Task]:
         """Everything that stands behind the tables of a plan, and the tables."""
-        sets = walk.datasets_of(runs, self._place, self._progress)
         work = [
             task
             for stage in (Stage.TRAIN, Stage.EVAL, Stage.ISOTROPY)
@@ -250,8 +252,7 @@ class Session:
         ]
         return [*work, reporting.report_task(plan.name, runs, work, self._road, self._runner)]
 
-    def _planned(self, plan: PaperPlan, runs: Sequence[Run]) -> dict[str, Any]:
-        tasks = self._tasks(plan, runs)
+    def _planned(self, plan: PaperPlan, tasks: Sequence[Task]) -> dict[str, Any]:
         pending = self._runner.pending(tasks)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
         states = [(task, "current", "") for task in current]
