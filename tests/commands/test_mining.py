@@ -1,64 +1,12 @@
 """Mining and its figures, through the command line."""
 
 import json
-import shutil
-
-import pytest
-
-
-@pytest.fixture
-def workspace(smoke_workspace, tmp_path):
-    """A copy of the reproduced workspace, to change."""
-    return shutil.copytree(smoke_workspace, tmp_path / "copy")
-
-
-def pending(ragcun, root):
-    outcome = ragcun("reproduce", "--profile", "smoke", "-w", root, "--dry-run", "--json")
-    assert outcome.code == 0, outcome.err
-    return [s["what"] for s in json.loads(outcome.out)["stages"] if s["state"] == "will run"]
-
-
-def make_older(folder):
-    """What a mining was before there were rows for dev and numbers for figures."""
-    summary = json.loads((folder / "summary.json").read_text())
-    for key in ("dev", "depth", "would_drop", "positive_within", "score_histogram"):
-        del summary[key]
-    (folder / "summary.json").write_text(json.dumps(summary))
-    for name in ("dev_negatives.jsonl", "dev_details.jsonl"):
-        (folder / name).unlink()
-    manifest = json.loads((folder / "manifest.json").read_text())
-    record = manifest["stages"]["mine"]
-    kept = ("negatives.jsonl", "details.jsonl")
-    record["outputs"] = [file for file in record["outputs"] if file["path"] in kept]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
 
 SIDES = ("queries", "passages")
 FIGURES = {
     *("mining-scores", "mining-ranks", "reliability"),
     *(f"{kind}-{side}" for kind in ("spectrum", "isotropy-by-n", "cosines") for side in SIDES),
 }
-
-
-def test_a_mining_made_before_dev_was_stays_current_and_can_be_made_again(ragcun, workspace):
-    folders = sorted(file.parent for file in workspace.rglob("negatives.jsonl"))
-    assert len(folders) == 2
-    whole = [(folder / "dev_negatives.jsonl").read_bytes() for folder in folders]
-    for folder in folders:
-        make_older(folder)
-    assert pending(ragcun, workspace) == []
-    shown = ragcun("mine", "--profile", "smoke", "-w", workspace)
-    assert "nothing to do" in shown.err
-    assert "mined before dev was; mine it again with --force" in shown.out
-    report = ragcun("report", "--profile", "smoke", "-w", workspace, "-f", "json")
-    drawn = [figure["key"] for figure in json.loads(report.out)["figures"]]
-    assert drawn
-    assert not [key for key in drawn if key.startswith("mining")]
-    again = ragcun("mine", "--profile", "smoke", "-w", workspace, "--force")
-    assert again.code == 0, again.err
-    assert [(folder / "dev_negatives.jsonl").read_bytes() for folder in folders] == whole
-    assert whole[0].count(b"\n") == 32
-    assert pending(ragcun, workspace) == []
 
 
 def test_the_closing_table_and_json_count_training_and_dev_apart(ragcun, smoke_workspace):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from ragcun_cli.pipeline.data.sets import beir
@@ -224,10 +225,10 @@ def test_values_that_do_not_go_together_are_refused(train, sets, message):
 
 
 def test_a_bug_in_a_training_is_no_mistake_of_the_persons(train, monkeypatch):
-    def fail(clock):
+    def fail(optimiser, closure=None):
         raise ValueError("a bug of ours")
 
-    monkeypatch.setattr("ragcun_cli.pipeline.training.train._Clock.keep", fail)
+    monkeypatch.setattr(torch.optim.AdamW, "step", fail)
     with pytest.raises(ValueError, match="a bug of ours"):
         train("with_isotropy", "training.max_steps=2")
 

@@ -46,8 +46,6 @@ def look_up(folder: Path, dataset: Path, query: str) -> list[dict[str, Any]]:
         DataError: the query was not mined.
     """
     for rows, details in FILES.values():
-        if not (folder / rows).exists():  # mined before dev was
-            continue
         with (folder / details).open(encoding="utf-8") as facts:
             for row, line in zip(read_rows(folder / rows), facts, strict=True):
                 if row.query == query:

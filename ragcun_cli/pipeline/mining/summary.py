@@ -49,7 +49,7 @@ def summarise(
         counts["queries_without_hits"] += not facts["hits"]
         counts["candidates"] += facts["candidates"]
         dropped.update(facts["dropped"])
-        counted = facts.get("would_drop", {})  # a draft may be older than this count
+        counted = facts["would_drop"]
         would_drop.update(counted)
         asked.update(counted.keys())
         ranks += [facts["rank"]] if facts["rank"] is not None else []

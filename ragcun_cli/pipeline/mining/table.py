@@ -16,8 +16,6 @@ NOT_COUNTED = {
 def lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is counted and how much of it, dev after training; one number or one sentence a line."""
     training = _split({key: value for key, value in summary.items() if key != "dev"})
-    if "dev" not in summary:
-        return [*training, ("dev", "mined before dev was; mine it again with --force")]
     if summary["dev"] is None:
         return [*training, ("dev", "none: the set has no dev split")]
     dev = {key: value for key, value in summary["dev"].items() if key not in OF_BOTH}
