@@ -111,9 +111,11 @@ def _show_found(
 ) -> None:
     """Hits side by side, scores beside published ones, or scores."""
     from ragcun_cli.console import show_rows
+    from ragcun_cli.pipeline.reproduce.evaluations import data_set_names
 
     if query is not None:
-        show_rows(f"{', '.join(datasets or ())}: {query}", *_side_by_side(found))
+        searched = ", ".join(data_set_names(datasets) or ())
+        show_rows(f"{searched}: {query}", *_side_by_side(found))
     elif baseline_check:
         _show_comparisons(found)
     elif found is not None:

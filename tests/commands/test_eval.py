@@ -150,8 +150,9 @@ def test_a_query_shows_what_two_models_find(ragcun, workspace, model):
     for hits in found.values():
         assert [hit["score"] for hit in hits] == sorted((h["score"] for h in hits), reverse=True)
         assert all(hit["text"] for hit in hits)
-    shown = ragcun(*words, "--model", model, "--model", other)
+    shown = ragcun(*words, "--datasets", "smoke-numpy,", "--model", model, "--model", other)
     assert "other's rank" in shown.out
+    assert shown.out.startswith("smoke-numpy: sort an array")
     assert ragcun(*words).code == 2
     lexical = ragcun(*words, "--profile", "smoke", "--seed", "1")
     assert "one or two models" in lexical.err

@@ -135,7 +135,7 @@ def search_lexically(
 ) -> Details:
     """Search by BM25: one run file for each part of a data set."""
     config, mining = run.profile.evaluation, run.profile.mining
-    for test in _test_sets(place, dataset):
+    for test in _judged_sets(place, dataset):
         ranking = rank_lexical(test, config, mining, workspace=place.workspace, progress=progress)
         write_run(ranking, folder / run_file(test.file_stem), tag=run.name)
     return {"similarity": f"BM25, {mining.method}, k1 {mining.k1:g}, b {mining.b:g}"}
@@ -145,7 +145,7 @@ def merge_shards(place: Place, run: Run, dataset: str, files: Sequence[Path], fo
     """Make run files of what all shards of a search have kept."""
     config = run.profile.evaluation
     found = merged_hits([read_shard(file) for file in files], config)
-    write_dense_runs(found, _test_sets(place, dataset), folder, config=config, tag=run.name)
+    write_dense_runs(found, _judged_sets(place, dataset), folder, config=config, tag=run.name)
 
 
 def search_densely(
@@ -180,7 +180,7 @@ def search_densely(
     config, source = run.profile.evaluation, place.source(run)
     query_scale, fitted_on = query_scale_of(run)
     if chosen := recorded_digests(run.folder) + fitted_on:
-        for test in _test_sets(place, dataset):
+        for test in _judged_sets(place, dataset):
             refuse_test_queries(chosen, test, where=run.label)
     job = SearchJob(
         source=source,
@@ -195,7 +195,7 @@ def search_densely(
     )
     found = merged_hits(processes.shared(job.on_rank, progress), config)
     if shard is None:
-        tests = _test_sets(place, dataset)
+        tests = _judged_sets(place, dataset)
         write_dense_runs(found, tests, output.parent, config=config, tag=run.name)
     else:
         write_shard(output, found)
@@ -214,5 +214,5 @@ def search_densely(
     }
 
 
-def _test_sets(place: Place, dataset: str) -> list[JudgedSet]:
+def _judged_sets(place: Place, dataset: str) -> list[JudgedSet]:
     return read_judged_sets(dataset, place.sets.task(dataset).folder)

@@ -42,7 +42,7 @@ class EvaluationSession(Session):
             `Comparison`; or label of a model -> passages, best first, with ``score`` and ``text``.
             None where a shard was searched, which has no scores yet.
         """
-        names = _names(datasets)
+        names = data_set_names(datasets)
         runs = self._chosen(choice, models, names)
         if query is not None:
             return self._look(runs, query, names)
@@ -162,7 +162,7 @@ class EvaluationSession(Session):
         }
 
 
-def _names(given: Sequence[str] | None) -> list[str] | None:
+def data_set_names(given: Sequence[str] | None) -> list[str] | None:
     """Data sets by name, ``public`` for those that can be downloaded; None for ``all``."""
     split = [name.strip() for text in given or [] for name in text.split(",")]
     names = list(dict.fromkeys(name for name in split if name))
