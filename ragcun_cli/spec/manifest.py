@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ragcun_cli.spec.errors import WorkspaceError
 
@@ -70,7 +71,7 @@ class Artifact(Record):
             return False
         if status.st_mtime_ns == self.mtime_ns and not verify:
             return True
-        return file_digest(file) == self.sha256
+        return digest_once(file) == self.sha256
 
 
 class StageRecord(Record):
@@ -78,6 +79,9 @@ class StageRecord(Record):
 
     recipe: str
     """Digest of everything its numbers depend on."""
+
+    made_of: dict[str, Any] = {}
+    """What the recipe is the digest of: the numbers' version, values, digests of the input."""
 
     outputs: tuple[Artifact, ...]
     seconds: float
@@ -92,25 +96,41 @@ class StageRecord(Record):
     details: dict[str, Any]
     """What the stage wants remembered beside its outputs: counts, rates, sources."""
 
+    seal: str | None = None
+    """Digest of all this and of the name that it stands under."""
+
+    def sealed(self, key: str) -> StageRecord:
+        """A copy with the seal of what it says now."""
+        content = json.loads(self.model_dump_json(exclude={"seal"}))
+        return self.model_copy(update={"seal": digest({key: content})})
+
 
 class Manifest(Record):
     """All that the stages of one folder have finished; written after each stage."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     stages: dict[str, StageRecord] = {}
 
     @classmethod
     def load(cls, file: Path) -> Manifest:
-        """Read a manifest; an absent file is an empty one."""
+        """Read a manifest; an absent file is an empty one.
+
+        Raises:
+            WorkspaceError: it is no manifest, or a record in it is not what was written.
+        """
+        hint = f"move {file} away; the stages it recorded will run again"
         try:
-            return cls.model_validate_json(file.read_text(encoding="utf-8"))
+            manifest = cls.model_validate_json(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return cls()
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            raise WorkspaceError(
-                f"{file} cannot be read as a manifest: {error}",
-                hint=f"move {file} away; the stages it recorded will run again",
-            ) from error
+        except (OSError, ValueError) as error:
+            raise WorkspaceError(f"{file} cannot be read as a manifest", hint=hint) from error
+        for key, record in manifest.stages.items():
+            if record.seal is not None and record != record.sealed(key):
+                raise WorkspaceError(
+                    f"{file}: the record of '{key}' was changed after it was written", hint=hint
+                )
+        return manifest
 
     def save(self, file: Path) -> None:
         """Write atomically: a reader sees the old manifest or the new one, never half."""
@@ -120,7 +140,7 @@ class Manifest(Record):
         """A copy in which one stage has this record, or none."""
         stages = {name: kept for name, kept in self.stages.items() if name != key}
         if record is not None:
-            stages[key] = record
+            stages[key] = record.sealed(key)
         return self.model_copy(update={"stages": dict(sorted(stages.items()))})
 
 
@@ -153,6 +173,17 @@ def file_digest(file: Path) -> str:
     """sha256 of a file's bytes, as hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_once(file: Path) -> str:
+    """sha256 of a file, read once in a process while nothing writes to it."""
+    status = file.stat()
+    return _digest_of(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@cache
+def _digest_of(file: Path, *unchanged: int) -> str:
+    return file_digest(file)
 
 
 def digest(value: object) -> str:

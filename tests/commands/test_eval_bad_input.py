@@ -100,7 +100,7 @@ def test_a_corrupt_cache(fails, ragcun, workspace, model):
     block.write_bytes(block.read_bytes()[:-5])
     outcome = ragcun("eval", *words, "--force", "-w", workspace)
     assert outcome.code == 2
-    assert "embedding cache is damaged" in outcome.err
+    assert "cache is damaged" in outcome.err
     assert f"rm -r {block.parent}" in outcome.err
 
 

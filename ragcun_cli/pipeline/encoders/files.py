@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.manifest import digest, file_digest
+from ragcun_cli.spec.manifest import digest, digest_once
 
 WEIGHTS = "model.safetensors"
 
@@ -43,17 +42,6 @@ def _with_routes(folder: Path) -> Iterator[Path]:
     if isinstance(routes, dict):
         for name in routes.get("types", {}):
             yield from _with_routes(folder / str(name))
-
-
-def digest_once(file: Path) -> str:
-    """sha256 of a file, read once in a process while nothing writes to it."""
-    status = file.stat()
-    return _digest(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-@cache
-def _digest(file: Path, *unchanged: int) -> str:
-    return file_digest(file)
 
 
 def files_digest(folder: Path) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragcun_cli.pipeline.encoders.files import WEIGHTS, digest_once, files_digest, first_weights
+from ragcun_cli.pipeline.encoders.files import WEIGHTS, files_digest, first_weights
 from ragcun_cli.pipeline.encoders.published import published_weights
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
+from ragcun_cli.spec.manifest import digest_once
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 

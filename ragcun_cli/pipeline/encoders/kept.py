@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -19,8 +18,9 @@ from torch import Tensor
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.spec.errors import DataError, WorkspaceError
+from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import digest, replaced, write_atomically
+from ragcun_cli.spec.marks import is_marked, mark, read_marked
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace
 
@@ -32,51 +32,36 @@ WORTH_SAYING = 1e9
 class EmbeddingCache:
     """Blocks of rows as NumPy files.
 
-    Each carries a digest of its bytes, which is checked when the block is read; a block is whole or
-    absent, whenever its writer was killed.
+    Each is marked by a digest of its bytes, which is checked when the block is read; a block is
+    whole or absent, whenever its writer was killed.
     """
 
     def __init__(self, folder: Path, dtype: Literal["fp32", "fp16"] = "fp32") -> None:
         """In a folder of one model and of these very texts; fp16 of what was rounded to it."""
         self._folder, self._dtype = folder, np.float16 if dtype == "fp16" else np.float32
 
-    def _files(self, rows: range) -> tuple[Path, Path]:
-        name = f"{rows.start:010d}-{rows.stop:010d}"
-        return self._folder / f"{name}.npy", self._folder / f"{name}.sha256"
+    def _file(self, rows: range) -> Path:
+        return self._folder / f"{rows.start:010d}-{rows.stop:010d}.npy"
 
     def read(self, rows: range) -> Tensor | None:
         """``(n, d)`` fp32 embeddings of a block on the CPU; None where it is not kept.
 
         Raises:
-            DataError: the file is not what was written.
+            WorkspaceError: the file is not what was written.
         """
-        file, mark = self._files(rows)
-        if not mark.is_file():  # written after the block is whole
+        file = self._file(rows)
+        if not is_marked(file):
             return None
-        try:
-            content = file.read_bytes()
-            intact = hashlib.sha256(content).hexdigest() == mark.read_text(encoding="ascii")
-        except OSError as error:
-            raise self._damaged(file) from error
-        if not intact:
-            raise self._damaged(file)
-        vectors: NDArray[np.floating] = np.load(io.BytesIO(content), allow_pickle=False)
-        if len(vectors) != len(rows):
-            raise self._damaged(file)
+        content = io.BytesIO(read_marked(file))
+        vectors: NDArray[np.floating] = np.load(content, allow_pickle=False)
         return torch.from_numpy(vectors.astype(np.float32))
-
-    def _damaged(self, file: Path) -> DataError:
-        return DataError(
-            f"the embedding cache is damaged: {file} is not what was written",
-            hint=f"rm -r {self._folder}",
-        )
 
     def write(self, rows: range, embeddings: Tensor) -> None:
         """Keep a block."""
-        file, mark = self._files(rows)
+        file = self._file(rows)
         with replaced(file) as stream:
             np.save(stream, embeddings.cpu().numpy().astype(self._dtype))
-        write_atomically(mark, hashlib.sha256(file.read_bytes()).hexdigest())
+        mark(file)
 
     def take(self, rows: Iterable[int]) -> Tensor:
         """``(n, d)`` fp32 embeddings of some rows, once all are kept: blocks are not read whole.
@@ -128,8 +113,9 @@ def open_cache(
         **config.model_dump(include=settings),
     }
     folder = workspace.embeddings(digest(recipe))
-    if not (folder / INDEX).is_file():
+    if not is_marked(folder / INDEX):
         with replaced(folder / IDS) as stream:
             stream.writelines(f"{name}\n".encode() for name in corpus.ids)
         write_atomically(folder / INDEX, json.dumps(recipe, indent=1) + "\n")
+        mark(folder / IDS, folder / INDEX)
     return EmbeddingCache(folder, config.embeddings)

@@ -19,6 +19,7 @@ from ragcun_cli.pipeline.training.tasks import TrainingTasks
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import StaleInputError
 from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.marks import MARK
 from ragcun_cli.spec.section import stated
 
 
@@ -160,7 +161,7 @@ class EvaluationTasks:
             key=key,
             values=self._values(run),
             action=action,
-            outputs=(output,),
+            outputs=(output,) if shard is None else (output, f"{output}{MARK}"),
             feeds=(output,),
             needs=(train, data, *([] if scale is None else [scale])),
             reads_splits=((data, reported_split(dataset)),),

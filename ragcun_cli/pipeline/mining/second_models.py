@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.encoders.files import TEXT_FILES, WEIGHTS, digest_once, read_json, saved_as
+from ragcun_cli.pipeline.encoders.files import TEXT_FILES, WEIGHTS, read_json, saved_as
 from ragcun_cli.pipeline.encoders.find import (
     FoundEncoder,
     download,
@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.encoders.find import (
 )
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.manifest import digest
+from ragcun_cli.spec.manifest import digest, digest_once
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig

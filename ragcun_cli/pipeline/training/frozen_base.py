@@ -16,34 +16,47 @@ from torch import Tensor
 
 from ragcun_cli.pipeline.encoders.encode import TEXTS_AT_ONCE, encode
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.spec.manifest import replaced
+from ragcun_cli.spec.marks import check_marked, is_marked, mark, read_marked
 
-KEYS, VECTORS = "keys.bin", "vectors.f32"
+KEYS, VECTORS = ".keys", ".npy"
 _KEY_BYTES = 16
 
 
 class BaseOutputs:
     """``(d,)`` fp32 outputs of one frozen base, by text; the folder's name says which base.
 
-    Vectors are written before their keys, so that a writer that was killed loses only what it was
-    writing.
+    In blocks, each a file of keys beside one of vectors, which count once both are marked: a writer
+    that was killed loses only what it was writing.
     """
 
     def __init__(self, folder: Path, *, width: int) -> None:
+        """Open what is kept.
+
+        Raises:
+            WorkspaceError: a file is not what was written.
+        """
         self._folder = folder
         self._width = width
         folder.mkdir(parents=True, exist_ok=True)
         self._read()
 
     def _read(self) -> None:
-        file = self._folder / KEYS
-        vectors = self._folder / VECTORS
-        whole = vectors.stat().st_size // (4 * self._width) if vectors.exists() else 0
-        raw = file.read_bytes()[: whole * _KEY_BYTES] if file.exists() else b""
-        self._rows = {
-            raw[start : start + _KEY_BYTES]: start // _KEY_BYTES
-            for start in range(0, len(raw) - _KEY_BYTES + 1, _KEY_BYTES)
-        }
-        self._map()
+        self._rows: dict[bytes, tuple[int, int]] = {}
+        self._blocks: list[NDArray[np.float32]] = []
+        while is_marked(self._file(KEYS)):
+            self._open_block()
+
+    def _file(self, ending: str) -> Path:
+        """Of the first block that is not open."""
+        return self._folder / f"{len(self._blocks):06d}{ending}"
+
+    def _open_block(self) -> None:
+        check_marked(self._file(VECTORS))
+        raw, block = read_marked(self._file(KEYS)), len(self._blocks)
+        keys = [raw[at : at + _KEY_BYTES] for at in range(0, len(raw), _KEY_BYTES)]
+        self._rows |= {key: (block, row) for row, key in enumerate(keys)}
+        self._blocks.append(np.asarray(np.load(self._file(VECTORS), mmap_mode="r")))
 
     def __len__(self) -> int:
         """Number of texts kept."""
@@ -59,8 +72,11 @@ class BaseOutputs:
         Raises:
             KeyError: a text was never encoded with this prompt.
         """
-        rows = [self._rows[_key(prompt, text)] for text in texts]
-        return torch.from_numpy(np.ascontiguousarray(self._vectors[rows]))
+        found = np.empty((len(texts), self._width), np.float32)
+        for place, text in enumerate(texts):
+            block, row = self._rows[_key(prompt, text)]
+            found[place] = self._blocks[block][row]
+        return torch.from_numpy(found)
 
     def encode(
         self,
@@ -102,21 +118,12 @@ class BaseOutputs:
         return time.perf_counter() - started
 
     def _append(self, keys: Sequence[bytes], vectors: Tensor) -> None:
-        kept = len(self._rows)
-        with (self._folder / VECTORS).open("ab") as file:
-            file.truncate(kept * self._width * 4)  # what a killed writer left
-            file.write(vectors.cpu().numpy().astype("<f4").tobytes())
-        with (self._folder / KEYS).open("ab") as file:
-            file.truncate(kept * _KEY_BYTES)
-            file.write(b"".join(keys))
-        self._rows |= {key: kept + row for row, key in enumerate(keys)}
-        self._map()
-
-    def _map(self) -> None:
-        shape = (len(self._rows), self._width)
-        self._vectors: NDArray[np.float32] = np.zeros(shape, np.float32)
-        if self._rows:
-            self._vectors = np.memmap(self._folder / VECTORS, np.float32, mode="r", shape=shape)
+        with replaced(self._file(VECTORS)) as stream:
+            np.save(stream, vectors.cpu().numpy())
+        with replaced(self._file(KEYS)) as stream:
+            stream.write(b"".join(keys))
+        mark(self._file(VECTORS), self._file(KEYS))
+        self._open_block()
 
 
 def _key(prompt: str, text: str) -> bytes:

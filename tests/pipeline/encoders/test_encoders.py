@@ -10,11 +10,11 @@ import pytest
 from hub_server import COMMIT, Hub, files_of
 
 import ragcun_cli
-from ragcun_cli.pipeline.encoders import files
 from ragcun_cli.pipeline.encoders.find import fetch_encoder, find_encoder, load_encoder
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
+from ragcun_cli.spec import manifest
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.manifest import file_digest
+from ragcun_cli.spec.manifest import digest_once, file_digest
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 
@@ -302,9 +302,9 @@ def test_weights_are_hashed_once_in_a_process_while_nothing_writes_to_them(tmp_p
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"first")
     times = weights.stat()
-    seen = files._digest.cache_info().misses
-    assert files.digest_once(weights) == files.digest_once(weights) == file_digest(weights)
-    assert files._digest.cache_info().misses == seen + 1
+    seen = manifest._digest_of.cache_info().misses
+    assert digest_once(weights) == digest_once(weights) == file_digest(weights)
+    assert manifest._digest_of.cache_info().misses == seen + 1
     weights.write_bytes(b"other")
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert files.digest_once(weights) == file_digest(weights)
+    assert digest_once(weights) == file_digest(weights)

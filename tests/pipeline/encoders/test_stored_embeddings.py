@@ -6,7 +6,7 @@ import torch
 
 from ragcun_cli.pipeline.encoders.kept import EmbeddingCache, refuse_a_full_disk
 from ragcun_cli.pipeline.machine.progress import Silent
-from ragcun_cli.spec.errors import DataError, WorkspaceError
+from ragcun_cli.spec.errors import WorkspaceError
 
 ROWS = torch.arange(22.0).reshape(11, 2)
 BLOCKS = [range(4), range(4, 8), range(8, 11)]
@@ -25,7 +25,7 @@ def test_a_block_is_a_plain_npy_of_its_rows_beside_its_digest(kept, tmp_path):
     found = [np.load(tmp_path / f"{name}.npy") for name in names]
     assert np.concatenate(found).tolist() == ROWS.tolist()
     assert {rows.dtype for rows in found} == {np.dtype(np.float32)}
-    endings = (".npy", ".sha256")
+    endings = (".npy", ".npy.sha256")
     assert {file.name for file in tmp_path.iterdir()} == {n + e for n in names for e in endings}
 
 
@@ -58,7 +58,7 @@ def test_a_block_that_is_cut_short_is_refused(kept, tmp_path):
     file = tmp_path / f"{4:010d}-{8:010d}.npy"
     file.write_bytes(file.read_bytes()[:-1])
     assert torch.equal(kept.read(range(4)), ROWS[:4])
-    with pytest.raises(DataError, match="is not what was written"):
+    with pytest.raises(WorkspaceError, match="is not what was written"):
         kept.read(range(4, 8))
 
 

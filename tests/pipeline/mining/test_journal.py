@@ -6,6 +6,7 @@ from ragcun_cli.pipeline.mining import journal
 from ragcun_cli.pipeline.mining.journal import Journal
 
 NAMES = ("a.jsonl", "b.jsonl")
+BLOCKS = "a.jsonl.blocks"
 
 
 def write(folder, first, last):
@@ -31,15 +32,33 @@ def test_rows_are_written_and_found_again(tmp_path):
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 3))
-@pytest.mark.parametrize("name", NAMES)
-def test_a_torn_row_is_cut_off_in_all_files_and_written_again(tmp_path, name, cut):
+@pytest.mark.parametrize("name", [*NAMES, BLOCKS])
+def test_a_torn_block_is_cut_off_in_all_files_and_written_again(tmp_path, monkeypatch, name, cut):
+    monkeypatch.setattr(journal, "ROWS_AT_ONCE", 2)
     write(tmp_path, 0, 5)
     raw = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(raw[:-cut])
+    lines = raw[:-cut].count(b"\n")
     kept = Journal(tmp_path, NAMES).rows
-    assert kept == raw[:-cut].count(b"\n") < 5
+    assert kept == (2 * lines if name == BLOCKS else lines // 2 * 2) < 5
     write(tmp_path, kept, 5)
     assert rows(tmp_path) == expected(5)
+
+
+@pytest.mark.parametrize("name", [*NAMES, BLOCKS])
+def test_no_byte_of_what_was_kept_can_change_unseen(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(journal, "ROWS_AT_ONCE", 2)
+    write(tmp_path, 0, 5)
+    whole = {file: (tmp_path / file).read_bytes() for file in (*NAMES, BLOCKS)}
+    for place in range(len(whole[name])):
+        for file, content in whole.items():
+            (tmp_path / file).write_bytes(content)
+        raw = bytearray(whole[name])
+        raw[place] ^= 1
+        (tmp_path / name).write_bytes(raw)
+        kept = Journal(tmp_path, NAMES).rows
+        assert kept < 5
+        assert rows(tmp_path) == expected(kept)
 
 
 def test_rows_are_on_disk_before_the_end(tmp_path, monkeypatch):

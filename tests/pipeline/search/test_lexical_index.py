@@ -20,7 +20,7 @@ from ragcun_cli.pipeline.search.lexical import search, terms
 from ragcun_cli.pipeline.search.lexical.index import open_or_build
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
 from ragcun_cli.pipeline.search.lexical.terms import Terms
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.mining_config import MiningConfig
 
 METHODS = ["lucene", "robertson", "atire", "bm25l", "bm25+"]
@@ -224,12 +224,12 @@ def test_an_index_of_another_corpus_or_of_other_settings_is_not_taken(tmp_path, 
 def test_the_folder_holds_the_index_and_nothing_else_and_is_memory_mapped(tmp_path):
     index = opened(tmp_path / "index", drawn(8)[0])
     assert sorted(file.name for file in (tmp_path / "index").iterdir()) == [
-        "absent.npy",
-        "index.json",
-        "rows.i32",
-        "scores.f32",
-        "starts.npy",
-        "terms.txt",
+        *("absent.npy", "absent.npy.sha256"),
+        *("index.json", "index.json.sha256"),
+        *("rows.i32", "rows.i32.sha256"),
+        *("scores.f32", "scores.f32.sha256"),
+        *("starts.npy", "starts.npy.sha256"),
+        *("terms.txt", "terms.txt.sha256"),
     ]
     assert not (tmp_path / ".index.draft").exists()
     for kept in (index._postings.rows, index._postings.scores):
@@ -246,13 +246,23 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [".index.lock"]
 
 
-@pytest.mark.parametrize("name", ["rows.i32", "scores.f32"])
-def test_an_index_cut_short_is_refused(tmp_path, name):
+INDEX_FILES = ["absent.npy", "index.json", "rows.i32", "scores.f32", "starts.npy", "terms.txt"]
+
+
+@pytest.mark.parametrize("name", INDEX_FILES)
+@pytest.mark.parametrize("damage", ["cut", "lost", "emptied", "negated"])
+def test_an_index_that_is_not_what_was_written_is_refused(tmp_path, name, damage):
     folder = tmp_path / "index"
     opened(folder, drawn(8)[0])
     file = folder / name
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DataError, match="is damaged") as refused:
+    raw = file.read_bytes()
+    if damage == "negated":  # the highest bit of a number, as of a score that changes its sign
+        file.write_bytes(bytes([*raw[:-1], raw[-1] ^ 0x80]))
+    elif damage == "lost":
+        file.unlink()
+    else:
+        file.write_bytes(raw[:-1] if damage == "cut" else b"")
+    with pytest.raises(WorkspaceError, match="cache is damaged") as refused:
         opened(folder, drawn(8)[0])
     assert refused.value.hint == f"rm -r {folder}"
 

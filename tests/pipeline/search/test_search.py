@@ -18,7 +18,7 @@ from ragcun_cli.pipeline.search import judged
 from ragcun_cli.pipeline.search.dense import PLAIN, WHOLE, Search, Share, named_hits
 from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
 from ragcun_cli.pipeline.search.rankings import ranking_of, read_run, write_run
-from ragcun_cli.spec.errors import DataError, EncoderError, WorkspaceError
+from ragcun_cli.spec.errors import EncoderError, WorkspaceError
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace
@@ -171,7 +171,7 @@ def test_a_damaged_cache_is_one_error(search, tmp_path, damage):
     search(cache=cache).run()
     file = sorted((tmp_path / "kept").glob("*.npy"))[2]
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DataError, match="embedding cache is damaged") as caught:
+    with pytest.raises(WorkspaceError, match="cache is damaged") as caught:
         search(cache=cache).run()
     assert caught.value.hint == f"rm -r {tmp_path / 'kept'}"
 

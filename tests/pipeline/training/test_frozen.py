@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -8,6 +6,7 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.training.frozen_base import KEYS, VECTORS, BaseOutputs
+from ragcun_cli.spec.errors import WorkspaceError
 
 TEXTS = ["a river", "the sea at night", "stars", "", "a river"]
 
@@ -39,7 +38,7 @@ def test_outputs_are_those_of_the_base_and_come_back_in_another_process(base, fo
         assert len(one) == 4
         torch.testing.assert_close(one.look_up(TEXTS, ""), expected)
         assert one.missing(TEXTS, prompt="") == []
-    assert (folder / VECTORS).stat().st_size == 4 * 32 * 4
+    assert np.load(folder / f"000000{VECTORS}").shape == (4, 32)
 
 
 def test_a_prompt_makes_another_text_of_it(base, folder):
@@ -74,21 +73,37 @@ def test_two_who_share_a_folder_add_to_each_other(base, folder):
     torch.testing.assert_close(BaseOutputs(folder, width=32).look_up(TEXTS, ""), expected)
 
 
-@pytest.mark.parametrize("lost", ["keys", "half a key", "nothing but vectors", "vectors"])
-def test_a_writer_that_was_killed_loses_only_what_it_was_writing(base, folder, lost):
-    outputs = BaseOutputs(folder, width=32)
-    fill(outputs, base, TEXTS[:2])
-    with (folder / VECTORS).open("ab") as file:
-        file.write(np.ones(50, np.float32).tobytes())
-    if lost == "half a key":
-        with (folder / KEYS).open("ab") as file:
-            file.write(b"1234567")
-    if lost == "nothing but vectors":
-        (folder / KEYS).unlink()
-    if lost == "vectors":
-        os.truncate(folder / VECTORS, 32 * 4 + 5)
+def damaged(file, damage):
+    raw = file.read_bytes()
+    changed = {
+        "cut": raw[:-1],
+        "emptied": b"",
+        "changed": bytes([*raw[:-1], raw[-1] ^ 1]),
+        "turned round": raw[::-1],
+    }
+    file.write_bytes(changed[damage])
+
+
+@pytest.mark.parametrize("unmarked", [[KEYS], [KEYS, VECTORS]])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
+def test_a_writer_that_was_killed_loses_only_what_it_was_writing(base, folder, unmarked, damage):
+    fill(BaseOutputs(folder, width=32), base, TEXTS[:2])
+    fill(BaseOutputs(folder, width=32), base, TEXTS)
+    for ending in unmarked:
+        (folder / f"000001{ending}.sha256").unlink()
+        damaged(folder / f"000001{ending}", damage)
     again = BaseOutputs(folder, width=32)
-    assert len(again) == {"nothing but vectors": 0, "vectors": 1}.get(lost, 2)
+    assert len(again) == 2
     fill(again, base, TEXTS)
     expected = base.encode(TEXTS, convert_to_tensor=True)
     torch.testing.assert_close(BaseOutputs(folder, width=32).look_up(TEXTS, ""), expected)
+
+
+@pytest.mark.parametrize("ending", [KEYS, VECTORS, f"{KEYS}.sha256", f"{VECTORS}.sha256"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "changed", "turned round"])
+def test_outputs_that_are_not_what_was_written_are_one_error(base, folder, ending, damage):
+    fill(BaseOutputs(folder, width=32), base, TEXTS)
+    damaged(folder / f"000000{ending}", damage)
+    with pytest.raises(WorkspaceError, match="cache is damaged") as refused:
+        BaseOutputs(folder, width=32)
+    assert refused.value.hint == f"rm -r {folder}"

@@ -12,6 +12,7 @@ from ragcun_cli.pipeline.data.sets import beir, storing
 from ragcun_cli.pipeline.data.sources import Docstrings
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.spec.manifest import write_atomically
+from ragcun_cli.spec.marks import is_marked, mark, read_marked
 from ragcun_cli.spec.paths import Workspace
 
 
@@ -56,10 +57,11 @@ def _splits(pairs: list[Pair], source: Docstrings) -> dict[str, list[Pair]]:
 
 def _cached_pairs(library: str, cache: Path, progress: Progress) -> list[Pair]:
     """Parsing takes up to half a minute for a large library, and its version decides the result."""
-    if cache.is_file():
-        lines = cache.read_text(encoding="utf-8").splitlines()
+    if is_marked(cache):
+        lines = read_marked(cache).decode().splitlines()
         return [Pair(**json.loads(line)) for line in lines]
     pairs = read_pairs(library, progress=progress)
     text = "".join(json.dumps(asdict(pair), ensure_ascii=True) + "\n" for pair in pairs)
     write_atomically(cache, text)
+    mark(cache)
     return pairs

@@ -18,8 +18,8 @@ from ragcun_cli.core.search.postings import add_postings, count_occurrences
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.lexical.terms import Terms
-from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import write_atomically
+from ragcun_cli.spec.marks import check_marked, is_marked, mark, read_marked
 from ragcun_cli.spec.mining_config import MiningConfig
 
 FORMAT = 1
@@ -31,6 +31,7 @@ POSTINGS_AT_ONCE = 2**24
 
 _RECORD, _TERMS, _TOKENS = "index.json", "terms.txt", "tokens.i32"
 _STARTS, _ABSENT, _ROWS, _SCORES = "starts.npy", "absent.npy", "rows.i32", "scores.f32"
+_FILES = (_TERMS, _STARTS, _ABSENT, _ROWS, _SCORES, _RECORD)
 
 
 def recipe(corpus_digest: str, config: MiningConfig) -> dict[str, Any]:
@@ -55,13 +56,12 @@ class Postings:
         """Those in a folder, which may go away once it is open.
 
         Raises:
-            DataError: a file is too short or too long.
+            WorkspaceError: a file is not what was written.
         """
+        check_marked(*(folder / name for name in _FILES))
         known = (folder / _TERMS).read_text(encoding="utf-8").split("\n")[:-1]
         starts, absent = np.load(folder / _STARTS), np.load(folder / _ABSENT)
         rows, scores = _mapped(folder / _ROWS, np.int32), _mapped(folder / _SCORES, np.float32)
-        if not len(rows) == len(scores) == starts[-1] or len(known) != len(absent):
-            raise DataError(f"the BM25 index in {folder} is damaged", hint=f"rm -r {folder}")
         passages = _read_record(folder)["passages"]
         return cls(Terms(config, known), passages, starts, rows, scores, absent)
 
@@ -88,7 +88,7 @@ def open_or_build(
         progress: told of the build.
 
     Raises:
-        DataError: what is there was cut short by others.
+        WorkspaceError: what is there was changed by others.
     """
     wanted = {**recipe(digest, config), "passages": len(corpus)}
     if _read_record(folder) != wanted:
@@ -102,7 +102,7 @@ def open_or_build(
 
 def _read_record(folder: Path) -> dict[str, Any]:
     file = folder / _RECORD
-    record: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    record: dict[str, Any] = json.loads(read_marked(file)) if is_marked(file) else {}
     return record
 
 
@@ -135,6 +135,7 @@ def build_index(
     (folder / _TOKENS).unlink()
     record = {**recipe(digest, config), "passages": len(lengths)}
     write_atomically(folder / _RECORD, json.dumps(record, indent=1) + "\n")
+    mark(*(folder / name for name in _FILES))
 
 
 def _write_tokens(file: Path, terms: Terms, corpus: Corpus, progress: Progress) -> Ints:
