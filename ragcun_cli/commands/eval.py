@@ -52,6 +52,7 @@ def evaluate(
     device: options.Device = "auto",
     force: options.Force = False,
     prerequisites: options.Prerequisites = True,
+    verify: options.Verify = False,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -83,6 +84,7 @@ def evaluate(
         force=force,
         prerequisites=prerequisites,
         device=device,
+        verify=verify,
         how=how,
     )
     found = session.evaluate(

@@ -13,6 +13,7 @@ def isotropy(
     device: options.Device = "auto",
     force: options.Force = False,
     prerequisites: options.Prerequisites = True,
+    verify: options.Verify = False,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -30,6 +31,7 @@ def isotropy(
         force=force,
         prerequisites=prerequisites,
         device=device,
+        verify=verify,
     )
     tables = session.isotropy(Choice(profile, set_, seed))
     document = partial(render, tables, (), "json", title="isotropy")

@@ -22,6 +22,7 @@ def mine(
         str | None, typer.Option("--show", metavar="QUERY_ID", help="One query and its negatives.")
     ] = None,
     prerequisites: options.Prerequisites = True,
+    verify: options.Verify = False,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -40,6 +41,7 @@ def mine(
         force=force,
         prerequisites=prerequisites,
         device=device,
+        verify=verify,
     )
     mined = session.mine(Choice(profile, set_, seed), query=query)
     show(mined.found, as_json=as_json, table=partial(_show_mined, mined))

@@ -24,6 +24,7 @@ def report(
     set_: options.Sets = None,
     seed: options.Seeds = None,
     workspace: options.WorkspaceFolder = None,
+    verify: options.Verify = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Print the tables of what has been measured; nothing is computed anew.
@@ -33,7 +34,7 @@ def report(
     from ragcun_cli.console import Watcher
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
 
-    session = Session(workspace, Watcher())
+    session = Session(workspace, Watcher(), verify=verify)
     chosen = _one_format(format_, as_json=as_json)
     _show_report(session.report(Choice(profile, set_, seed), format_name=chosen, output=output))
 

@@ -56,9 +56,10 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
 
     if isinstance(found, dict):
-        rows = [(one["what"], one["state"], one["estimate"]) for one in found["stages"]]
-        show_rows(f"Plan {found['plan']}", ("stage", "state", "estimate"), rows)
-        current = sum(state == "current" for _, state, _ in rows)
+        keys = ("what", "state", "why", "estimate")
+        rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]
+        show_rows(f"Plan {found['plan']}", ("stage", *keys[1:]), rows)
+        current = sum(row[1] == "current" for row in rows)
         pending = len(rows) - current
         say(f"{current} stages current, {pending} to run, {found['total']} in all")
         return

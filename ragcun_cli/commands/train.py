@@ -15,6 +15,7 @@ def train(
     device: options.Device = "auto",
     force: options.Force = False,
     prerequisites: options.Prerequisites = True,
+    verify: options.Verify = False,
     yes: options.Yes = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -31,6 +32,7 @@ def train(
         force=force,
         prerequisites=prerequisites,
         device=device,
+        verify=verify,
     )
     trained = session.train(Choice(profile, set_, seed))
     show(trained, as_json=as_json, table=partial(_show_trained, trained))

@@ -31,25 +31,30 @@ class Workspace:
         """Archives that are on their way, or were not unpacked to the end."""
         return self.data / "downloads"
 
+    @property
+    def caches(self) -> tuple[Path, Path]:
+        """Folders of files that are made again where they are missing: its own, the data's."""
+        return self.root / "cache", self.data / "cache"
+
     def encoder(self, name: str) -> Path:
         """Folder of an encoder that ragcun made itself."""
         return self.data / "encoders" / name
 
     def docstrings(self, library: str, version: str) -> Path:
         """All docstring pairs of one version of one library."""
-        return self.data / "cache" / "pydocs" / f"{library}-{version}.jsonl"
+        return self.caches[1] / "pydocs" / f"{library}-{version}.jsonl"
 
     def base_outputs(self, digest: str) -> Path:
         """What a frozen base made of texts; the digest is of all that it depends on."""
-        return self.root / "cache" / "base-outputs" / digest[:16]
+        return self.caches[0] / "base-outputs" / digest[:16]
 
     def embeddings(self, digest: str) -> Path:
         """Embeddings of a corpus; the digest is of all that they depend on."""
-        return self.root / "cache" / "embeddings" / digest[:16]
+        return self.caches[0] / "embeddings" / digest[:16]
 
     def lexical_index(self, digest: str) -> Path:
         """BM25 index of a corpus; the digest is of all that it depends on."""
-        return self.root / "cache" / "bm25" / digest[:16]
+        return self.caches[0] / "bm25" / digest[:16]
 
     def negatives(self, dataset: str, digest: str, seed: int) -> Path:
         """Folder of the negatives mined for one seed."""

@@ -36,11 +36,6 @@ class EvaluationTasks:
         folder = paths.dataset_folder(dataset)
         return folder if own else f"{folder}@{similarity}"
 
-    def _description(self, run: Run, dataset: str) -> tuple[str, str] | None:
-        """What says how the run is evaluated; an evaluation beside its own does not."""
-        beside = self.name(run, dataset) != paths.dataset_folder(dataset)
-        return None if beside else (paths.RUN, run.description())
-
     def tasks(self, run: Run, dataset: str) -> list[Task]:
         """What there is to do for one run and one data set: of a shard, its share of the search.
 
@@ -96,7 +91,6 @@ class EvaluationTasks:
             feeds=(f"{key}/{paths.PER_QUERY}",),
             needs=(search, data),
             size="run files",
-            describes=self._description(run, dataset),
         )
 
     def search(self, run: Run, dataset: str) -> Task:
@@ -107,11 +101,15 @@ class EvaluationTasks:
         """What a current evaluation has measured, as its `metrics.json` holds it; else None.
 
         ``metrics`` are the means that everything shows: of each part over queries, over parts.
+
+        Raises:
+            WorkspaceError: the file is not what was written.
         """
-        if not runner.is_current(self.score(run, dataset)):
+        score = self.score(run, dataset)
+        if not runner.is_current(score):
             return None
         content: dict[str, Any] = json.loads(
-            (self.folder(run, dataset) / paths.METRICS_FILE).read_text("utf-8")
+            runner.read(score, f"{score.key}/{paths.METRICS_FILE}")
         )
         return content
 
@@ -168,7 +166,6 @@ class EvaluationTasks:
             resumable=not lexical,
             size=f"{passages // share:,} passages",
             seconds=self._place.encoding_seconds(run, passages=passages // share, queries=queries),
-            describes=self._description(run, dataset),
         )
 
     def _values(self, run: Run) -> dict[str, Any]:

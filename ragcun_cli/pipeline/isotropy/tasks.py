@@ -59,5 +59,4 @@ class IsotropyTasks:
             needs=(self._trainings.task(run), *(self._place.sets.task(name) for name in datasets)),
             size=f"{passages:,} passages",
             seconds=self._place.encoding_seconds(run, passages=passages, queries=queries),
-            describes=(paths.RUN, run.description()),
         )

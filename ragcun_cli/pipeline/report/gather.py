@@ -15,7 +15,9 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import StageRecord
+from ragcun_cli.spec.section import dotted
 
 MAIN_METRIC = "ndcg@10"
 
@@ -131,26 +133,45 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
     per_query: dict[str, PerQuery] = {}
     metrics: dict[str, dict[str, Any]] = {}
     for dataset in run.profile.evaluation.datasets:
-        found = road.evaluations.measured(run, dataset, runner)
-        if found is None:
+        score = road.evaluations.score(run, dataset)
+        text = read_measured(score, f"{score.key}/{paths.PER_QUERY}", runner)
+        found = (
+            None
+            if text is None
+            else read_measured(score, f"{score.key}/{paths.METRICS_FILE}", runner)
+        )
+        if text is None or found is None:
             continue
-        metrics[dataset] = found
-        per_query[dataset] = _read_per_query(road.evaluations.folder(run, dataset))
+        metrics[dataset] = json.loads(found)
+        per_query[dataset] = _scores(text)
         evaluations[dataset] = _cost(road.evaluations.tasks(run, dataset), runner)
         data = runner.record(road.place.sets.task(dataset))
         if data is not None and "sample" in data.details:
             samples[dataset] = data.details["sample"]["of"]
     task = road.isotropies.task(run)
-    measured = task is not None and runner.is_current(task)
+    isotropy = None if task is None else read_measured(task, paths.ISOTROPY, runner)
     return SeedResults(
         run=run,
         training=runner.current_record(road.trainings.task(run)),
         evaluations=evaluations,
         per_query=per_query,
-        isotropy=_read_json(run.folder / paths.ISOTROPY) if measured else None,
+        isotropy=None if isotropy is None else json.loads(isotropy),
         metrics=metrics,
         samples=samples,
     )
+
+
+def read_measured(task: Task, name: str, runner: Runner) -> str | None:
+    """Text of what a current task wrote; None, which is said, where it is damaged."""
+    stale = runner.stale(task)
+    if stale is None:
+        try:
+            return runner.read(task, name)
+        except WorkspaceError as error:
+            runner.progress.note(f"not measured: {task.label}: {error}")
+    elif stale.kind != "absent":
+        runner.progress.note(f"not measured: {task.label}: {stale.why}")
+    return None
 
 
 def _cost(tasks: Sequence[Task], runner: Runner) -> StageRecord:
@@ -160,40 +181,25 @@ def _cost(tasks: Sequence[Task], runner: Runner) -> StageRecord:
     return search.model_copy(update={"seconds": seconds})
 
 
-def _read_per_query(folder: Path) -> PerQuery:
+def _scores(per_query: str) -> PerQuery:
     scores: PerQuery = {}
-    for line in (folder / paths.PER_QUERY).read_text(encoding="utf-8").splitlines():
+    for line in per_query.splitlines():
         row = json.loads(line)
         scores.setdefault(row.pop("part", ""), {})[row.pop("query")] = row
     return scores
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return content
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     """Names of rows; namesakes are told apart by the values in which they differ."""
     labels = []
     for run in runs:
-        others = [_flat(other.values) for other in runs if other.title == run.title]
+        others = [dotted(other.values) for other in runs if other.title == run.title]
         if len(others) == 1:
             labels.append(run.title)
             continue
         keys = sorted({key for values in others for key in values})
-        own = _flat(run.values)
+        own = dotted(run.values)
         differing = [key for key in keys if len({str(values.get(key)) for values in others}) > 1]
         shown = ", ".join(f"{key}={own.get(key, 'default')}" for key in differing)
         labels.append(f"{run.title} ({shown})")
     return labels
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

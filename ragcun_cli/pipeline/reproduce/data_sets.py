@@ -135,7 +135,7 @@ class DataSession(Session):
     # Using
 
     def _here(self, name: str) -> Task:
-        """The task of a set that is here."""
+        """The task of a set that is here as it was stored."""
         task = self._place.sets.task(name)
         if self._runner.record(task) is None:
             known = sources.is_made_here(name)
@@ -143,6 +143,7 @@ class DataSession(Session):
                 f"no data set '{name}' in this workspace",
                 hint=f"ragcun data get {name}" if known else "ragcun data list",
             )
+        self._runner.require_intact([task])
         return task
 
     def export(self, name: str, target: Path) -> None:

@@ -153,6 +153,7 @@ class EvaluationSession(Session):
         trainings, data = self._road.trainings, self._place.sets.task(names[0])
         consent = Consent(ask=self._consent.ask)
         self._bring(lambda: [*map(trainings.task, runs), data], runs, consent)
+        self._runner.require_intact([*map(trainings.task, runs), data])
         return {
             run.label: [
                 hit._asdict()

@@ -121,6 +121,8 @@ class Session:
         self._place = Place(self.workspace, device=device, mirrors=mirrors)
         self._road = Road.of(self._place, how)
         self._runner = Runner(progress, verify=verify)
+        if verify:
+            walk.say_damaged_caches(self.workspace, progress)
 
     # What to work on
 
@@ -164,10 +166,11 @@ class Session:
         for run in runs:
             task, mining = self._road.minings.task(run), run.profile.mining
             if query is None:
-                summary = json.loads((task.folder / paths.MINING_SUMMARY).read_text("utf-8"))
+                summary = json.loads(self._runner.read(task, paths.MINING_SUMMARY))
                 found[task.label] = {"folder": str(task.folder)} | summary
             else:
                 data = self._place.sets.task(run.profile.data.train)
+                self._runner.require_intact([task, data])
                 found[task.label] = look_up(task.folder, data.folder, query)
                 scores[task.label] = "BM25" if mining.candidates == "bm25" else "score"
         return Mined(found, None if query is None else scores)
@@ -175,6 +178,7 @@ class Session:
     def train(self, choice: Choice) -> list[dict[str, Any]]:
         """Train, and give what each training cost."""
         runs = self.trained_runs(choice)
+        self._consent = replace(self._consent, retrains=True)
         self._run_stage(Stage.TRAIN, runs)
         records = [(run, self._runner.record(self._road.trainings.task(run))) for run in runs]
         return [
@@ -225,6 +229,7 @@ class Session:
         sets = walk.datasets_of(runs, self._place, self._progress)
         if dry_run:
             return self._planned(plan, self._tasks(plan, runs, sets))
+        self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(runs, self._road) if baseline_check else None
         ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
         self._progress.note(f"{ran} stages ran" if ran else "nothing to do: all is current")
@@ -255,15 +260,20 @@ class Session:
     def _planned(self, plan: PaperPlan, tasks: Sequence[Task]) -> dict[str, Any]:
         pending = self._runner.pending(tasks)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
-        states = [(task, "current", "") for task in current]
-        states += [(task, "will run", walk.size_and_time(task)) for task in pending]
         return {
             "plan": plan.name,
-            "stages": [
-                {"stage": task.stage.value, "what": task.label, "state": state, "estimate": guess}
-                for task, state, guess in states
-            ],
+            "stages": [self._planned_stage(task) for task in (*current, *pending)],
             "total": estimate.duration(sum(task.seconds for task in pending)),
+        }
+
+    def _planned_stage(self, task: Task) -> dict[str, Any]:
+        stale = self._runner.stale(task)
+        return {
+            "stage": task.stage.value,
+            "what": task.label,
+            "state": "current" if stale is None else "will run",
+            "why": None if stale is None else stale.why,
+            "estimate": "" if stale is None else walk.size_and_time(task),
         }
 
     def _run_stage(

@@ -13,10 +13,13 @@ from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runner import Runner
-from ragcun_cli.pipeline.stages.runs import Run, runs_on_disk
+from ragcun_cli.pipeline.stages.runs import Run, description_task, runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.marks import damaged_files
+from ragcun_cli.spec.paths import Workspace
 
 ASK_ABOVE_SECONDS = 1800
 ASK_ABOVE_BYTES = 1e9
@@ -31,6 +34,9 @@ class Consent:
 
     force: bool = False
     """Run the stage that was asked for although it is current."""
+
+    retrains: bool = False
+    """Make a finished training anew whose files were damaged."""
 
     ask: Callable[[str], bool] = lambda question: True
     """Asked before more than half an hour of work, or a gigabyte of download."""
@@ -69,15 +75,14 @@ def finished_runs(road: Road, runner: Runner) -> list[Run]:
     """
     workspace = road.place.workspace
     finished: list[Run] = []
-    for run in runs_on_disk(workspace):
-        task = road.trainings.task(run)
-        if runner.is_current(task):
+    runs, left_out = runs_on_disk(workspace)
+    for run in runs:
+        stale = runner.stale(road.trainings.task(run))
+        if stale is None:
             finished.append(run)
-            continue
-        runner.progress.note(
-            f"left out: {run.label}, whose {task.label.partition(' ')[0]} is out of date, or a "
-            "file behind it is missing or was changed"
-        )
+        else:
+            left_out[run.label] = stale.why
+    _say("left out", left_out, runner.progress)
     if not finished:
         raise WorkspaceError(
             f"no finished run in {workspace.root}", hint="ragcun reproduce --profile quickstart"
@@ -142,11 +147,14 @@ def bring_up_to_date(
         if not runner.is_current(task) or (consent.force and _among(task, targets))
     ]
     if not pending:
+        _describe(runs, runner)
         return 0
     _refuse_absent(pending, road)
     _refuse_unjudged(pending, runner)
+    _refuse_damaged(pending, runner, consent)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
     encoder_bytes = road.place.bytes_to_fetch(encoders)
+    _say_why(pending, runner)
     _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
     for encoder in encoders:
         road.place.fetch_encoder(encoder)
@@ -160,7 +168,50 @@ def bring_up_to_date(
         gate.require(runner)
     targets = build()
     ran += sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
-    return ran + sum(runner.run(task, force=consent.force) for task in targets)
+    ran += sum(runner.run(task, force=consent.force) for task in targets)
+    _describe(runs, runner)
+    return ran
+
+
+def _describe(runs: Sequence[Run], runner: Runner) -> None:
+    """Say in the folder of each run what it is; one by another similarity than its own does not."""
+    for run in runs:
+        own = run.reference == "bm25" or run.profile.evaluation.similarity == "model"
+        made = (run.folder / paths.MANIFEST).is_file()
+        if made and (own or not (run.folder / paths.RUN).is_file()):
+            runner.run(description_task(run))
+
+
+def _refuse_damaged(pending: Sequence[Task], runner: Runner, consent: Consent) -> None:
+    """A training can have taken days: it is made anew where that was asked for, and only there."""
+    for task in pending:
+        stale = runner.stale(task)
+        if not consent.retrains and task.irreplaceable and stale and stale.kind == "damaged":
+            raise StaleInputError(
+                f"'{task.label}' was finished, and {stale.why}; this command does not train anew",
+                hint=task.again,
+            )
+
+
+def _say_why(pending: Sequence[Task], runner: Runner) -> None:
+    """Tell why stages run again that have run before; of those that rest on others nothing."""
+    found = {task.label: stale for task in pending if (stale := runner.stale(task)) is not None}
+    news = {name: one.why for name, one in found.items() if one.kind in ("changed", "damaged")}
+    _say("out of date", news, runner.progress)
+
+
+def _say(what: str, reasons: Mapping[str, str], progress: Progress) -> None:
+    """Name what shares a reason in one line."""
+    for why in dict.fromkeys(reasons.values()):
+        names = [name for name, reason in reasons.items() if reason == why]
+        count = f" ({len(names)})" if len(names) > 1 else ""
+        progress.note(f"{what}{count}: {', '.join(names)}: {why}")
+
+
+def say_damaged_caches(workspace: Workspace, progress: Progress) -> None:
+    """Read the files in a workspace's caches, and name those that are not what was written."""
+    for file in (file for folder in workspace.caches for file in damaged_files(folder)):
+        progress.note(f"the cache is damaged: {file} is not what was written")
 
 
 def _refuse_absent(pending: Sequence[Task], road: Road) -> None:

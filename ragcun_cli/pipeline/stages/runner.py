@@ -7,14 +7,18 @@ computed now and its files are intact, and so is everything that it rests on.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterable
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from filelock import FileLock
 
@@ -33,9 +37,9 @@ from ragcun_cli.spec.manifest import (
     Stage,
     StageRecord,
     digest,
-    write_atomically,
 )
 from ragcun_cli.spec.paths import MANIFEST
+from ragcun_cli.spec.section import dotted
 
 NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
     Stage.DATA: 2,
@@ -47,6 +51,19 @@ NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
 """Raised in the commit that writes a **Numbers** line in the CHANGELOG: older results are stale."""
 
 DRAFT_RECIPE = "recipe"
+CHANGED = "was changed after it was written"
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Why a task is not up to date."""
+
+    kind: Literal["absent", "input", "changed", "damaged"]
+    """It never ran; something it rests on is not up to date; what it is made of is another now;
+    it was finished, and what it left is not there as it was written."""
+
+    why: str
+    """For people."""
 
 
 class Runner:
@@ -55,7 +72,7 @@ class Runner:
     def __init__(self, progress: Progress, *, verify: bool = False) -> None:
         self.progress = progress
         self._verify = verify
-        self._current: dict[tuple[Path, str], bool] = {}
+        self._stale: dict[tuple[Path, str], Stale | None] = {}
 
     def record(self, task: Task) -> StageRecord | None:
         """What the manifest says of a task, current or not."""
@@ -67,29 +84,47 @@ class Runner:
 
     def is_current(self, task: Task) -> bool:
         """Whether a task and everything it rests on match their values and are intact on disk."""
-        if task.identity not in self._current:
-            self._current[task.identity] = self._find_current(task)
-        return self._current[task.identity]
+        return self.stale(task) is None
 
-    def _find_current(self, task: Task) -> bool:
+    def stale(self, task: Task) -> Stale | None:
+        """Why a task is not up to date; None where it is."""
+        if task.identity not in self._stale:
+            try:
+                self._stale[task.identity] = self._find_stale(task)
+            except WorkspaceError as error:  # of a manifest
+                self._stale[task.identity] = Stale("damaged", str(error))
+        return self._stale[task.identity]
+
+    def _find_stale(self, task: Task) -> Stale | None:
         record = self.record(task)
-        return (
-            record is not None
-            and all(self.is_current(need) for need in task.needs)
-            and record.recipe == self.recipe(task)
-            and all(file.is_intact(task.folder, verify=self._verify) for file in record.outputs)
-            and (task.still_good is None or task.still_good())
-        )
+        if record is None:
+            left = [name for name in task.outputs if (task.folder / name).exists()]
+            why = f"{left[0]} has no record of how it was made" if left else "it has not run"
+            return Stale("damaged" if left else "absent", why)
+        for need in task.needs:
+            if (stale := self.stale(need)) is not None:
+                first = stale.why if stale.kind == "input" else f"{need.label}: {stale.why}"
+                return Stale("input", first)
+        made_of = self._made_of(task)
+        if record.recipe != digest(made_of):
+            return Stale("changed", _difference(record.made_of, made_of))
+        for file in record.outputs:
+            if not file.is_intact(task.folder, verify=self._verify):
+                return Stale("damaged", _damage(file, task.folder))
+        if task.still_good is not None and not task.still_good():
+            return Stale("damaged", "passages that it keeps with another data set are not there")
+        return None
 
     def recipe(self, task: Task) -> str:
         """Digest of everything the numbers of a task depend on; its needs have run."""
-        return digest(
-            {
-                "numbers_version": NUMBERS_VERSIONS[task.stage],
-                "values": dict(task.values),
-                "inputs": [self._fed_digests(need) for need in task.needs],
-            }
-        )
+        return digest(self._made_of(task))
+
+    def _made_of(self, task: Task) -> dict[str, Any]:
+        return {
+            "numbers_version": NUMBERS_VERSIONS[task.stage],
+            "values": dict(task.values),
+            "inputs": [self._fed_digests(need) for need in task.needs],
+        }
 
     def _fed_digests(self, task: Task) -> dict[str, str]:
         record = self.record(task)
@@ -100,6 +135,42 @@ class Runner:
             if any(_within(file.path, fed) for fed in task.feeds)
         }
 
+    def read(self, task: Task, name: str) -> str:
+        """Text of a file that a task wrote which is up to date.
+
+        Raises:
+            WorkspaceError: it is not what was written.
+        """
+        file, record = task.folder / name, self.record(task)
+        assert record is not None, f"{task.label} has not run"
+        try:
+            content = file.read_bytes()
+        except OSError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() not in [
+            output.sha256 for output in record.outputs if output.path == name
+        ]:
+            self._stale[task.identity] = Stale("damaged", f"{name} {CHANGED}")
+            raise WorkspaceError(f"{file} {CHANGED}", hint="the same command with --verify")
+        return content.decode()
+
+    def require_intact(self, tasks: Iterable[Task]) -> None:
+        """Read what tasks have written, each file once in a process, before it is computed with.
+
+        Raises:
+            WorkspaceError: a file is not what was written.
+        """
+        for task in tasks:
+            record = self.record(task)
+            for file in () if record is None else record.outputs:
+                if not file.is_intact(task.folder, verify=True):
+                    raise WorkspaceError(
+                        f"{task.label}: {_damage(file, task.folder)}",
+                        hint=f"ragcun data verify {task.folder.name}"
+                        if task.stage is Stage.DATA
+                        else "the same command with --verify",
+                    )
+
     def pending(self, tasks: Iterable[Task]) -> list[Task]:
         """The tasks, and what they rest on, that are not current, in the order they run."""
         return [task for task in with_needs(tasks) if not self.is_current(task)]
@@ -109,7 +180,7 @@ class Runner:
 
         Raises:
             StaleInputError: a task that it needs is missing or out of date.
-            WorkspaceError: its folder cannot be written.
+            WorkspaceError: its folder cannot be written, or what it reads is damaged.
             StageFailedError: the disk gave out while it ran.
         """
         for need in task.needs:
@@ -119,9 +190,10 @@ class Runner:
             return False
         _make_folder(task.folder)
         with FileLock(task.lock):
-            self._current.clear()
+            self._stale.clear()
             if not force and self.is_current(task):
                 return False
+            self.require_intact(task.needs)
             try:
                 self._execute(task)
             except RagcunError:
@@ -131,23 +203,24 @@ class Runner:
                 _clear_failed(task)
                 raise _failed_on_disk(task, error) from error
             finally:
-                self._current.clear()
+                self._stale.clear()
         return True
 
     def _execute(self, task: Task) -> None:
         started = time.perf_counter()
-        recipe = self.recipe(task)
+        made_of, earlier = self._made_of(task), self.record(task)
+        recipe = digest(made_of)
         draft = _prepare_draft(task, recipe)
         details = task.action(draft, self.progress)
-        earlier = self.record(task)
         if task.irreplaceable and earlier is not None and earlier.recipe != recipe:
             draft = self._set_aside(task, earlier)
-        if self.record(task) is not None:  # a stage that dies moving files must not look finished
+        if earlier is not None:  # a stage that dies moving files must not look finished
             _write_record(task, None)
         for name in task.outputs:
             _move_over(draft / name, task.folder / name)
         record = StageRecord(
             recipe=recipe,
+            made_of=made_of,
             outputs=tuple(_artifacts(task)),
             seconds=round(time.perf_counter() - started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -157,9 +230,6 @@ class Runner:
             details=details,
         )
         _write_record(task, record)
-        if task.describes is not None:
-            name, text = task.describes
-            write_atomically(task.folder / name, text)
         shutil.rmtree(draft, ignore_errors=True)
 
     def _set_aside(self, task: Task, earlier: StageRecord) -> Path:
@@ -174,6 +244,25 @@ class Runner:
             f"{task.label}: its input changed; the earlier model stays at {kept.name}"
         )
         return kept / draft
+
+
+def _damage(file: Artifact, folder: Path) -> str:
+    return f"{file.path} {CHANGED}" if (folder / file.path).exists() else f"{file.path} is missing"
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """In what things that a task was made of differ from those that it would be made of now."""
+    if not old:
+        return "it was made of other values, or by an earlier version"
+    if old["numbers_version"] != new["numbers_version"]:
+        return f"numbers version {new['numbers_version']}, was {old['numbers_version']}"
+    before, now = dotted(old["values"]), dotted(new["values"])
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            return f"{key} is {now.get(key, 'its default')}, was {before.get(key, 'its default')}"
+    before, now = (dict(ChainMap(*each["inputs"])) for each in (old, new))
+    files = [file for file in sorted({*before, *now}) if before.get(file) != now.get(file)]
+    return f"its input {', '.join(files[:3])} is another"
 
 
 def _within(path: str, name: str) -> bool:

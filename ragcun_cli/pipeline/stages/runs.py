@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.errors import WorkspaceError
-from ragcun_cli.spec.manifest import digest
-from ragcun_cli.spec.paths import RUN, Workspace
+from ragcun_cli.spec.manifest import Manifest, Stage, digest
+from ragcun_cli.spec.paths import MANIFEST, RUN, Workspace
 from ragcun_cli.spec.plan import PaperPlan, Reference
 from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values
 from ragcun_cli.spec.section import stated
+
+_DESCRIPTION = "run"
+"""Name of the record of a run's description."""
 
 
 @dataclass(frozen=True)
@@ -100,27 +104,57 @@ def runs_of(plan: PaperPlan, workspace: Workspace) -> list[Run]:
     return list(reversed(unique.values()))
 
 
-def runs_on_disk(workspace: Workspace) -> Iterator[Run]:
-    """The runs that lie in a workspace, references first.
+def description_task(run: Run) -> Task:
+    """Write what a run's folder is, and how it is evaluated, where it can be found again."""
 
-    Raises:
-        WorkspaceError: a run file cannot be read.
+    def action(draft: Path, progress: Progress) -> Details:
+        (draft / RUN).write_text(run.description(), encoding="utf-8")
+        return {}
+
+    return Task(
+        stage=Stage.TRAIN,
+        label=f"describe {run.label}",
+        folder=run.folder,
+        key=_DESCRIPTION,
+        values=json.loads(run.description()),
+        action=action,
+        outputs=(RUN,),
+        feeds=(),
+    )
+
+
+def runs_on_disk(workspace: Workspace) -> tuple[list[Run], dict[str, str]]:
+    """The runs that lie in a workspace, references first; and folders of others -> what is wrong.
+
+    Folders are named from that of all runs.
     """
-    files = [*workspace.runs.glob(f"*/*/{RUN}"), *workspace.runs.glob(f"*/*/seed-*/{RUN}")]
-    for file in sorted(files, key=lambda file: (len(file.parts), file)):
-        run = _read(file, workspace)
-        # Another folder is a model kept aside, or one from before a default changed: history.
-        if run.folder == file.parent:
-            yield run
+    files = [f"{folder}/{name}" for folder in ("*/*", "*/*/seed-*") for name in (RUN, MANIFEST)]
+    folders = {file.parent for pattern in files for file in workspace.runs.glob(pattern)}
+    runs: list[Run] = []
+    left_out: dict[str, str] = {}
+    for folder in sorted(folders, key=lambda folder: (len(folder.parts), folder)):
+        try:
+            run = _read(folder, workspace)
+        except WorkspaceError as error:
+            left_out[folder.relative_to(workspace.runs).as_posix()] = str(error)
+            continue
+        if run.folder == folder:
+            runs.append(run)
+        else:
+            why = "a model that was kept aside, or was made with other defaults"
+            left_out[folder.relative_to(workspace.runs).as_posix()] = why
+    return runs, left_out
 
 
-def _read(file: Path, workspace: Workspace) -> Run:
+def _read(folder: Path, workspace: Workspace) -> Run:
+    record = Manifest.load(folder / MANIFEST).stages.get(_DESCRIPTION)
+    file = folder / RUN
+    if record is None or not record.outputs[0].is_intact(folder, verify=True):
+        what = "is not what was written" if file.exists() else "is missing"
+        raise WorkspaceError(f"{RUN} {what}; ragcun train or eval with its profile writes it again")
+    content = json.loads(file.read_text(encoding="utf-8"))
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         profile = RunProfile.model_validate(content["profile"])
-        return Run(profile, content["seed"], content["reference"], workspace)
-    except (OSError, ValueError, KeyError, ValidationError) as error:
-        raise WorkspaceError(
-            f"{file} cannot be read as a run: {error}",
-            hint=f"move {file.parent} away; its experiment can be run again",
-        ) from error
+    except ValidationError as error:
+        raise WorkspaceError(f"{RUN} holds no profile that this version of ragcun reads") from error
+    return Run(profile, content["seed"], content["reference"], workspace)

@@ -55,6 +55,9 @@ class Task:
     irreplaceable: bool = False
     """Outputs of another recipe are kept aside, never replaced."""
 
+    again: str | None = None
+    """The command that makes it anew."""
+
     fetch: Callable[[], object] | None = None
     """Brings here what its values have digests of; called before it runs, and it is made anew."""
 
@@ -63,9 +66,6 @@ class Task:
 
     reads_splits: tuple[tuple[Task, str], ...] = ()
     """Data sets and the split of each that it needs judgements of."""
-
-    describes: tuple[str, str] | None = None
-    """Name and text of a file that says what the folder is, written whenever the task has run."""
 
     @property
     def identity(self) -> tuple[Path, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ class TrainingTasks:
             seconds=seconds,
             resumable=trained,
             irreplaceable=trained,
-            describes=(paths.RUN, run.description()),
+            again=shlex.join(
+                ["ragcun", "train", "--profile", profile.name, "--seed", f"{run.seed}"]
+            ),
         )
 
     def _selection(self, run: Run) -> Task | None:
@@ -115,7 +118,6 @@ class TrainingTasks:
             action=action,
             outputs=(paths.REFERENCE,),
             feeds=(paths.REFERENCE,),
-            describes=(paths.RUN, run.description()),
         )
 
     def _weights(self, run: Run) -> dict[str, str] | None:

@@ -48,10 +48,15 @@ def find_lender(folder: Path, datasets: Path) -> Path:
     Raises:
         DataError: it is not here with passages of its own, or has others now.
     """
-    lent = json.loads((folder / LENDER).read_text(encoding="utf-8"))
-    home = datasets / str(lent["name"])
+    try:
+        lent = json.loads((folder / LENDER).read_text(encoding="utf-8"))
+        home, digest = datasets / str(lent["name"]), lent["sha256"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{folder / LENDER} cannot be read", hint=f"ragcun data get {folder.name} --force"
+        ) from error
     here = (home / CORPUS_RECORD).is_file() and not (home / LENDER).exists()
-    if not here or read_record(home).sha256 != lent["sha256"]:
+    if not here or read_record(home).sha256 != digest:
         raise DataError(
             f"passages of {folder} are kept with '{home.name}', which "
             + ("has other passages now" if here else "is not here with its own"),

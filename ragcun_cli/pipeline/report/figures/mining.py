@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
+from ragcun_cli.pipeline.report.gather import read_measured
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
@@ -38,8 +39,10 @@ def gather_minings(runs: Sequence[Run], road: Road, runner: Runner) -> list[Mini
             first.setdefault(task.folder.parent, run)
     minings: list[Mining] = []
     for run in first.values():
-        file = road.minings.task(run).folder / MINING_SUMMARY
-        summary = json.loads(file.read_text(encoding="utf-8"))
+        text = read_measured(road.minings.task(run), MINING_SUMMARY, runner)
+        if text is None:
+            continue
+        summary = json.loads(text)
         train = run.profile.data.train
         label = train if len(first) == 1 else f"{train}, for {run.name}"
         same = sum(label == mining.label.partition(" (")[0] for mining in minings)
