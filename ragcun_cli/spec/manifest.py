@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -113,24 +113,15 @@ class Manifest(Record):
 
     @classmethod
     def load(cls, file: Path) -> Manifest:
-        """Read a manifest; an absent file is an empty one.
+        """Read a manifest, once in a process while nothing writes to it; an absent one is empty.
 
         Raises:
             WorkspaceError: it is no manifest, or a record in it is not what was written.
         """
-        hint = f"move {file} away; the stages it recorded will run again"
         try:
-            manifest = cls.model_validate_json(file.read_text(encoding="utf-8"))
+            return _load(file, *_state(file))
         except (FileNotFoundError, NotADirectoryError):
             return cls()
-        except (OSError, ValueError) as error:
-            raise WorkspaceError(f"{file} cannot be read as a manifest", hint=hint) from error
-        for key, record in manifest.stages.items():
-            if record.seal is not None and record != record.sealed(key):
-                raise WorkspaceError(
-                    f"{file}: the record of '{key}' was changed after it was written", hint=hint
-                )
-        return manifest
 
     def save(self, file: Path) -> None:
         """Write atomically: a reader sees the old manifest or the new one, never half."""
@@ -142,6 +133,21 @@ class Manifest(Record):
         if record is not None:
             stages[key] = record.sealed(key)
         return self.model_copy(update={"stages": dict(sorted(stages.items()))})
+
+
+@lru_cache(maxsize=4096)
+def _load(file: Path, *unchanged: int) -> Manifest:
+    hint = f"move {file} away; the stages it recorded will run again"
+    try:
+        manifest = Manifest.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"{file} cannot be read as a manifest", hint=hint) from error
+    for key, record in manifest.stages.items():
+        if record.seal is not None and record != record.sealed(key):
+            raise WorkspaceError(
+                f"{file}: the record of '{key}' was changed after it was written", hint=hint
+            )
+    return manifest
 
 
 @contextmanager
@@ -177,8 +183,13 @@ def file_digest(file: Path) -> str:
 
 def digest_once(file: Path) -> str:
     """sha256 of a file, read once in a process while nothing writes to it."""
+    return _digest_of(file, *_state(file))
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """Changes whenever a file is written to or replaced."""
     status = file.stat()
-    return _digest_of(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @cache

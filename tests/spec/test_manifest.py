@@ -213,3 +213,47 @@ def test_a_file_whose_new_bytes_fail_is_left_and_no_draft_beside(tmp_path, error
         replace(file, b"half", error=error)
     assert file.read_bytes() == b"whole"
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"ndcg": 0.25', '"ndcg": 0.95'),
+        ('"train": {', '"trail": {'),
+        ('"seconds": 1.5', '"seconds": 1.4'),
+        ('"device": "cpu"', '"device": "gpu"'),
+    ],
+)
+def test_a_record_that_was_changed_is_refused(tmp_path, old, new):
+    file = tmp_path / "manifest.json"
+    record = a_record(details={"ndcg": 0.25}, seconds=1.5, device="cpu")
+    Manifest().with_stage("train", record).save(file)
+    assert Manifest.load(file).stages["train"].details == {"ndcg": 0.25}
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    with pytest.raises(WorkspaceError, match="was changed after it was written") as caught:
+        Manifest.load(file)
+    assert caught.value.exit_code == 2
+
+
+def test_a_record_without_a_seal_is_read_as_it_stands(tmp_path):
+    file = tmp_path / "manifest.json"
+    Manifest(stages={"train": a_record()}).save(file)
+    assert Manifest.load(file).stages["train"].seal is None
+
+
+def test_a_manifest_of_a_later_version_is_refused(tmp_path):
+    file = tmp_path / "manifest.json"
+    file.write_text('{"schema_version": 2, "stages": {}}')
+    with pytest.raises(WorkspaceError, match="cannot be read as a manifest"):
+        Manifest.load(file)
+
+
+@given(VALUES)
+def test_details_of_any_kind_keep_the_seal_of_their_record_through_a_file(value):
+    sealed = Manifest().with_stage("eval", a_record(details={"value": value})).stages["eval"]
+    text = sealed.model_dump_json()
+    again = StageRecord.model_validate_json(text)
+    assert again == again.sealed("eval")
+    assert again.sealed("train").seal != again.seal

@@ -487,18 +487,6 @@ def test_a_copied_workspace_stays_current_with_its_times_or_without(walked, tmp_
     assert pending(tmp_path / "old") == []
 
 
-def test_a_task_says_what_its_folder_is_whenever_it_ran(tmp_path):
-    for rate in (1, 2):
-        task = one(
-            tmp_path,
-            writing("x"),
-            values={"rate": rate},
-            describes=("run.json", f'{{"rate": {rate}}}\n'),
-        )
-        Runner(Silent()).run(task)
-        assert (tmp_path / "run.json").read_text() == f'{{"rate": {rate}}}\n'
-
-
 def test_two_runners_at_the_same_task_run_it_once(tmp_path):
     calls, ran, start = [], [], threading.Barrier(4)
 

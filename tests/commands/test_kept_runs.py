@@ -1,0 +1,127 @@
+"""What a workspace keeps of its runs when something happens to their files."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def seed_folder(workspace):
+    (folder,) = workspace.glob("runs/with_isotropy/*/seed-1")
+    return folder
+
+
+def rotted(file):
+    """One bit is another, size and time as they were."""
+    status, raw = file.stat(), file.read_bytes()
+    file.write_bytes(bytes([*raw[:-2], raw[-2] ^ 1, raw[-1]]))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "another seed"])
+def test_a_run_whose_description_is_damaged_is_named_and_described_again(
+    ragcun, workspace, seed_folder, damage
+):
+    file = seed_folder / "run.json"
+    whole = file.read_text()
+    if damage == "lost":
+        file.unlink()
+    elif damage == "cut":
+        file.write_text(whole[:100])
+    else:
+        file.write_text(whole.replace('"seed": 1', '"seed": 3'))
+    shown = ragcun("report", "-w", workspace, "--json")
+    assert shown.code == 0
+    name = seed_folder.relative_to(workspace / "runs")
+    assert f"left out: {name}: run.json is" in shown.err
+    again = ragcun("eval", "--profile", "smoke", "-w", workspace)
+    assert again.code == 0, again.err
+    assert "nothing to do" in again.err
+    assert file.read_text() == whole
+    assert "left out" not in ragcun("report", "-w", workspace, "--json").err
+
+
+def test_a_stop_after_a_training_and_before_its_description_loses_nothing(
+    ragcun, workspace, seed_folder
+):
+    file = seed_folder / "manifest.json"
+    content = json.loads(file.read_text())
+    del content["stages"]["run"]
+    file.write_text(json.dumps(content))
+    (seed_folder / "run.json").unlink()
+    model = (seed_folder / "model/model.safetensors").stat().st_mtime_ns
+    assert ragcun("train", "--profile", "smoke", "-w", workspace).code == 0
+    assert "left out" not in ragcun("report", "-w", workspace, "--json").err
+    assert (seed_folder / "model/model.safetensors").stat().st_mtime_ns == model
+
+
+@pytest.mark.parametrize("command", ["eval", "isotropy"])
+def test_only_train_and_reproduce_make_a_damaged_training_anew(
+    ragcun, workspace, seed_folder, command
+):
+    weights = seed_folder / "model/3_Dense/model.safetensors"
+    damaged = bytes(16) + weights.read_bytes()[16:]
+    weights.write_bytes(damaged)
+    outcome = ragcun(command, "--profile", "smoke", "-w", workspace, "--yes")
+    assert outcome.code == 2
+    said = "'train with_isotropy, seed 1' was finished, and model/3_Dense/model.safetensors was"
+    assert said in outcome.err
+    assert "Hint: ragcun train --profile with_isotropy --seed 1" in outcome.err
+    assert weights.read_bytes() == damaged
+
+
+def test_train_says_what_was_damaged_and_makes_the_same_model_of_it(ragcun, workspace, seed_folder):
+    weights = seed_folder / "model/3_Dense/model.safetensors"
+    whole = weights.read_bytes()
+    rotted(weights)
+    planned = ragcun("reproduce", "--profile", "smoke", "-w", workspace, "--dry-run", "--verify")
+    assert "model/3_Dense/model.safetensors was changed after it was written" in planned.out
+    outcome = ragcun("train", "--profile", "smoke", "-w", workspace, "--verify")
+    assert outcome.code == 0, outcome.err
+    said = "out of date: train with_isotropy, seed 1: model/3_Dense/model.safetensors was changed"
+    assert said in outcome.err
+    assert weights.read_bytes() == whole
+    assert "nothing to do" in ragcun("eval", "--profile", "smoke", "-w", workspace).err
+
+
+def test_a_rotted_result_is_no_number_and_takes_no_other_row(ragcun, workspace, seed_folder):
+    whole = json.loads(ragcun("report", "--profile", "smoke", "-w", workspace, "--json").out)
+    rotted(seed_folder / "eval/smoke-numpy/per_query.jsonl")
+    rotted(seed_folder / "isotropy.json")
+    shown = ragcun("report", "--profile", "smoke", "-w", workspace, "--json")
+    assert shown.code == 0, shown.err
+    assert "not measured: eval with_isotropy, seed 1 on smoke-numpy: " in shown.err
+    assert "not measured: isotropy with_isotropy, seed 1: " in shown.err
+    rows, before = (
+        {row["model"]: row for row in content["tables"][0]["rows"]}
+        for content in (json.loads(shown.out), whole)
+    )
+    assert rows["with_isotropy"]["smoke-numpy"] is None
+    assert rows["with_isotropy"]["isotropy"] is None
+    assert rows["with_isotropy"]["smoke-sklearn"] == before["with_isotropy"]["smoke-sklearn"]
+    assert rows["spread_out"]["smoke-numpy"] == before["spread_out"]["smoke-numpy"]
+
+
+def test_eval_prints_no_number_of_a_rotted_file(ragcun, workspace, seed_folder):
+    rotted(seed_folder / "eval/smoke-numpy/metrics.json")
+    words = ("eval", "--profile", "smoke", "-w", workspace, "--json")
+    outcome = ragcun(*words)
+    assert outcome.code == 2
+    assert "metrics.json was changed after it was written" in outcome.err
+    assert "--verify" in outcome.err
+    again = ragcun(*words, "--verify")
+    assert again.code == 0, again.err
+    assert ragcun(*words).out == again.out
+
+
+def test_a_damaged_cache_is_named_by_every_stage_that_verifies(ragcun, workspace):
+    file = next(workspace.glob("cache/bm25/*/scores.f32"))
+    rotted(file)
+    for command in ("mine", "train", "eval", "isotropy", "report", "reproduce"):
+        outcome = ragcun(command, "--profile", "smoke", "-w", workspace, "--verify")
+        assert outcome.code == 0
+        assert f"the cache is damaged: {file} is not what was written" in outcome.err
+    shutil.rmtree(file.parent)
+    assert "damaged" not in ragcun("report", "-w", workspace, "--verify").err
