@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint pins clean
+.PHONY: quickstart test test-system lint pins clean
 
 quickstart: $(BIN)/pip  ## install pinned, and run the three experiments on docstrings
 	$(BIN)/pip install --quiet -c constraints.txt '.[offline]'
@@ -12,6 +12,10 @@ test: $(BIN)/pip  ## install pinned, and run lint, types, import contracts and t
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	$(MAKE) lint VENV=$(VENV)
 	$(BIN)/pytest
+
+test-system: $(BIN)/pip  ## tests that take more than a minute each
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pytest -m system
 
 lint:  ## what `test` checks before the tests
 	$(BIN)/ruff check .

@@ -695,7 +695,7 @@ def test_batches_of_like_length_hold_every_row_once(fresh, tmp_path):
     assert len(train(fresh(), tmp_path, data=data, group_by_length=True)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_compiled_model_trains_as_the_plain_one(fresh, tmp_path):
     plain, compiled = (without_dropout(fresh()) for _ in range(2))  # masks are drawn otherwise
     expected = train(plain, tmp_path / "plain")

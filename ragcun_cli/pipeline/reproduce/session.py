@@ -228,7 +228,8 @@ class Session:
         runs = runs_of(plan, self.workspace)
         sets = walk.datasets_of(runs, self._place, self._progress)
         if dry_run:
-            return self._planned(plan, self._tasks(plan, runs, sets))
+            lost = walk.descriptions(runs, self._runner)
+            return self._planned(plan, [*self._tasks(plan, runs, sets), *lost])
         self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(runs, self._road) if baseline_check else None
         ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)

@@ -173,13 +173,23 @@ def bring_up_to_date(
     return ran
 
 
-def _describe(runs: Sequence[Run], runner: Runner) -> None:
-    """Say in the folder of each run what it is; one by another similarity than its own does not."""
+def descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
+    """What there is to say in the folders of runs that were made, of what they are.
+
+    One that is evaluated by another similarity than its own does not speak for the run.
+    """
+    tasks = []
     for run in runs:
         own = run.reference == "bm25" or run.profile.evaluation.similarity == "model"
         made = (run.folder / paths.MANIFEST).is_file()
         if made and (own or not (run.folder / paths.RUN).is_file()):
-            runner.run(description_task(run))
+            tasks.append(description_task(run))
+    return runner.pending(tasks)
+
+
+def _describe(runs: Sequence[Run], runner: Runner) -> None:
+    for task in descriptions(runs, runner):
+        runner.run(task)
 
 
 def _refuse_damaged(pending: Sequence[Task], runner: Runner, consent: Consent) -> None:
