@@ -120,3 +120,27 @@ def test_a_router_is_evaluated_with_a_route_for_each_side(evaluate, model, tmp_p
     routed.save(str(tmp_path / "router"))
     rows = json.loads(evaluate("--model", tmp_path / "router", "--json").out)
     assert rows[0]["metrics"]["ndcg@10"] > 0
+
+
+def test_judgements_that_no_ranking_reaches_are_said_and_count_as_not_found(
+    ragcun, workspace, model, tmp_path
+):
+    """Both queries are the text of a passage: one of another id, one of its own."""
+    texts = {"d1": "sort rows", "d2": "mean of an array", "d3": "shortest path"}
+    queries = {"q1": texts["d1"], "d2": texts["d2"]}
+    rows = [
+        [{"_id": name, "text": text} for name, text in some.items()] for some in (texts, queries)
+    ]
+    mine = tmp_path / "mine"
+    (mine / "qrels").mkdir(parents=True)
+    for name, content in zip(("corpus", "queries"), rows, strict=True):
+        (mine / f"{name}.jsonl").write_text("\n".join(map(json.dumps, content)))
+    (mine / "qrels/test.tsv").write_text("q1\td1\t1\nd2\td2\t1\nd2\td3\t1\n")
+    said = "1 judgements above 0 that no ranking can reach, counted as not found"
+    assert said in ragcun("data", "import", mine, "--name", "own", "-w", workspace).err
+    outcome = ragcun("eval", "--model", model, "--datasets", "own", "-w", workspace)
+    assert f"own: {said}" in outcome.err
+    file = next(workspace.glob("runs/untouched/*/eval/own/per_query.jsonl"))
+    scores = {row["query"]: row for row in map(json.loads, file.read_text().splitlines())}
+    assert scores["q1"]["recall@10"] == 1.0
+    assert scores["d2"]["recall@10"] == 0.5  # of its own passage, never found, and of d3

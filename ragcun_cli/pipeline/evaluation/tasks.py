@@ -57,12 +57,18 @@ class EvaluationTasks:
             names.append(paths.MTEB)
 
         def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.data.sets.beir import unreachable
             from ragcun_cli.pipeline.evaluation.scores import write_scores
             from ragcun_cli.pipeline.search.judged import read_judged_sets
 
             settings = recorded(search)
+            tests = read_judged_sets(dataset, data.folder)
+            for test in tests:
+                if lost := unreachable(test.qrels, test.corpus):
+                    what = "judgements above 0 that no ranking can reach, counted as not found"
+                    progress.note(f"{test.name}: {lost:,} {what}")
             content = write_scores(
-                read_judged_sets(dataset, data.folder),
+                tests,
                 run.folder / key,
                 draft / key,
                 depth=config.depth,

@@ -37,7 +37,7 @@ TABLES = {
     "pairs.tsv": "anchor\tpositive\tnegatives\n"
     'why salty?\trivers\t["the moon"]\n'
     "wohin?\tÖl\ttides\n"
-    'what now?\t"a\ttab"\t\n',
+    'what now?\t"a" quote\t\n',
 }
 TABLES = {name: text.encode() for name, text in TABLES.items()}
 CORPUS, QUERIES, TRAIN, TEST = SET
@@ -129,6 +129,16 @@ REFUSED = {
     "UTF-16 without a mark": (QUERIES, recoded("utf-16-be"), ":1: not JSON: "),
     "an id with a space": (CORPUS, line('{"_id": "d 4", "text": "x"}'), ":4: id 'd 4' has white"),
     "an id with a tab": (QUERIES, line(r'{"_id": "q\t3", "text": "x"}'), r":3: id 'q\t3' has"),
+    "an id with a no-break space": (
+        CORPUS,
+        line('{"_id": "d\xa04", "text": "x"}'),
+        r":4: id 'd\xa04' has white space",
+    ),
+    "an id with a thin space": (
+        QUERIES,
+        line('{"_id": "q\u2009", "text": "x"}'),
+        r":3: id 'q\u2009' has white space",
+    ),
     "half an id": (CORPUS, line(r'{"_id": "\ud83d", "text": "x"}'), r":4: id '\ud83d' has"),
     "an empty id": (QUERIES, line('{"_id": "", "text": "x"}'), ':3: expected an "_id" with a'),
     "an id that is a fraction": (CORPUS, line('{"_id": 1.5, "text": "x"}'), ":4: expected an"),
@@ -280,6 +290,24 @@ ACCEPTED = {
         f"queries.jsonl: {HALF}",
     ),
     "a header missing": (TRAIN, lambda content: content[25:], {}, f"train.tsv: {HEADLESS}"),
+    "a passage of nothing, as pandas writes it": (
+        CORPUS,
+        line('{"_id": "d4", "title": "nan", "text": "nan"}\n{"_id": "d5", "text": "None"}'),
+        {"passages": 5},
+        "corpus.jsonl: a text is no more than 'nan', as tools write where there is none; kept "
+        "(2 times, first in line 4)",
+        "corpus.jsonl: a text is no more than 'None', as tools write where there is none; kept "
+        "(first in line 5)",
+    ),
+    "a query that is relevant to itself": (
+        QUERIES,
+        lambda content: {
+            QUERIES: content + b'{"_id": "d2", "text": "what turns the tide?"}',
+            TEST: SET[TEST] + b"d2\td2\t1\nd2\td1\t0\n",
+        },
+        {"queries": 3, "judged": {"train": 1, "test": 2}},
+        "test.tsv: 1 judgements above 0 that no ranking can reach, counted as not found",
+    ),
     "no line end at the end": (TEST, lambda content: content[:-1], {}),
     "spaces around ids": (TRAIN, replaced(b"q1\td1\t", b" q1 \td1 \t "), {}),
     "Windows passages": (CORPUS, replaced(b"\n", b"\r\n"), {}, f"corpus.jsonl: {WINDOWS}"),
@@ -553,8 +581,9 @@ def cells_of(name, content):
     name = name.lower().removesuffix(".gz")
     if name.endswith(".jsonl"):
         return [json.loads(row, strict=False) for row in rows]
-    dialect = "excel" if name.endswith(".csv") else "excel-tab"
-    cells = [row for row in csv.reader(io.StringIO("\n".join(lines)), dialect) if "".join(row)]
+    read = csv.reader(io.StringIO("\n".join(lines)))
+    cells = read if name.endswith(".csv") else [row.split("\t") for row in lines]
+    cells = [row for row in cells if "".join(row)]
     cells = [row for row in cells if len(row) > 1 or row[0].strip()]
     table = [dict(zip(map(str.strip, cells[0]), row, strict=True)) for row in cells[1:]]
     for row in table:

@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import json
 import random
+import subprocess
 
 import pytest
 
@@ -38,13 +39,14 @@ def jsonl(tmp_path, *rows):
     return put(tmp_path / "pairs.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
-def separated(tmp_path, suffix=".csv", rows=ROWS):
-    """Written by the csv module, as others do."""
+def separated(tmp_path, suffix=".csv", rows=ROWS, **manners):
+    """Written by the csv module, as others do; a TSV without quotes."""
     file = tmp_path / f"pairs{suffix}"
+    if suffix == ".tsv":
+        manners = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None} | manners
     with file.open("w", encoding="utf-8", newline="") as stream:
-        dialect = "excel" if suffix == ".csv" else "excel-tab"
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.DictWriter(stream, columns, dialect=dialect, lineterminator="\n")
+        writer = csv.DictWriter(stream, columns, lineterminator="\n", **manners)
         writer.writeheader()
         writer.writerows(rows)
     return file
@@ -192,7 +194,8 @@ def test_only_negatives_in_the_plural_may_be_a_json_list(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
 def test_an_anchor_is_a_query_and_other_columns_are_left_out_and_said(tmp_path, suffix):
-    row = {"anchor": "q", "score": "0.5", "positive": "a", "id\t": "7"}
+    other = "id" if suffix == ".tsv" else "id\t"
+    row = {"anchor": "q", "score": "0.5", "positive": "a", other: "7"}
     file = jsonl(tmp_path, row) if suffix == ".jsonl" else separated(tmp_path, suffix, [row])
     draft, counts = stored(file)
     assert grades(draft) == {"q": {"a": 1}}
@@ -220,19 +223,81 @@ def test_of_a_great_many_columns_that_are_left_out_the_first_are_named(tmp_path)
     ]
 
 
-def test_quoted_cells_hold_separators_quotes_and_line_breaks(tmp_path):
+def test_quoted_cells_of_a_csv_hold_separators_quotes_and_line_breaks(tmp_path):
     row = {"query": 'a, "b"\tc', "positive": "one\n\n\ntwo", "negative": '"'}
-    for suffix in (".csv", ".tsv"):
-        draft, counts = stored(separated(tmp_path, suffix, [row]))
-        assert grades(draft) == {'a, "b"\tc': {"one\n\n\ntwo": 1, '"': 0}}
-        assert counts.notes == (
-            f"pairs{suffix}: a row that goes over several lines, as its quotes say",
-        )
+    rows = [{"query": "q", "positive": "p", "negative": ""}, row, {**row, "query": "r"}]
+    draft, counts = stored(separated(tmp_path, rows=rows))
+    assert grades(draft) == {
+        "q": {"p": 1},
+        'a, "b"\tc': {"one\n\n\ntwo": 1, '"': 0},
+        "r": {"one\n\n\ntwo": 1, '"': 0},
+    }
+    assert counts.notes[0] == (
+        "pairs.csv: a row that goes over several lines, as its quotes say "
+        "(2 times, first in line 3)"
+    )
 
 
 def test_quotes_inside_a_cell_are_text(tmp_path):
     file = put(tmp_path / "pairs.tsv", 'query\tpositive\nsay "hi"\tthe "text"\n')
-    assert grades(stored(file)[0]) == {'say "hi"': {'the "text"': 1}}
+    draft, counts = stored(file)
+    assert grades(draft) == {'say "hi"': {'the "text"': 1}}
+    assert counts.notes == ()
+
+
+KEPT = "pairs.tsv: a cell begins with a quote, which is kept, as a TSV is not quoted"
+
+
+def test_quotes_of_a_tsv_join_no_rows_and_are_kept_and_said(tmp_path):
+    rows = [(f"question {n}", f"answer {n}") for n in range(20)]
+    rows[3], rows[10] = ('"to be', "or not"), ('or not to be"', "answer 10")
+    rows[12] = ('"to be"', '"')
+    lines = ["query\tpositive", *map("\t".join, rows)]
+    draft, counts = stored(put(tmp_path / "pairs.tsv", "\n".join(lines)))
+    assert grades(draft) == {query: {answer: 1} for query, answer in rows}
+    assert counts.notes == (f"{KEPT} (3 times, first in line 5)",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "manners", "where"),
+    [
+        (ROWS, {"quoting": csv.QUOTE_ALL}, ":1: '\"query\"' stands in quotes"),
+        ([*ROWS, {"query": 'say "hi"', "positive": "p"}], {}, ':4: \'"say ""hi'),
+        ([{"query": "q", "positive": "p", "negatives": '["a"]'}], {}, ':2: \'"[""a'),
+        ([*ROWS, {"query": "q", "positive": "p\tp"}], {}, ":4: expected 3 cells"),
+        ([*ROWS, {"query": "q", "positive": "p\n\np"}], {}, ":4: expected 3 cells"),
+    ],
+    ids=["all cells", "doubled quotes", "a JSON list", "a tab", "line breaks"],
+)
+def test_a_tsv_that_a_tool_has_quoted_is_refused_and_its_csv_is_read(
+    tmp_path, rows, manners, where
+):
+    usual = {"quoting": csv.QUOTE_MINIMAL, "quotechar": '"'}
+    file = separated(tmp_path, ".tsv", rows, **usual | manners)
+    said, hint = refusal(file)
+    assert said.startswith(where)
+    if "stands in quotes" in said:
+        subprocess.run(hint, shell=True, check=True)
+        file = separated(tmp_path / "..", ".csv", rows)
+        assert (tmp_path / "pairs.csv").read_bytes().replace(b"\r\n", b"\n") == file.read_bytes()
+
+
+FOR_NONE = ["nan", "NaN", "NULL", "null", "None", "N/A", "<NA>", "NA", r"\N"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("column", ["query", "positive", "negative"])
+@pytest.mark.parametrize("word", FOR_NONE)
+def test_what_tools_write_for_no_text_is_kept_and_said(tmp_path, suffix, column, word):
+    rows = [{**ROWS[0], column: text} for text in (word, f" {word}", f"no {word}", "nano", "nones")]
+    file = jsonl(tmp_path, *rows) if suffix == ".jsonl" else separated(tmp_path, suffix, rows)
+    _, counts = stored(file)
+    line = 1 if suffix == ".jsonl" else 2
+    said = [note for note in counts.notes if "no more than" in note]
+    assert said == [
+        f"pairs{suffix}: a text is no more than {word!r}, as tools write where there is none; kept "
+        f"(2 times, first in line {line})"
+    ]
 
 
 def test_what_windows_writes_is_read_and_said(tmp_path):
@@ -243,7 +308,7 @@ def test_what_windows_writes_is_read_and_said(tmp_path):
         "pairs.csv: begins with a byte order mark, left out",
         "pairs.csv: lines end as on Windows",
         "pairs.csv: blank lines left out (2 times)",
-        "pairs.csv: a row that goes over several lines, as its quotes say",
+        "pairs.csv: a row that goes over several lines, as its quotes say (first in line 3)",
     )
 
 
@@ -329,8 +394,10 @@ def test_a_malformed_line_of_jsonl_is_named(tmp_path, line, message):
 )
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_a_malformed_row_is_named_by_its_first_line(tmp_path, suffix, row, message):
-    separator = "," if suffix == ".csv" else "\t"
-    lines = ["query|positive|negatives", "", 'q|"one', "", 'two"|', row, "q|a|b", ""]
+    if suffix == ".tsv" and "with a quote" in message:
+        pytest.skip("quotes of a TSV are text")
+    separator, first = (",", ['q|"one', "", 'two"|']) if suffix == ".csv" else ("\t", ["q|a|"] * 3)
+    lines = ["query|positive|negatives", "", *first, row, "q|a|b", ""]
     content = "\n".join(lines).replace("|", separator)
     said, hint = refusal(put(tmp_path / f"pairs{suffix}", content + "\n"))
     assert said.startswith(f":6: {message}")

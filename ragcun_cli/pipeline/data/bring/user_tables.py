@@ -30,7 +30,14 @@ from ragcun_cli.spec.errors import DataError
 _QUERY, _ANCHOR, _POSITIVE, _NEGATIVES = "query", "anchor", "positive", "negatives"
 _NEGATIVE = re.compile(r"negatives?|negative_[0-9]+")
 
-_DIALECTS: dict[str, type[csv.Dialect]] = {".csv": csv.excel, ".tsv": csv.excel_tab}
+
+class _Tabbed(csv.excel_tab):
+    quoting = csv.QUOTE_NONE
+
+
+_DIALECTS: dict[str, type[csv.Dialect]] = {".csv": csv.excel, ".tsv": _Tabbed}
+"""Quotes of a TSV are text: MS MARCO's and those of most tools are not quoted at all."""
+
 _REASONS = {
     "expected after": "a cell that begins with a quote goes on after the quote that ends it",
     "unexpected end": "a cell begins with a quote, and none ends it",
@@ -64,7 +71,7 @@ def store_table(
         file: ``.jsonl``, ``.csv`` or ``.tsv``, perhaps with ``.gz`` after it, with ``query`` (or
             ``anchor``), ``positive`` and any of ``negative``, ``negatives``, ``negative_1``, ... In
             JSONL each but the query is a text or a list of texts; in CSV and TSV, which name their
-            columns in the first line, ``negatives`` may be a JSON list.
+            columns in the first line, ``negatives`` may be a JSON list. A TSV is not quoted.
         draft: where the set goes. The file is read twice; memory holds queries and judgements.
         dev_queries: that leave the training split for ``dev``, chosen by seed and text.
         test_queries: that leave it for ``test``; they are chosen first.
@@ -201,7 +208,7 @@ def _texts(
         raise DataError(f'{file}:{number}: no "{column}"', hint=f"a line such as {example}")
     value = row[column]
     values = value if isinstance(value, list) else [] if value is None else [value]
-    texts = [text_of(text, file, notes).strip() for text in values if isinstance(text, str)]
+    texts = [text_of(text, file, notes, number).strip() for text in values if isinstance(text, str)]
     if len(texts) < len(values):
         raise _refused(file, number, f'"{column}" holds something that is not a text')
     return texts
@@ -215,6 +222,8 @@ def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, di
     """Number and cells, by column, of each row under the header."""
     header: list[str] = []
     for number, cells in _split_rows(file, suffix, notes):
+        if suffix == ".tsv":
+            _look_at_quotes(cells, number, file, notes, is_header=not header)
         if not header:
             header = _header(cells, number, file, suffix)
             continue
@@ -229,6 +238,23 @@ def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, di
         if several.startswith("["):
             row[_NEGATIVES] = json_of(several, number, file, notes)
         yield number, row
+
+
+def _look_at_quotes(
+    cells: Sequence[str], number: int, file: Path, notes: Notes, *, is_header: bool
+) -> None:
+    """Refuse a TSV that some tool has quoted; say of other cells that their quote is kept."""
+    for cell in (cell for cell in cells if cell.startswith('"')):
+        inside = cell[1:-1] if cell.endswith('"') else '"'
+        if is_header or ('""' in inside and '"' not in inside.replace('""', "")):
+            target = shlex.quote(str(file.with_name(f"{file.name.partition('.')[0]}.csv")))
+            command = 'csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, "excel-tab"))'
+            raise DataError(
+                f"{file}:{number}: {cell!r:.80} stands in quotes, and a TSV is not quoted",
+                hint=f"{unpacked(file)} | python -c 'import csv, sys; {command}' > {target}",
+            )
+        what = "a cell begins with a quote, which is kept, as a TSV is not quoted"
+        notes.add(file, what, line=number)
 
 
 def _header(cells: Sequence[str], number: int, file: Path, suffix: str) -> list[str]:
@@ -264,7 +290,8 @@ def _split_rows(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, li
             notes.add(file, "blank lines left out")
             continue
         if reader.line_num > number:
-            notes.add(file, "a row that goes over several lines, as its quotes say")
+            what = "a row that goes over several lines, as its quotes say"
+            notes.add(file, what, line=number)
         yield number, cells
 
 

@@ -62,7 +62,8 @@ def read_passages(file: Path, notes: Notes) -> Iterator[Passage]:
             notes.add(file, 'holds more than "_id", "title" and "text", left out', once=True)
         title = "" if row.get("title") is None else _text(row, "title", where)
         text = _text(row, "text", where)
-        yield Passage(identifier, text_of(title, file, notes), text_of(text, file, notes), number)
+        title, text = (text_of(found, file, notes, number) for found in (title, text))
+        yield Passage(identifier, title, text, number)
 
 
 def read_queries(folder: Path, notes: Notes | None = None) -> dict[str, str]:
@@ -77,7 +78,7 @@ def read_queries(folder: Path, notes: Notes | None = None) -> dict[str, str]:
     for number, row in read_objects(file, notes):
         where = f"{file}:{number}"
         identifier = id_of(row.get("_id"), where, file, notes)
-        text = text_of(_text(row, "text", where), file, notes)
+        text = text_of(_text(row, "text", where), file, notes, number)
         if not text.strip():
             raise DataError(f"{where}: query '{identifier}' has no text")
         if queries.get(identifier, text) != text:
@@ -123,6 +124,16 @@ def read_qrels(folder: Path, split: str, notes: Notes | None = None) -> Qrels:
     if not qrels:
         raise DataError(f"{file}: no judgements")
     return qrels
+
+
+def unreachable(qrels: Qrels, corpus: Corpus) -> int:
+    """How many judgements above 0 no ranking can reach, which metrics count as not found.
+
+    Their passage is not in the corpus, or has the query's own id and is left out.
+    """
+    pairs = [(q, p) for q, judged in qrels.items() for p, grade in judged.items() if grade > 0]
+    rows = corpus.rows_of([passage for _, passage in pairs])
+    return sum(row < 0 or q == p for row, (q, p) in zip(rows.tolist(), pairs, strict=True))
 
 
 def read_splits(folder: Path, notes: Notes | None = None) -> dict[str, Qrels]:

@@ -23,18 +23,22 @@ class Notes:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._first: dict[tuple[str, str], str] = {}
 
-    def add(self, file: Path, what: str, *, once: bool = False) -> None:
-        """Remember one thing about a file."""
+    def add(self, file: Path, what: str, *, once: bool = False, line: int | None = None) -> None:
+        """Remember one thing about a file, and in which line it was first."""
         key = (file.name, what)
         self._counts[key] = 1 if once else self._counts[key] + 1
+        self._first.setdefault(key, "" if line is None else f"first in line {line:,}")
 
     def lines(self) -> list[str]:
         """One sentence a thing."""
-        return [
-            f"{name}: {what}" + (f" ({count:,} times)" if count > 1 else "")
-            for (name, what), count in self._counts.items()
-        ]
+        said = []
+        for key, count in self._counts.items():
+            times = f"{count:,} times" if count > 1 else ""
+            where = ", ".join(filter(None, (times, self._first[key])))
+            said.append(": ".join(key) + (f" ({where})" if where else ""))
+        return said
 
 
 def locate(folder: Path, name: str) -> Path:
@@ -173,9 +177,19 @@ def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 _JSON = json.JSONDecoder(object_pairs_hook=_each_key_once)
 _LOOSE_JSON = json.JSONDecoder(object_pairs_hook=_each_key_once, strict=False)
 
+_FOR_NONE = frozenset(("nan", "null", "none", "na", "n/a", "#n/a", "<na>", r"\n"))
+"""In small letters: of pandas, R, spreadsheets and dumps of databases."""
+_LONGEST_FOR_NONE = 10
 
-def text_of(value: str, file: Path, notes: Notes) -> str:
-    """A text that can be stored: halves of characters, which JSON can name, are replaced."""
+
+def text_of(value: str, file: Path, notes: Notes, line: int | None = None) -> str:
+    """A text that can be stored: halves of characters, which JSON can name, are replaced.
+
+    A text that is no more than what tools write where there is none is noted, and kept.
+    """
+    if len(value) < _LONGEST_FOR_NONE and value.strip().lower() in _FOR_NONE:
+        what = f"a text is no more than {value.strip()!r}, as tools write where there is none; kept"
+        notes.add(file, what, line=line)
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -187,6 +201,8 @@ def text_of(value: str, file: Path, notes: Notes) -> str:
 def id_of(value: object, where: str, file: Path, notes: Notes) -> str:
     """An id as text; one that TREC's files and BEIR's tables cannot hold is refused.
 
+    White space is all that Unicode calls so: tools part the lines of a run file at any of it.
+
     Raises:
         DataError: it is neither text nor a whole number, is empty, or has white space.
     """
@@ -195,8 +211,7 @@ def id_of(value: object, where: str, file: Path, notes: Notes) -> str:
         return str(value)
     if not isinstance(value, str) or not value:
         raise DataError(f'{where}: expected an "_id" with a text, got {value!r:.80}')
-    # Other spaces of Unicode are in titles of Wikipedia, which are ids in FEVER.
-    if not re.fullmatch(r"[^\x00-\x20\x7f\x85\u2028\u2029\ud800-\udfff]+", value):
+    if not re.fullmatch(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+", value):
         raise DataError(
             f"{where}: id {value!r:.80} has white space or a control character, which run files "
             "and tables of judgements cannot hold"

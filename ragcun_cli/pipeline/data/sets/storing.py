@@ -17,6 +17,7 @@ from ragcun_cli.pipeline.data.sets.beir import (
     read_passages,
     read_queries,
     read_splits,
+    unreachable,
     write_judged,
 )
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
@@ -120,6 +121,9 @@ def check(
     for split, qrels in splits.items():
         check_queries(folder, split, qrels, queries)
         missing = unknown_passages(qrels, corpus)
+        if lost := unreachable(qrels, corpus):
+            what = f"{lost:,} judgements above 0 that no ranking can reach, counted as not found"
+            notes.add(folder / QRELS / f"{split}.tsv", what, once=True)
         if missing and not published:
             where = _first_judged(source or folder, split, 1, missing[0])
             raise DataError(f"{where}: corpus id '{missing[0]}' is not in {CORPUS}")
