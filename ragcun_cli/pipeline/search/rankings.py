@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ragcun_cli.core.rankings.metrics import mean, score_queries
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.search.hits import QueryHits
@@ -13,6 +15,9 @@ from ragcun_cli.spec.errors import WorkspaceError
 
 Ranking = dict[str, list[tuple[str, float]]]
 """Query id -> passage ids and scores, best first."""
+
+_MAGNITUDE = 0x7FFFFFFF
+"""The bits of a single but its sign."""
 
 QueryScores = dict[str, dict[str, float]]
 """Metric -> query id -> value."""
@@ -28,12 +33,33 @@ def ranking_of(hits: Iterator[QueryHits], corpus: Corpus, *, depth: int) -> Rank
 
 
 def write_run(ranking: Ranking, file: Path, *, tag: str) -> None:
-    """Queries in order of id, scores to nine digits; only ids without ASCII spaces survive it."""
+    """Queries in order of id, scores to nine digits, each below the one before it.
+
+    trec_eval, and what is built on it, ignores the rank, reads scores in single precision and puts
+    equal ones in falling order of id. Where a score would not be told from the one before, it is
+    written as the next number below that, so that the order of lines is the order of any reader.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="\n") as stream:
         for query in sorted(ranking):
-            for rank, (passage, score) in enumerate(ranking[query], 1):
-                stream.write(f"{query} Q0 {passage} {rank} {score:.9g} {tag}\n")
+            scores = _falling([score for _, score in ranking[query]])
+            for rank, ((passage, _), score) in enumerate(
+                zip(ranking[query], scores, strict=True), 1
+            ):
+                stream.write(f"{query} Q0 {passage} {rank} {score} {tag}\n")
+
+
+def _falling(scores: Sequence[float]) -> list[str]:
+    texts = [f"{score:.9g}" for score in scores]
+    singles = np.array(texts, np.float64).astype(np.float32)
+    bits = singles.view(np.int32).astype(np.int64)
+    steps = np.where(bits < 0, -(bits & _MAGNITUDE), bits)  # neighbours differ by 1
+    places = np.arange(len(steps))
+    steps = np.minimum.accumulate(steps + places) - places
+    falling = np.copysign(np.abs(steps).astype(np.int32).view(np.float32), steps)
+    for at in np.flatnonzero(falling != singles):
+        texts[at] = f"{falling[at]:.9g}"
+    return texts
 
 
 def read_run(file: Path) -> Ranking:

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import pytrec_eval
 import torch
 from sentence_transformers import SentenceTransformer
 
@@ -17,10 +18,12 @@ from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search import judged
 from ragcun_cli.pipeline.search.dense import PLAIN, WHOLE, Search, Share, named_hits
 from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
-from ragcun_cli.pipeline.search.rankings import ranking_of, read_run, write_run
+from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
+from ragcun_cli.pipeline.search.rankings import ranking_of, read_run, score_ranking, write_run
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
 
 WORDS = ["graph", "matrix", "sort", "rows", "edges", "path", "node", "array", "sum", "mean", "copy"]
@@ -225,6 +228,103 @@ def test_a_run_file_is_read_back_as_it_was_written(tmp_path):
     ranking["b"] = ranking["b"][1:]
     write_run(ranking, tmp_path / "runs/x.trec", tag="t")
     assert read_run(tmp_path / "runs/x.trec") == ranking
+
+
+def by_trec_eval(file, qrels):
+    """All measures of a run file by trec_eval, which keeps scores in single precision."""
+    run = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        query, _, passage, _, score, _ = line.split()
+        run.setdefault(query, {})[passage] = float(score)
+    wanted = {"ndcg_cut", "recall", "map_cut", "recip_rank"}
+    return pytrec_eval.RelevanceEvaluator(qrels, wanted).evaluate(run)
+
+
+OURS = {
+    "ndcg_cut_5": "ndcg@5", "ndcg_cut_10": "ndcg@10", "ndcg_cut_100": "ndcg@100",
+    "recall_10": "recall@10", "recall_100": "recall@100", "recall_1000": "recall@1000",
+    "map_cut_100": "map@100", "map_cut_1000": "map@1000",
+}  # fmt: skip
+
+
+def tied(seed):
+    """1,000 ids and their scores, best first: exact ties, near ties and all of one score."""
+    rng = np.random.default_rng(seed)
+    near = 1 + 1e-9 * rng.integers(0, 50, 1000)
+    scores = [
+        rng.integers(-5, 5, 1000) * 1.0,
+        near,
+        -near * 1e-3,
+        np.zeros(1000),
+        np.full(1000, 12.3456789),
+        np.concatenate([[2.0] * 400, [np.nextafter(np.float32(2), np.float32(0))] * 600]),
+        rng.standard_normal(1000).astype(np.float32) * 1e-40,
+        rng.standard_normal(1000) * 1e30,
+    ][seed]
+    ids = [f"p{number:04}" for number in rng.permutation(1000)]
+    return sorted(zip(ids, scores.tolist(), strict=True), key=lambda hit: (-hit[1], hit[0]))
+
+
+def test_trec_eval_scores_a_run_file_as_it_is_reported_whatever_the_ties(tmp_path):
+    rng = np.random.default_rng(9)
+    ranking = {f"q{seed}": tied(seed) for seed in range(8)}
+    qrels = {
+        query: {hits[at][0]: int(rng.integers(-1, 4)) for at in rng.choice(1000, 200, False)}
+        for query, hits in ranking.items()
+    }
+    write_run(ranking, tmp_path / "x.trec", tag="t")
+    reported = score_ranking(ranking, judged_set(qrels), depth=1000)
+    assert reported == score_ranking(read_run(tmp_path / "x.trec"), judged_set(qrels), depth=1000)
+    theirs = by_trec_eval(tmp_path / "x.trec", qrels)
+    for query, found in theirs.items():
+        for name, ours in OURS.items():
+            assert found[name] == reported[ours][query], (query, name)
+        assert found["ndcg_cut_100"] < 1
+    for query, hits in ranking.items():  # what is written is what was found, or next to it
+        written = read_run(tmp_path / "x.trec")[query]
+        assert [passage for passage, _ in written] == [passage for passage, _ in hits]
+        scores = np.array(
+            [[ours, theirs[1]] for (_, ours), theirs in zip(hits, written, strict=True)]
+        )
+        assert (np.diff(scores[:, 1].astype(np.float32)) < 0).all()
+        assert np.allclose(scores[:, 0], scores[:, 1], rtol=2e-4, atol=1e-38)
+
+
+def judged_set(qrels):
+    return judged.JudgedSet("made", Corpus.of({"p": ""}), dict.fromkeys(qrels, ""), qrels)
+
+
+def test_scores_without_ties_are_written_to_nine_digits_as_they_are(tmp_path):
+    scores = [3.0, 1 / 3, 1 / 3 - 1e-6, -2 / 3, -1e10]
+    write_run({"q": [(f"p{n}", s) for n, s in enumerate(scores)]}, tmp_path / "x", tag="t")
+    written = [line.split()[4] for line in (tmp_path / "x").read_text().splitlines()]
+    assert written == ["3", "0.333333333", "0.333332333", "-0.666666667", "-1e+10"]
+
+
+@pytest.mark.parametrize("kind", ["dense", "bm25"])
+def test_ties_of_a_search_are_scored_by_trec_eval_as_they_are_reported(
+    search, test_set, tmp_path, kind
+):
+    """120 passages of one text tie; some of them are relevant."""
+    ids = [f"same{number:03}" for number in range(0, 120, 7)]
+    qrels = {query: dict.fromkeys(ids, 1) for query in test_set.queries}
+    if kind == "dense":
+        hits = named_hits(search().run()[PLAIN], test_set.queries)
+    else:
+        hits = LexicalIndex(test_set.corpus, MiningConfig()).search_batches(
+            test_set.queries, depth=101
+        )
+    ranking = ranking_of(hits, test_set.corpus, depth=100)
+    write_run(ranking, tmp_path / "x.trec", tag="t")
+    reported = score_ranking(ranking, judged_set(qrels), depth=100)
+    theirs = by_trec_eval(tmp_path / "x.trec", qrels)
+    assert {q: found["map_cut_100"] for q, found in theirs.items()} == reported["map@100"]
+    assert {q: found["ndcg_cut_10"] for q, found in theirs.items()} == reported["ndcg@10"]
+    first = {q: found["recip_rank"] for q, found in theirs.items()}
+    assert {q: value if value >= 0.1 else 0 for q, value in first.items()} == reported["mrr@10"]
+    tie_in_order = [passage for passage, _ in ranking["p007"] if passage.startswith("same")]
+    assert tie_in_order == sorted(tie_in_order)
+    assert reported["map@100"]["p007"] > 0
 
 
 def test_a_run_file_that_was_cut_is_one_error(tmp_path):
