@@ -12,7 +12,7 @@ from ragcun_cli.pipeline.evaluation.mteb_files import is_known_to_mteb, write_mt
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.division import Searching, Shard
-from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runner import LEXICAL_NUMBERS, Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.pipeline.training.tasks import TrainingTasks
@@ -177,7 +177,7 @@ class EvaluationTasks:
     def _values(self, run: Run) -> dict[str, Any]:
         config = run.profile.evaluation
         if run.reference == "bm25":
-            return {"depth": config.depth}
+            return {"depth": config.depth, "lexical": LEXICAL_NUMBERS}
         values = stated(config)
         values.pop("datasets", None)
         return values

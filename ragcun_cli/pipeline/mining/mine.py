@@ -68,7 +68,8 @@ def mine(
 
     Raises:
         EncoderError: a model cannot be loaded, or its scores are of no use.
-        DataError: the data set has no train judgements, or its corpus is too small.
+        DataError: the data set has no train judgements, its corpus is too small, or most of its
+            training queries have no hit.
         WorkspaceError: the disk has no room for the embeddings of a dense mining.
     """
     corpus = Corpus.open(dataset)
@@ -116,9 +117,24 @@ def mine(
             passages=len(corpus),
             without_positive=found.without_positive,
         )
+        if split == "train":
+            _require_hits(summaries[split] or {}, mining)
     summary = {**(summaries["train"] or {}), "dev": summaries["dev"]}
     (draft / MINING_SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+def _require_hits(summary: Mapping[str, Any], mining: MiningConfig) -> None:
+    """Stop where hits are wanted and most queries have none."""
+    without, queries = summary["queries_without_hits"], summary["queries"]
+    if mining.hard_share > 0 and 2 * without > queries:
+        raise DataError(
+            f"{without:,} of {queries:,} training queries share no word with any passage, so that "
+            "their negatives would all be random: queries and passages may be of two languages, "
+            "or queries of stop words alone",
+            hint="--set mining.candidates=dense --set mining.dense_model=MODEL, or "
+            "--set mining.hard_share=0 if random ones are wanted",
+        )
 
 
 @dataclass(frozen=True)

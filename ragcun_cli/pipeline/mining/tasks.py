@@ -9,6 +9,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.second_models import MiningModels
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.runner import LEXICAL_NUMBERS
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
@@ -28,11 +29,13 @@ class MiningTasks:
         """Choose the negatives of a run; experiments of one seed and one mining share them."""
         profile, seed = run.profile, run.seed
         assert seed is not None
-        values = {"data": stated(profile.data), "mining": stated(profile.mining)}
+        values: dict[str, Any] = {"data": stated(profile.data), "mining": stated(profile.mining)}
         mining, models = profile.mining, self._models
         folder = self._place.workspace.negatives(profile.data.train, digest(values), seed)
         if named := self._mining_weights(mining, folder):
             values["models"] = named
+        if mining.candidates == "bm25":
+            values["lexical"] = LEXICAL_NUMBERS
         passages, queries = self._place.sets.counts(profile.data.train)
         data = self._place.sets.task(profile.data.train)
 

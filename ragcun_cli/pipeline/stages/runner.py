@@ -50,6 +50,9 @@ NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
 }
 """Raised in the commit that writes a **Numbers** line in the CHANGELOG: older results are stale."""
 
+LEXICAL_NUMBERS = 2
+"""The same for what rests on the words of BM25: its minings and its rankings, no dense ones."""
+
 DRAFT_RECIPE = "recipe"
 CHANGED = "was changed after it was written"
 

@@ -297,11 +297,12 @@ def test_queries_of_unknown_words_get_random_negatives_and_are_counted(tmp_path)
     beir.write_set(
         tmp_path / "sea",
         corpus=corpus,
-        queries={"q": "xylophone?", "p": "..."},
-        qrels={"train": {"q": {"p1": 1}, "p": {"p2": 1}}},
+        queries={"q": "xylophone?", "p": "...", "r": "tide", "s": "tide?"},
+        qrels={"train": {name: {"p1": 1} for name in "qprs"}},
     )
     rows, summary = mined(tmp_path / "sea", tmp_path, negatives_per_query=2)
-    assert [(len(row.hard), len(row.random)) for row in rows] == [(0, 2), (0, 2)]
+    drawn = {row.query: (len(row.hard), len(row.random)) for row in rows}
+    assert drawn == {"q": (0, 2), "p": (0, 2), "r": (1, 1), "s": (1, 1)}
     assert summary["queries_without_hits"] == 2
     assert summary["queries_short_of_hard_negatives"] == 2
     assert summary["rank_of_positive"]["no hit"] == 2
@@ -371,3 +372,26 @@ def test_a_mining_that_was_killed_three_times_goes_on_to_the_same_bytes(dataset,
         found.append((root / "draft/negatives.jsonl").read_bytes().count(b"\n"))
     assert found == [3, 12, 18, 20]
     assert {file.name: file.read_bytes() for file in (root / "draft").iterdir()} == whole
+
+
+def deaf(folder, deaf_queries, queries=8):
+    """A set in which some queries share no word with any passage."""
+    corpus = {f"p{n}": f"tide {WORDS[n]}" for n in range(12)}
+    texts = {f"q{n}": "granite" if n < deaf_queries else WORDS[n] for n in range(queries)}
+    train = {f"q{n}": {f"p{n}": 1} for n in range(queries)}
+    beir.write_set(
+        folder, corpus=corpus, queries=texts, qrels={"train": train, "dev": {"q0": {"p0": 1}}}
+    )
+    return folder
+
+
+def test_a_mining_in_which_most_queries_have_no_hit_stops_and_says_why(tmp_path):
+    with pytest.raises(DataError) as caught:
+        mined(deaf(tmp_path / "five", 5), tmp_path)
+    assert "5 of 8 training queries share no word with any passage" in str(caught.value)
+    assert "mining.hard_share=0" in caught.value.hint
+    assert not (tmp_path / "draft/summary.json").exists()
+    _, summary = mined(deaf(tmp_path / "half", 4), tmp_path)
+    assert summary["queries_without_hits"] == 4
+    rows, _ = mined(tmp_path / "five", tmp_path, hard_share=0.0)  # nothing of BM25 is wanted
+    assert [len(row.random) for row in rows] == [2] * 8

@@ -115,7 +115,10 @@ def test_scores_are_those_of_one_plain_bm25s_index_to_the_bit(method, language):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.text(), max_size=5), st.sampled_from(["english", "none"]))
+@given(
+    st.lists(st.text(st.characters(max_codepoint=0x2FF, exclude_characters="\u0130")), max_size=5),
+    st.sampled_from(["english", "none"]),
+)
 def test_texts_are_taken_apart_as_bm25s_does(texts, language):
     config = MiningConfig(stemmer=language, stopwords=language)
     new = Terms(config)
@@ -126,6 +129,28 @@ def test_texts_are_taken_apart_as_bm25s_does(texts, language):
     assert lengths.tolist() == [len(text) for text in expected]
     again = Terms(config, known)
     assert [[known[number] for number in again.of(text)] for text in texts] == expected[:-1]
+
+
+HINDI = {
+    "गंगा नदी हिमालय से निकलती है": ["गंगा", "नदी", "हिमालय", "से", "निकलती", "है"],
+    "हिमालय में बर्फ": ["हिमालय", "में", "बर्फ"],
+    "नदी का पानी": ["नदी", "का", "पानी"],
+    "東京タワー": ["東京", "京タ", "タワ", "ワー"],
+    "京都と東京": ["京都", "都と", "と東", "東京"],
+}
+
+
+def test_scores_of_other_scripts_are_those_of_bm25s_on_words_written_by_hand():
+    config = MiningConfig(stemmer="none", stopwords="none")
+    theirs = bm25s.BM25(method="lucene", k1=config.k1, b=config.b)
+    theirs.index(list(HINDI.values()), show_progress=False)
+    index = LexicalIndex(corpus_of(list(HINDI)), config)
+    for text, terms_by_hand in HINDI.items():
+        expected = theirs.get_scores(terms_by_hand)
+        assert index.scores_of(text, range(len(HINDI))).tolist() == expected.tolist()
+        ((rows, _),) = found(index, [text], depth=5)
+        assert rows[0] == list(HINDI).index(text)
+        assert len(rows) == np.count_nonzero(expected) > 1
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ragcun_cli.core.words import words as words
 from ragcun_cli.pipeline.data.sets.corpus import Corpus, Passage
 from ragcun_cli.pipeline.data.sets.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.sets.lines import (
@@ -42,11 +43,6 @@ def parts(folder: Path) -> list[Path]:
         return [folder]
     inside = sorted(file.parent.parent for file in folder.glob(f"[!.]*/{CORPUS_RECORD}"))
     return inside or [folder]
-
-
-def words(text: str) -> str:
-    """A text without case, punctuation and spacing: texts with the same words are the same."""
-    return re.sub(r"\W+", " ", text.casefold()).strip()
 
 
 def read_passages(file: Path, notes: Notes) -> Iterator[Passage]:

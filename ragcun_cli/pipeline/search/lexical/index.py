@@ -22,7 +22,7 @@ from ragcun_cli.spec.manifest import write_atomically
 from ragcun_cli.spec.marks import check_marked, is_marked, mark, read_marked
 from ragcun_cli.spec.mining_config import MiningConfig
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the files of an index, or the numbers in them, change."""
 
 PASSAGES_AT_ONCE = 10_000

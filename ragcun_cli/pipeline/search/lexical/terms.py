@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Callable, Sequence
 
@@ -11,6 +10,7 @@ import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
 from ragcun_cli.core.search.bm25 import Ints
+from ragcun_cli.core.words import search_words
 from ragcun_cli.spec.mining_config import MiningConfig
 
 _KNOWN_WORDS = 2**20  # forgotten when there are more; about 150 MB
@@ -19,13 +19,13 @@ _KNOWN_WORDS = 2**20  # forgotten when there are more; about 150 MB
 class Terms:
     """What texts are made of: words of two letters or more, in small letters, stemmed.
 
-    The same as ``bm25s.tokenize``, with numbers that last over many calls.
+    The same as ``bm25s.tokenize`` but where that breaks words at their marks, or has none as there
+    are no spaces (`search_words`), with numbers that last over many calls.
     """
 
     def __init__(self, config: MiningConfig, known: Sequence[str] = ()) -> None:
         """Those of an index, in the order of their numbers; none for a new one."""
         self.numbers = {term: number for number, term in enumerate(known)}
-        self._split = re.compile(r"(?u)\b\w\w+\b").findall
         self._stopwords = frozenset(STOPWORDS_EN if config.stopwords == "english" else ())
         self._stem: Callable[[str], str] = str
         if config.stemmer != "none":
@@ -44,7 +44,7 @@ class Terms:
         """
         terms, ends = array("i"), [0]
         for text in texts:
-            terms.extend(map(self._words.__getitem__, self._split(text.lower())))
+            terms.extend(map(self._words.__getitem__, search_words(text)))
             ends.append(len(terms))
         if len(self._words) > _KNOWN_WORDS:
             self._words.clear()
@@ -55,7 +55,7 @@ class Terms:
 
     def of(self, text: str) -> Ints:
         """Those of a query that the index knows, in its order and as often as they come."""
-        words = (word for word in self._split(text.lower()) if word not in self._stopwords)
+        words = (word for word in search_words(text) if word not in self._stopwords)
         numbers = (self.numbers.get(self._stem(word), -1) for word in words)
         return np.array([number for number in numbers if number >= 0], np.int32)
 
