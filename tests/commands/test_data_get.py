@@ -194,6 +194,24 @@ def test_a_named_set_that_cannot_be_had_is_an_error(get, name, message):
     assert message in outcome.err
 
 
+def test_a_published_set_that_was_imported_is_not_overwritten_by_a_download(
+    ragcun, get, mirror, tmp_path, datasets
+):
+    words = ("-w", tmp_path / "ws")
+    assert ragcun("data", "import", mirror / "small", "--name", "small", *words).code == 0
+    assert get("small").code == 0  # it is here
+    file = datasets / "small/queries.jsonl"
+    file.write_text(file.read_text() + '{"_id": "more", "text": "by hand"}\n')
+    outcome = get("small")
+    assert outcome.code == 2
+    assert "'small' would overwrite a set that was imported, which lies in" in outcome.err
+    assert "ragcun data get small --force" in outcome.err
+    assert "by hand" in file.read_text()
+    address = ("--mirror", mirror.as_uri())
+    assert ragcun("data", "get", "small", *address, "--force", *words).code == 0
+    assert "by hand" not in file.read_text()
+
+
 def test_a_licensed_set_is_imported_and_what_differs_is_said(ragcun, mirror, tmp_path):
     command = ("data", "import", mirror / "small", "--name", "locked", "-w", tmp_path / "ws")
     outcome = ragcun(*command)

@@ -141,7 +141,13 @@ class DataTasks:
     def _bring_from_mteb(self, name: str, source: MtebSet) -> Task:
         from ragcun_cli.pipeline.data.bring.mteb import task_action
 
-        self._from_mteb[paths.dataset_folder(name)] = source
+        folder = self.workspace.dataset(name)
+        other = self._from_mteb.setdefault(folder.name, source)
+        if other != source:
+            raise DataError(
+                f"'{other.name}' and '{source.name}' would both lie in {folder}",
+                hint=f"ragcun data get {source.name} --workspace ANOTHER",
+            )
         values = {"source": "mteb", "name": source.name}
         return self._task(name, values, task_action(source.name), size="a data set of the Hub")
 
@@ -200,6 +206,21 @@ class DataTasks:
             )
 
         return action
+
+    def refuse_overwriting(self, task: Task) -> None:
+        """Hold what lies in a data set's folder against what its task would bring.
+
+        Raises:
+            DataError: it is another set of that name, or was imported.
+        """
+        name, here = task.folder.name, self._details(task.folder.name)
+        brings, lies = task.values.get("name", name), here.get("from", "a set that was imported")
+        downloads = name in sources.BEIR and name not in sources.GATED and "origin" not in here
+        if here and brings != lies and (downloads or task.values["source"] == "mteb"):
+            raise DataError(
+                f"'{brings}' would overwrite {lies}, which lies in {task.folder}",
+                hint=f"ragcun data get {brings} --force",
+            )
 
     def is_absent(self, name: str) -> bool:
         """Whether a set is not here, and ragcun can neither make nor download it."""

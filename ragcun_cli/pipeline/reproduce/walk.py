@@ -136,7 +136,8 @@ def bring_up_to_date(
 
     Raises:
         NotReproducedError: it does not.
-        DataError: a data set is not here, and ragcun cannot make it, or lacks a split.
+        DataError: a data set is not here, and ragcun cannot make it, lacks a split, or would be
+            overwritten by another.
         StaleInputError: an earlier stage would have to run, and may not.
         RagcunError: the work is long, and nobody agreed to it.
     """
@@ -150,6 +151,9 @@ def bring_up_to_date(
         _describe(runs, runner)
         return 0
     _refuse_absent(pending, road)
+    for task in pending:
+        if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
+            road.place.sets.refuse_overwriting(task)
     _refuse_unjudged(pending, runner)
     _refuse_damaged(pending, runner, consent)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]

@@ -238,6 +238,52 @@ def test_a_set_that_was_brought_stays_current_by_both_of_its_names(brought):
     assert not Runner(Silent()).is_current(DataTasks(brought).task("mteb:Some.V2"))
 
 
+@pytest.fixture
+def table(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"query": "who?", "positive": "me"}\n{"query": "what?", "positive": "it"}\n')
+    return file
+
+
+def contents(folder):
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("command", [("data", "get"), ("eval", "--force", "--model")])
+def test_a_set_that_was_imported_is_not_overwritten_by_a_task_of_its_folder(
+    ragcun, brought, table, tmp_path, command, tiny
+):
+    """The task is brought in another workspace first, to see that it can be."""
+    words = ("-w", tmp_path / "ws")
+    add = ("data", "import", table, "--test-queries", "1", "--name", "mteb-some-v2", *words)
+    assert ragcun(*add).code == 0
+    folder = tmp_path / "ws/data/datasets/mteb-some-v2"
+    before = contents(folder)
+    command = (*command, tiny, "--datasets") if command[0] == "eval" else command
+    outcome = ragcun(*command, "mteb:Some.v2", *words)
+    assert outcome.code == 2
+    said = f"'mteb:Some.v2' would overwrite a set that was imported, which lies in {folder}"
+    assert said in outcome.err.replace("\n", " ")
+    assert contents(folder) == before
+    assert ragcun("data", "verify", *words).code == 0
+    assert ragcun("data", "get", "mteb:Some.v2", "--force", *words).code == 0
+    assert contents(folder) != before
+    assert ragcun("data", "get", "mteb:Some.v2", *words).code == 0
+    outcome = ragcun(*add)
+    assert (outcome.code, "a data set 'mteb-some-v2' already" in outcome.err) == (2, True)
+
+
+def test_two_tasks_of_one_folder_are_an_error_that_names_both(ragcun, brought, tmp_path):
+    both = ragcun("data", "get", "mteb:Some.v2", "mteb:Some-v2", "-w", tmp_path / "ws")
+    assert both.code == 2
+    assert "'mteb:Some.v2' and 'mteb:Some-v2'" in both.err
+    assert ragcun("data", "get", "mteb:Some.v2", "-w", tmp_path / "ws").code == 0
+    other = ragcun("data", "get", "mteb:Some-v2", "-w", tmp_path / "ws")
+    assert other.code == 2
+    assert "'mteb:Some-v2' would overwrite mteb:Some.v2, which lies in" in other.err
+
+
 def test_the_record_says_what_mteb_calls_it(brought):
     manifest = json.loads((brought.dataset("mteb:Some.v2") / "manifest.json").read_text())
     details = manifest["stages"]["data"]["details"]
