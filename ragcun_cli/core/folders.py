@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """An empty hidden folder beside, which takes the folder's place once the body is done.
+    """An empty hidden folder beside, which takes the folder's place once it is whole and on disk.
 
     A body that raises leaves what was there and no draft; what a kill left of one is removed.
     """
@@ -19,7 +20,28 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     draft.mkdir(parents=True)
     try:
         yield draft
-        shutil.rmtree(folder, ignore_errors=True)
+        put_on_disk(file for file in draft.rglob("*") if file.is_file())
+        discard(folder)
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder, if it is there, of which a stop leaves nothing under its name.
+
+    What stops left of others beside it goes too: hidden, under names that nothing reads.
+    """
+    aside = folder.with_name(f".{folder.name}.discarded")
+    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
+    for left in folder.parent.glob(".*.discarded"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def put_on_disk(files: Iterable[Path]) -> None:
+    """Return once a power cut would not take what was written to these files."""
+    for file in files:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())

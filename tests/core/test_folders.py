@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from ragcun_cli.core.folders import whole_folder
+from ragcun_cli.core.folders import discard, whole_folder
 
 
 def make(folder, name, *, error=None):
@@ -40,3 +42,72 @@ def test_what_a_kill_left_of_a_draft_is_no_part_of_the_next(tmp_path):
     (tmp_path / ".index.draft" / "left").mkdir(parents=True)
     make(tmp_path / "index", "whole")
     assert names(tmp_path) == ["index", "index/whole"]
+
+
+def filled(folder):
+    """A folder with files in folders, and how many things there are to delete."""
+    for name in ("a/b/one", "a/two", "c/three", "four"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return len(names(folder)) + 1
+
+
+@pytest.fixture
+def stopping():
+    """Stop before the n-th thing is deleted."""
+
+    def at(number):
+        deleted = []
+
+        def counted(real):
+            def delete(*args, **kwargs):
+                if len(deleted) == number:
+                    raise KeyboardInterrupt
+                deleted.append(args)
+                return real(*args, **kwargs)
+
+            return delete
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr(os, "unlink", counted(os.unlink))
+        patch.setattr(os, "rmdir", counted(os.rmdir))
+        return patch
+
+    return at
+
+
+def test_no_stop_leaves_a_part_of_a_discarded_folder_under_its_name(tmp_path, stopping):
+    folder = tmp_path / "checkpoint-10"
+    for number in range(filled(folder)):
+        filled(folder)
+        patch = stopping(number)
+        with pytest.raises(KeyboardInterrupt):
+            discard(folder)
+        patch.undo()
+        assert not folder.exists()
+        assert names(tmp_path), "it stopped nothing"
+        discard(folder)
+        assert names(tmp_path) == [], "what the stop left is still there"
+
+
+def test_what_a_stop_left_of_another_folder_is_removed_with_the_next(tmp_path):
+    filled(tmp_path / ".checkpoint-5.discarded")
+    filled(tmp_path / "checkpoint-10")
+    filled(tmp_path / "checkpoint-15")
+    discard(tmp_path / "checkpoint-10")
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-15"}
+
+
+def test_no_stop_leaves_a_part_of_a_replaced_folder_under_its_name(tmp_path, stopping):
+    folder = tmp_path / "index"
+    for number in range(filled(folder)):
+        discard(folder)
+        filled(folder)
+        whole = names(folder)
+        patch = stopping(number)
+        with pytest.raises(KeyboardInterrupt):
+            make(folder, "new")
+        patch.undo()
+        assert not folder.exists() or names(folder) in (whole, ["new"])
+    make(folder, "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"index"}

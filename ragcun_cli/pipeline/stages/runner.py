@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import shlex
-import shutil
 import time
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
+from ragcun_cli.core.folders import discard, put_on_disk
 from ragcun_cli.pipeline.machine import provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.task import Task, with_needs
@@ -179,7 +179,7 @@ class Runner:
         return [task for task in with_needs(tasks) if not self.is_current(task)]
 
     def run(self, task: Task, *, force: bool = False) -> bool:
-        """Bring one task up to date; True if it ran.
+        """Bring one task up to date; True if it ran. With force it begins anew, whatever is there.
 
         Raises:
             StaleInputError: a task that it needs is missing or out of date.
@@ -198,7 +198,7 @@ class Runner:
                 return False
             self.require_intact(task.needs)
             try:
-                self._execute(task)
+                self._execute(task, force=force)
             except RagcunError:
                 _clear_failed(task)
                 raise
@@ -209,11 +209,11 @@ class Runner:
                 self._stale.clear()
         return True
 
-    def _execute(self, task: Task) -> None:
+    def _execute(self, task: Task, *, force: bool) -> None:
         started = time.perf_counter()
         made_of, earlier = self._made_of(task), self.record(task)
         recipe = digest(made_of)
-        draft = _prepare_draft(task, recipe)
+        draft = _prepare_draft(task, recipe, force=force)
         details = task.action(draft, self.progress)
         if task.irreplaceable and earlier is not None and earlier.recipe != recipe:
             draft = self._set_aside(task, earlier)
@@ -233,7 +233,7 @@ class Runner:
             details=details,
         )
         _write_record(task, record)
-        shutil.rmtree(draft, ignore_errors=True)
+        discard(draft)
 
     def _set_aside(self, task: Task, earlier: StageRecord) -> Path:
         name = f"{task.folder.name}.kept-{earlier.recipe[:8]}"
@@ -302,21 +302,27 @@ def _clear_failed(task: Task) -> None:
     """Leave no trace of input that was refused; a training's checkpoints are kept."""
     if task.resumable:
         return
-    shutil.rmtree(task.draft, ignore_errors=True)
-    if not (task.folder / MANIFEST).exists():
-        task.lock.unlink(missing_ok=True)
-        with suppress(OSError):  # it holds something that is not ours
+    with suppress(OSError):  # why it cannot be written is said; or it holds what is not ours
+        discard(task.draft)
+        if not (task.folder / MANIFEST).exists():
+            task.lock.unlink(missing_ok=True)
             task.folder.rmdir()
 
 
-def _prepare_draft(task: Task, recipe: str) -> Path:
-    """An empty draft, or the one that an interrupted attempt with this recipe left."""
-    mark = task.draft / DRAFT_RECIPE
-    resumes = task.resumable and mark.exists() and mark.read_text(encoding="utf-8") == recipe
-    if not resumes:
-        shutil.rmtree(task.draft, ignore_errors=True)
-        task.draft.mkdir()
-        mark.write_text(recipe, encoding="utf-8")
+def _prepare_draft(task: Task, recipe: str, *, force: bool) -> Path:
+    """An empty draft, or the one that an interrupted attempt with this recipe left.
+
+    A stop may have left it in a folder that was being kept aside.
+    """
+    aside = task.folder.parent.glob(f"{task.folder.name}.kept-*/{task.draft.name}")
+    for left in (task.draft, *aside):
+        mark = left / DRAFT_RECIPE
+        resumes = task.resumable and not force and mark.exists()
+        if resumes and mark.read_bytes() == recipe.encode():
+            return left.rename(task.draft)
+        discard(left)
+    task.draft.mkdir()
+    (task.draft / DRAFT_RECIPE).write_text(recipe, encoding="utf-8")
     return task.draft
 
 
@@ -330,7 +336,7 @@ def _write_record(task: Task, record: StageRecord | None) -> None:
 def _move_over(new: Path, old: Path) -> None:
     old.parent.mkdir(parents=True, exist_ok=True)
     if old.is_dir():
-        shutil.rmtree(old)
+        discard(old)
     new.replace(old)
 
 
@@ -340,4 +346,5 @@ def _artifacts(task: Task) -> Iterable[Artifact]:
         files = sorted(output.rglob("*")) if output.is_dir() else [output]
         for file in files:
             if file.is_file():
+                put_on_disk([file])
                 yield Artifact.of(file, root=task.folder)

@@ -415,6 +415,68 @@ def test_a_draft_is_gone_on_from_only_by_a_resumable_task_with_the_same_recipe(
     assert not task.draft.exists()
 
 
+def test_force_begins_anew_where_an_attempt_was_interrupted(tmp_path):
+    task = one(tmp_path, dying_after(1), resumable=True)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(Silent()).run(task)
+    assert Runner(Silent()).run(one(tmp_path, finishing, resumable=True), force=True)
+    assert (tmp_path / "out.txt").read_text() == "went on from []"
+
+
+def stop_in(patch, where, name, *, when):
+    """Have a function of others raise KeyboardInterrupt where its first argument is such."""
+    real = getattr(where, name)
+
+    def stopping(path, *args, **kwargs):
+        if when(Path(path)):
+            raise KeyboardInterrupt
+        return real(path, *args, **kwargs)
+
+    patch.setattr(where, name, stopping)
+
+
+@pytest.mark.parametrize("rate", [2, 1])
+def test_a_draft_that_a_stop_half_deleted_is_not_gone_on_from(tmp_path, monkeypatch, rate):
+    """Of another recipe, before its turn comes again; of a finished stage, before it is forced."""
+    with pytest.raises(KeyboardInterrupt):
+        Runner(Silent()).run(one(tmp_path, dying_after(1), resumable=True))
+    for step in range(2, 30):
+        (tmp_path / f".train.draft/step-{step}").touch()
+    with monkeypatch.context() as patch:
+        stop_in(patch, os, "unlink", when=lambda path: path.name == "recipe")
+        with pytest.raises(KeyboardInterrupt):
+            Runner(Silent()).run(one(tmp_path, finishing, resumable=True, values={"rate": rate}))
+    (tmp_path / "out.txt").unlink(missing_ok=True)
+    assert Runner(Silent()).run(one(tmp_path, finishing, resumable=True))
+    assert (tmp_path / "out.txt").read_text() == "went on from []"
+    assert not [path.name for path in tmp_path.iterdir() if "draft" in path.name]
+
+
+def test_a_draft_is_gone_on_from_though_a_stop_set_it_aside_with_an_earlier_model(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "seed-1"
+    common = {"resumable": True, "irreplaceable": True}
+    Runner(Silent()).run(one(folder, writing("first"), **common))
+
+    def action(draft, progress):
+        found = sorted(path.name for path in draft.glob("step-*"))
+        (draft / "step-9").touch()
+        return writing(f"went on from {found}")(draft, progress)
+
+    task = one(folder, action, values={"rate": 2}, **common)
+    with monkeypatch.context() as patch:
+        stop_in(patch, Path, "replace", when=lambda path: path.name == "out.txt")
+        with pytest.raises(KeyboardInterrupt):
+            Runner(Silent()).run(task)
+    assert [path.name for path in tmp_path.glob("seed-1.kept-*/out.txt")] == ["out.txt"]
+    assert Runner(Silent()).run(task)
+    assert (folder / "out.txt").read_text() == "went on from ['step-9']"
+    (kept,) = tmp_path.glob("seed-1.kept-*")
+    assert (kept / "out.txt").read_text() == "first"
+    assert not list(tmp_path.rglob("*.draft"))
+
+
 def test_an_irreplaceable_output_of_another_recipe_is_kept_aside(tmp_path):
     def model(rate):
         return one(

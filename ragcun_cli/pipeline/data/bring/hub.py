@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from ragcun_cli.core.folders import discard
 from ragcun_cli.pipeline.data.bring.download import RemoteFile, flaw
 from ragcun_cli.pipeline.data.bring.hub_tables import first_line, write_qrels, write_texts
 from ragcun_cli.pipeline.data.sets.beir import SPLITS
@@ -83,7 +83,7 @@ def fetch_set(repo: str, revision: str, folder: Path, *, progress: Progress) -> 
             write_texts(tables, folder / _TEXTS[part], progress)
         else:
             write_qrels(tables, folder / QRELS / f"{part}.tsv", progress)
-    shutil.rmtree(scratch)
+    discard(scratch)
 
 
 def _listed(repo: str, revision: str) -> Iterator[tuple[str, RemoteFile]]:

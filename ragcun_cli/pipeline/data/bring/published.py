@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ragcun_cli.core.folders import discard
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.bring.archives import unpack
 from ragcun_cli.pipeline.data.bring.download import RemoteFile, fetch
@@ -142,16 +142,16 @@ def _store(name: str, source: PublishedSet, origin: _Origin, draft: Path) -> dic
         check_published(name, source, draft, counts)
     except DataError:
         for left in (path for path in draft.iterdir() if path.is_dir()):
-            shutil.rmtree(left)
+            discard(left)
         if origin.archive is not None:  # whole, and wrong: not to be taken for the right one
             origin.archive.unlink(missing_ok=True)
         raise
-    shutil.rmtree(scratch, ignore_errors=True)
+    discard(scratch)
     return counts.details()
 
 
 def _clean(name: str, downloads: Path) -> None:
-    shutil.rmtree(downloads / f"{name}.hub", ignore_errors=True)
+    discard(downloads / f"{name}.hub")
     for archive in [*downloads.glob(f"{name}.zip*"), *downloads.glob(f"{name}.mirror-*.zip*")]:
         archive.unlink()
 
