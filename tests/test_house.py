@@ -135,6 +135,15 @@ def test_no_body_of_a_function_is_longer_than_60_lines():
     assert not {name: length for name, length in lengths.items() if length > 60}
 
 
+def test_folders_are_deleted_in_one_place():
+    """A folder that loses its files one by one under its name would be trusted by someone."""
+    deletes = set()
+    for file, tree in house.trees().items():
+        names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
+        deletes |= {file} if "rmtree" in names else set()
+    assert deletes == {"ragcun_cli.core.folders"}
+
+
 def test_a_public_name_of_the_package_has_one_meaning():
     homes = defaultdict(list)
     for file, tree in house.trees().items():

@@ -32,6 +32,12 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def wait_for_all() -> None:
+    """Go on once every rank has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def mean_over_ranks(values: Tensor) -> Tensor:
     """The mean over all ranks of a tensor that each has, with its gradient.
 

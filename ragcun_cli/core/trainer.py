@@ -38,10 +38,22 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         super().__init__(**kwargs)
         self._alarming_lines = 0
         self._was_clear = False
+        self._is_over = False  # by a checkpoint that nothing follows
         self._queries = 0  # in the line of the log that is being written
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Collect nothing for a model card: a run writes its own."""
+
+    def _load_callback_state(self) -> None:
+        """Note an end that the Trainer forgets: it would take a step more than there are."""
+        super()._load_callback_state()
+        self._is_over = self.control.should_training_stop
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        if self._is_over:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def training_step(self, model: Any, inputs: Any, *rest: Any, **more: Any) -> Tensor:  # noqa: ANN401
         """One batch; under GradCache, memory that gives out is answered by smaller micro-batches.

@@ -1,6 +1,11 @@
+import gc
 import os
+import shutil
 import signal
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import objectives
@@ -17,6 +22,7 @@ from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.trainer import TrainingStoppedError
 from ragcun_cli.core.training.batches import LikeLengthBatchSampler
 from ragcun_cli.core.training.fit import (
+    Outcome,
     Selection,
     TrainerSettings,
     steps_per_epoch,
@@ -74,18 +80,18 @@ def tiny(tmp_path_factory):
     return folder
 
 
+def build(tiny):
+    """The same untrained encoder each time."""
+    base = without_normalize(SentenceTransformer(str(tiny), device="cpu"))
+    torch.manual_seed(0)
+    return build_encoder(
+        base, output_dim=16, dropout=0.1, similarity="euclidean", linear_start=None
+    )
+
+
 @pytest.fixture
 def fresh(tiny):
-    """Builds the same untrained encoder each time."""
-
-    def build():
-        base = without_normalize(SentenceTransformer(str(tiny), device="cpu"))
-        torch.manual_seed(0)
-        return build_encoder(
-            base, output_dim=16, dropout=0.1, similarity="euclidean", linear_start=None
-        )
-
-    return build
+    return partial(build, tiny)
 
 
 def run(
@@ -94,6 +100,7 @@ def run(
     *,
     objective=OBJECTIVE,
     on_step=lambda _: None,
+    say=lambda _: None,
     data=None,
     selection=None,
     **changes,
@@ -107,6 +114,7 @@ def run(
         folder=folder,
         save=lambda folder: model.save(str(folder), create_model_card=False),
         on_step=on_step,
+        say=say,
         selection=selection,
     )
 
@@ -249,6 +257,160 @@ def test_a_killed_and_resumed_training_ends_bit_for_bit_as_the_uninterrupted_one
         assert same(weights(resumed), weights(whole))
 
 
+def weights_score(model):
+    return float(model[2].linear.weight.detach().double().sum().sin())
+
+
+PLAIN = {
+    "data": rows(24),
+    "batch_size": 8,
+    "max_steps": 3,
+    "resume_minutes": 0.0,
+    "alarms": False,
+}
+"""A checkpoint at each step."""
+CHOOSING = {
+    **PLAIN,
+    "data": rows(16),
+    "epochs": 3,
+    "max_steps": 5,
+    "selection": Selection(evaluate=weights_score, every=1, patience=None),
+}
+"""Besides, encoders of the plan at steps 2 and 4, and the best one."""
+
+
+class Interrupted(NamedTuple):
+    """What a training leaves that is killed at its last step, and what it comes to without."""
+
+    options: dict
+    tiny: Path
+    killed: Path
+    whole: Path
+    outcome: Outcome
+    weights: dict
+
+
+@pytest.fixture(scope="module")
+def interrupt(tiny, tmp_path_factory):
+    def interrupt(options):
+        folder = tmp_path_factory.mktemp("interrupted")
+        model = build(tiny)
+        outcome = run(model, folder / "whole", **options)
+        killed(build(tiny), folder / "killed", at=options["max_steps"], **options)
+        parts = (folder / "killed", folder / "whole", outcome, weights(model))
+        return Interrupted(options, tiny, *parts)
+
+    gc.freeze()  # the Trainer collects all garbage each time
+    yield interrupt
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def plain(interrupt):
+    return interrupt(PLAIN)
+
+
+@pytest.fixture(scope="module")
+def choosing(interrupt):
+    return interrupt(CHOOSING)
+
+
+def delete(file):
+    file.unlink()
+
+
+def empty(file):
+    os.truncate(file, 0)
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def change(file):
+    """One byte, behind the file's time."""
+    status, content = file.stat(), bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def files_of(folder, *parts):
+    found = [file for part in parts for file in sorted((folder / part).rglob("*"))]
+    return [file.relative_to(folder).as_posix() for file in found if file.is_file()]
+
+
+def resumed(interrupted, folder, *damages):
+    """Damage a copy and go on from it: what was said, the first step, and whether all is alike."""
+    shutil.copytree(interrupted.killed, folder)
+    for damage, name in damages:
+        damage(folder / name)
+    said, steps, model = [], [], build(interrupted.tiny)
+    outcome = run(model, folder, say=said.append, on_step=steps.append, **interrupted.options)
+    alike = outcome == interrupted.outcome and same(weights(model), interrupted.weights)
+    files = files_of(folder, "best", "checkpoints")
+    alike &= files == files_of(interrupted.whole, "best", "checkpoints")
+    for name in files:
+        alike &= (folder / name).read_bytes() == (interrupted.whole / name).read_bytes()
+    shutil.rmtree(folder)
+    return said, steps[0], alike
+
+
+@pytest.mark.parametrize("damage", [delete, empty, cut, change], ids=lambda one: one.__name__)
+def test_a_damaged_checkpoint_is_said_and_the_one_before_comes_to_the_same_bits(
+    plain, tmp_path, damage
+):
+    names = files_of(plain.killed, "resume/checkpoint-2")
+    kinds = {Path(name).name for name in names}
+    assert {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} < kinds
+    assert {"model.safetensors", "config.json", "modules.json", "digests.json"} < kinds
+    for name in names:
+        (line,), first, alike = resumed(plain, tmp_path / "damaged", (damage, name))
+        assert line.startswith("checkpoint-2 is dropped, for the one before: ")
+        assert Path(name).name in line
+        assert (first, alike) == (2, True), name
+
+
+def test_a_checkpoint_rests_on_what_was_exported_before_it(choosing, tmp_path):
+    """On the plan's encoders and the best one of its time: a result is made of them, too."""
+    scores = {e["step"]: e["eval_ndcg@10"] for e in choosing.outcome.log if "eval_ndcg@10" in e}
+    assert sorted(scores) == [1, 2, 3, 4, 5]
+    rests = {
+        newest: {"checkpoints/step-2", f"best/step-{max(range(1, newest + 1), key=scores.get)}"}
+        for newest in (3, 4)
+    }
+    rests[4].add("checkpoints/step-4")
+    assert resumed(choosing, tmp_path / "whole") == ([], 5, True)
+    files = files_of(choosing.killed, "best", "checkpoints")
+    folders = {"/".join(Path(name).parts[:2]) for name in files}
+    assert folders == rests[3] | rests[4]
+    for folder in folders:
+        name = f"{folder}/model.safetensors"
+        said, first, alike = resumed(choosing, tmp_path / "damaged", (change, name))
+        lost = [newest for newest in (4, 3) if folder in rests[newest] & rests[4]]
+        expected = [
+            f"checkpoint-{newest} is dropped, for the one before: {name} is not what digests.json "
+            "lists"
+            for newest in lost
+        ]
+        assert said[: len(lost)] == expected
+        assert (first, alike) == ({0: 5, 1: 4, 2: 1}[len(lost)], True)
+
+
+def test_a_training_without_a_whole_checkpoint_says_that_it_begins_anew(plain, tmp_path):
+    lost = "resume/checkpoint-2/1_Pooling/config.json"
+    damages = ((cut, "resume/checkpoint-1/optimizer.pt"), (delete, lost))
+    said, first, alike = resumed(plain, tmp_path / "damaged", *damages)
+    assert said == [
+        f"checkpoint-2 is dropped, for the one before: {lost}, which digests.json lists, "
+        f"cannot be read: [Errno 2] No such file or directory: '{tmp_path}/damaged/{lost}'",
+        "checkpoint-1 is dropped, for the one before: resume/checkpoint-1/optimizer.pt is not "
+        "what digests.json lists",
+        "no checkpoint is left to resume from: the training begins anew",
+    ]
+    assert (first, alike) == (1, True)
+
+
 def test_checkpoints_to_resume_from_are_two_and_the_plans_are_all_kept(fresh, tmp_path):
     model = fresh()
     train(model, tmp_path, max_steps=None, epochs=3, resume_minutes=0.0, batch_size=8)
@@ -265,10 +427,26 @@ def test_without_a_due_checkpoint_only_the_last_step_is_saved(fresh, tmp_path):
     assert [path.name for path in tmp_path.glob("resume/*")] == ["checkpoint-4"]
 
 
-def test_resuming_a_finished_training_changes_nothing(fresh, tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_steps": None},
+        {"max_steps": 3},
+        {"max_steps": 3, "gradient_accumulation_steps": 2},
+        {
+            "max_steps": 10,
+            "resume_minutes": 0.0,
+            "selection": Selection(evaluate=lambda model: 0.5, every=2, patience=2),
+        },
+    ],
+    ids=["at the end of an epoch", "amid an epoch", "amid an epoch of parts", "stopped early"],
+)
+def test_resuming_a_finished_training_changes_nothing(fresh, tmp_path, options):
+    """It may have been stopped before its results were recorded."""
     model, again, seen = fresh(), fresh(), []
-    log = train(model, tmp_path, max_steps=None)
-    assert train(again, tmp_path, max_steps=None, on_step=seen.append) == log
+    outcome = run(model, tmp_path, **options)
+    assert (outcome.steps == 6) == ("selection" in options)
+    assert run(again, tmp_path, on_step=seen.append, **options) == outcome
     assert seen == []
     assert same(weights(again), weights(model))
 
@@ -591,9 +769,9 @@ def test_the_best_encoder_on_the_selection_set_is_kept(fresh, tmp_path):
     assert column([e for e in outcome.log if "eval_ndcg@10" in e], "step") == [2, 4, 6, 8]
     shorter = fresh()
     run(shorter, tmp_path / "other", selection=scores_of(0.3, 0.5, 0.5, 0.4), max_steps=8)
-    best = SentenceTransformer(str(tmp_path / "best"), device="cpu")
+    best = SentenceTransformer(str(tmp_path / "best/step-4"), device="cpu")
     assert not same(weights(best), weights(model))
-    again = SentenceTransformer(str(tmp_path / "other/best"), device="cpu")
+    again = SentenceTransformer(str(tmp_path / "other/best/step-4"), device="cpu")
     assert same(weights(best), weights(again))
 
 
@@ -604,11 +782,8 @@ def test_training_ends_early_when_the_score_stops_rising(fresh, tmp_path):
 
 
 def test_an_early_end_and_the_best_encoder_survive_a_kill(fresh, tmp_path):
-    def score(model):
-        return float(model[2].linear.weight.detach().double().sum().sin())
-
     options = {
-        "selection": Selection(evaluate=score, every=2, patience=3),
+        "selection": Selection(evaluate=weights_score, every=2, patience=3),
         "max_steps": None,
         "resume_minutes": 0.0,
     }
@@ -617,8 +792,9 @@ def test_an_early_end_and_the_best_encoder_survive_a_kill(fresh, tmp_path):
     outcome = run(fresh(), tmp_path / "killed", **options)
     assert outcome.log == expected.log
     assert (outcome.steps, outcome.best_step) == (expected.steps, expected.best_step)
+    best = f"best/step-{expected.best_step}"
     kept = [
-        weights(SentenceTransformer(str(tmp_path / name / "best"), device="cpu"))
+        weights(SentenceTransformer(str(tmp_path / name / best), device="cpu"))
         for name in ("whole", "killed")
     ]
     assert same(*kept)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ragcun_cli.core.collective import mean_over_ranks
-from ragcun_cli.core.folders import whole_folder
+from ragcun_cli.core.collective import mean_over_ranks, wait_for_all
+from ragcun_cli.core.folders import discard, put_on_disk, whole_folder
 
 RESUME, EXPORTS, BEST = "resume", "checkpoints", "best"
 SCORE = "ndcg@10"
+DIGESTS = "digests.json"
+"""Of a checkpoint to resume from: a digest of each file that it rests on, written last."""
 _KEPT = 2
 
 Save = Callable[[Path], None]
@@ -63,27 +66,34 @@ class Checkpoints(TrainerCallback):
             return
         control.should_log = True
         exports = self._calendar.exports(step)
-        if exports or step == self._calendar.last or self._is_due():
+        if exports or step == self._calendar.last or self._is_due(args.device):
             control.should_save = True
 
-    def _is_due(self) -> bool:
+    def _is_due(self, device: torch.device) -> bool:
         late = time.monotonic() - self._saved >= self._seconds
-        return bool(mean_over_ranks(torch.tensor(float(late))) > 0)
+        return bool(mean_over_ranks(torch.tensor(float(late), device=device)) > 0)
 
     def on_save(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
-        """Export the plan's checkpoint, and drop all but the newest two to resume from.
+        """Export the plan's checkpoint, and keep the newest two to resume from, with digests.
 
         Nothing where the trainer refused to save.
         """
-        if not (self._folder / RESUME / f"checkpoint-{state.global_step}").exists():
+        wait_for_all()  # each writes the state of its random numbers
+        checkpoint = self._folder / RESUME / f"checkpoint-{state.global_step}"
+        if not checkpoint.exists():
             return
         self._saved = time.monotonic()
         if not state.is_world_process_zero:
             return
         if self._calendar.exports(state.global_step):
             export_encoder(self._save, self._folder / EXPORTS / f"step-{state.global_step}")
+        _write_digests(self._folder, checkpoint, best_step(state))
         for old in resume_points(self._folder)[:-_KEPT]:
-            shutil.rmtree(old)
+            discard(old)
+        kept = {name for point in resume_points(self._folder) for name in _read_digests(point)}
+        for best in (self._folder / BEST).glob("*"):
+            if not any(name.startswith(f"{BEST}/{best.name}/") for name in kept):
+                discard(best)
 
 
 class KeepBest(TrainerCallback):
@@ -96,7 +106,7 @@ class KeepBest(TrainerCallback):
     def on_evaluate(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
         """After the score stands in the log."""
         if state.is_world_process_zero and best_step(state) == state.global_step:
-            export_encoder(self._save, self._folder / BEST)
+            export_encoder(self._save, best_encoder(self._folder, state.global_step))
 
 
 def best_step(state: TrainerState) -> int | None:
@@ -117,16 +127,70 @@ def resume_points(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
 
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; those that a kill cut short are removed.
+def best_encoder(folder: Path, step: int) -> Path:
+    """Where the encoder of a step lies that had the best score so far.
 
-    The Trainer writes its state last, so a state that can be read vouches for the rest.
+    One for each step: a checkpoint before the last best one rests on the best one of its own time.
     """
-    for checkpoint in reversed(resume_points(folder)):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
-        else:
+    return folder / BEST / f"step-{step}"
+
+
+def last_whole_checkpoint(folder: Path, *, say: Callable[[str], None], drop: bool) -> str | None:
+    """The newest checkpoint that has, with all that it rests on, the bytes that were written.
+
+    Args:
+        folder: of the training.
+        say: told of each that is passed over, and why; and that none is left.
+        drop: whether those are deleted; one of several processes has to.
+    """
+    found = resume_points(folder)
+    for checkpoint in reversed(found):
+        reason = _damage(folder, checkpoint)
+        if reason is None:
             return str(checkpoint)
+        say(f"{checkpoint.name} is dropped, for the one before: {reason}")
+        if drop:
+            discard(checkpoint)
+    if found:
+        say("no checkpoint is left to resume from: the training begins anew")
     return None
+
+
+def _write_digests(folder: Path, checkpoint: Path, best: int | None) -> None:
+    """Vouch for a checkpoint, what was exported before and the best encoder: all is on disk."""
+    parts = [checkpoint, folder / EXPORTS]
+    parts += [] if best is None else [best_encoder(folder, best)]
+    files = [file for part in parts for file in sorted(part.rglob("*")) if file.is_file()]
+    digests = {file.relative_to(folder).as_posix(): _digest(file) for file in files}
+    draft = checkpoint / f".{DIGESTS}.draft"
+    draft.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
+    put_on_disk([*files, draft])
+    draft.replace(checkpoint / DIGESTS)
+
+
+def _read_digests(checkpoint: Path) -> dict[str, str]:
+    """File, relative to the folder of the training -> digest; empty where they cannot be read."""
+    with suppress(OSError, ValueError):
+        digests = json.loads((checkpoint / DIGESTS).read_text(encoding="utf-8"))
+        if isinstance(digests, dict):
+            return digests
+    return {}
+
+
+def _damage(folder: Path, checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, None if it is whole."""
+    digests = _read_digests(checkpoint)
+    if not digests:
+        return f"{DIGESTS}, which is written last, is missing or damaged"
+    for name, digest in digests.items():
+        try:
+            if _digest(folder / name) != digest:
+                return f"{name} is not what {DIGESTS} lists"
+        except (OSError, ValueError) as error:
+            return f"{name}, which {DIGESTS} lists, cannot be read: {error}"
+    return None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -87,7 +87,7 @@ class Outcome:
     log: Log
     steps: int
     best_step: int | None
-    """Of the encoder in the folder `best`; None where the last one is the result."""
+    """Of the encoder in the folder `best`, under this step; None where the last is the result."""
     memory_retries: tuple[dict[str, int], ...]
     """Each time that memory gave out: the step, and the micro-batch size from there on."""
 
@@ -113,6 +113,7 @@ def train_encoder(
     folder: Path,
     save: Save,
     on_step: Callable[[int], None] = lambda step: None,
+    say: Callable[[str], None] = lambda text: None,
     prompts: Mapping[str, str] | None = None,
     selection: Selection | None = None,
 ) -> Outcome:
@@ -130,6 +131,7 @@ def train_encoder(
             there. The encoders the plan keeps are left in `checkpoints`, the best one in `best`.
         save: writes the encoder, as one that can be loaded, into a folder.
         on_step: told the number of finished steps after each.
+        say: told of checkpoints that are passed over because they are not whole.
         prompts: what goes before the texts of a column.
         selection: how the best encoder is told; without, the last one is the result.
 
@@ -174,7 +176,8 @@ def train_encoder(
     trainer.calendar = calendar
     trainer.head_modules = head_modules
     trainer.remove_callback(PrinterCallback)  # stdout is for data
-    outcome = trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder))
+    checkpoint = last_whole_checkpoint(folder, say=say, drop=arguments.should_save)
+    outcome = trainer.train(resume_from_checkpoint=checkpoint)
     steps = trainer.state.global_step
     if steps < calendar.last and not trainer.control.should_training_stop:
         raise TrainingStoppedError(f"it ended after {steps} of {calendar.last} steps")

@@ -44,7 +44,7 @@ from ragcun_cli.spec.section import dotted
 NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
     Stage.DATA: 2,
     Stage.MINE: 2,
-    Stage.TRAIN: 3,
+    Stage.TRAIN: 4,
     Stage.EVAL: 2,
     Stage.ISOTROPY: 2,
 }

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -19,14 +20,8 @@ from ragcun_cli.core.collective import world_size
 from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.trainer import TrainingStoppedError
-from ragcun_cli.core.training.checkpoints import BEST, EXPORTS, export_encoder, resume_points
-from ragcun_cli.core.training.fit import (
-    Outcome,
-    Selection,
-    TrainerSettings,
-    total_steps,
-    train_encoder,
-)
+from ragcun_cli.core.training.checkpoints import best_encoder, export_encoder, resume_points
+from ragcun_cli.core.training.fit import Outcome, Selection, total_steps, train_encoder
 from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.devices import check_precision
@@ -38,8 +33,8 @@ from ragcun_cli.pipeline.training.prepare import Prepared, prepare, use_cached_b
 from ragcun_cli.pipeline.training.probe_start import probe_start
 from ragcun_cli.pipeline.training.start_encoder import start_encoder
 from ragcun_cli.spec.errors import DataError, RagcunError, StageFailedError
-from ragcun_cli.spec.manifest import write_atomically
-from ragcun_cli.spec.paths import MODEL, TRACKER, TRAINING_LOG
+from ragcun_cli.spec.manifest import digest, write_atomically
+from ragcun_cli.spec.paths import CHECKPOINTS, MODEL, TRACKER, TRAINING_LOG
 from ragcun_cli.spec.profile import RunProfile
 
 ELAPSED = "elapsed_seconds"
@@ -60,12 +55,13 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     seen = probe_start(job, ready.model, ready.rows, progress)
     steps = total_steps(len(ready.rows), settings)
     _warn(job.profile, steps, progress)
-    clock = _Clock(job.draft / ELAPSED)
+    clock = _Clock(job.draft / ELAPSED, progress)
     cached = use_cached_base(job, ready, progress)
     with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
         try:
             with processes.joined(partial(join_training, job), stops=TrainingStoppedError):
-                outcome = _fit(job, ready, settings, on_step=partial(clock.on_step, advance))
+                on_step = partial(clock.on_step, advance)
+                outcome = _fit(job, ready, progress=progress, on_step=on_step)
         except TrainingStoppedError as error:
             raise _stopped(job, error) from error
         except SettingsError as error:
@@ -103,7 +99,7 @@ def join_training(job: Job) -> None:
     ready = prepare(job, Silent())
     use_cached_base(job, ready, Silent())
     with suppress(TrainingStoppedError):
-        _fit(job, ready, trainer_settings(job), on_step=lambda step: None)
+        _fit(job, ready, progress=Silent(), on_step=lambda step: None)
 
 
 def set_up_pca(
@@ -148,7 +144,9 @@ def _check_tracker(name: str) -> None:
         )
 
 
-def _fit(job: Job, ready: Prepared, settings: TrainerSettings, *, on_step: Any) -> Outcome:  # noqa: ANN401
+def _fit(
+    job: Job, ready: Prepared, *, progress: Progress, on_step: Callable[[int], None]
+) -> Outcome:
     config = job.profile.training.selection
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(job.draft / TRACKER)  # the Trainer's only way
     selection = None
@@ -163,11 +161,12 @@ def _fit(job: Job, ready: Prepared, settings: TrainerSettings, *, on_step: Any) 
         ready.fitted,
         ready.rows,
         objective=objective_settings(job.profile),
-        settings=settings,
+        settings=trainer_settings(job),
         head_modules=ready.head,
         folder=job.draft,
         save=lambda folder: _save(ready.model, folder, job.run, job.encoder),
         on_step=on_step,
+        say=lambda text: progress.note(f"{job.run.label}: {text}"),
         prompts=ready.prompts,
         selection=selection,
     )
@@ -189,8 +188,9 @@ def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
     if outcome.best_step is None:
         _save(ready.model, job.draft / MODEL, job.run, job.encoder)
     else:
-        export_encoder(lambda folder: _copy(job.draft / BEST, folder), job.draft / MODEL)
-    (job.draft / EXPORTS).mkdir(exist_ok=True)
+        best = best_encoder(job.draft, outcome.best_step)
+        export_encoder(lambda folder: _copy(best, folder), job.draft / MODEL)
+    (job.draft / CHECKPOINTS).mkdir(exist_ok=True)
     if ready.selection is not None:
         ready.selection.write(job.draft)
     text = "".join(json.dumps(entry) + "\n" for entry in outcome.log)
@@ -210,9 +210,14 @@ def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEnco
 class _Clock:
     """Steps done, and the seconds they took over all attempts that a kill cut short."""
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._steps = file, 0
-        self._before = float(file.read_text(encoding="utf-8")) if file.exists() else 0.0
+    def __init__(self, file: Path, progress: Progress) -> None:
+        self._file, self._steps, self._before = file, 0, 0.0
+        if file.exists():
+            seconds, _, mark = file.read_text(encoding="utf-8", errors="replace").partition(" ")
+            if mark == digest(seconds):
+                self._before = float(seconds)
+            else:
+                progress.note(f"{file} is damaged: the time of earlier attempts is not counted")
         self._started = self._kept = time.perf_counter()
 
     def seconds(self) -> float:
@@ -224,4 +229,5 @@ class _Clock:
         self._steps = step
         if time.perf_counter() - self._kept >= 1:
             self._kept = time.perf_counter()
-            write_atomically(self._file, f"{self.seconds():.3f}")
+            seconds = f"{self.seconds():.3f}"
+            write_atomically(self._file, f"{seconds} {digest(seconds)}")
