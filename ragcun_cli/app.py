@@ -3,8 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from ragcun_cli.commands.data import app as data_app
 from ragcun_cli.commands.eval import evaluate
@@ -20,7 +22,20 @@ from ragcun_cli.spec.errors import RagcunError
 
 INTERRUPTED = 130
 
+
+class Commands(TyperGroup):
+    """All commands; a file of ours that ends early is no Ctrl-D, for which Typer would take it."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError("what was read ended too early") from error
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -99,5 +114,6 @@ def main() -> None:
         if stop.code == INTERRUPTED:  # what Typer makes of KeyboardInterrupt
             from ragcun_cli.console import say
 
-            say("interrupted; what was finished is kept, and the same command goes on")
+            next_time = "begins anew" if "--force" in sys.argv else "goes on"
+            say(f"interrupted; what was finished is kept, and the same command {next_time}")
         raise
