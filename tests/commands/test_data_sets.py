@@ -1,6 +1,7 @@
 """Sets of several parts, samples and tables, through the command line."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -219,3 +220,19 @@ def test_a_set_that_is_not_here_is_to_be_got(ragcun, workspace):
     assert outcome.code == 2
     assert "needs" not in outcome.err
     assert "Hint: ragcun data get fiqa" in outcome.err
+
+
+@pytest.mark.parametrize(("force", "next_time"), [([], "goes on"), (["--force"], "begins anew")])
+def test_an_interrupted_command_says_what_the_same_one_will_do(
+    ragcun, tmp_path, monkeypatch, force, next_time
+):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    table = tmp_path / "table.jsonl"
+    table.write_text('{"query": "what is tide", "positive": "the moon moves the sea"}\n')
+    monkeypatch.setattr(os, "fsync", interrupt)
+    words = ("data", "import", table, "--name", "mine", "-w", tmp_path / "ws", *force)
+    outcome = ragcun(*words)
+    assert outcome.code == 130
+    assert f"the same command {next_time}" in outcome.err
