@@ -17,7 +17,13 @@ from ragcun_cli.core.isotropy.spectrum import measure_isotropy
 from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.objective.sigreg import collapse_value, null_mean
 from ragcun_cli.core.objective.terms import ObjectiveSettings
-from ragcun_cli.core.training.alarms import PATIENCE, Signs, is_near, signs_of_collapse
+from ragcun_cli.core.training.alarms import (
+    PATIENCE,
+    Signs,
+    is_near,
+    signs_of_collapse,
+    signs_of_divergence,
+)
 from ragcun_cli.core.training.checkpoints import SCORE, Calendar
 
 _RETRY = "mini_batch_size"
@@ -28,7 +34,7 @@ class TrainingStoppedError(RuntimeError):
 
 
 class RetrievalTrainer(SentenceTransformerTrainer):
-    """Logs all terms and both learning rates by name, stops at NaN and at collapse."""
+    """Logs all terms and both learning rates by name, stops at NaN, divergence and collapse."""
 
     alarms = True
     calendar: Calendar
@@ -40,6 +46,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         self._was_clear = False
         self._is_over = False  # by a checkpoint that nothing follows
         self._queries = 0  # in the line of the log that is being written
+        self._broken_norms: Tensor | int = 0  # of gradients, in this line
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Collect nothing for a model card: a run writes its own."""
@@ -81,16 +88,30 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:  # noqa: ANN401
+        """The norm of a step's gradient; counts those that are not finite, on the device."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self._broken_norms += ~torch.as_tensor(norm).isfinite()
+        return norm
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add to each training line what the Trainer cannot know."""
+        """Add to each training line what the Trainer cannot know; None for what is not finite."""
         if "loss" in logs:
-            step = self.state.global_step
-            if not math.isfinite(logs["loss"]):
-                raise TrainingStoppedError(f"the loss is {logs['loss']} at step {step}")
+            self._refuse_broken_line(logs["loss"])
             logs.pop("learning_rate", None)  # of group 0, which may be empty
             logs |= self._terms() | self._learning_rates()
             self._check(logs)
-        super().log(logs, start_time)
+        finite: Any = {k: v if math.isfinite(v) else None for k, v in logs.items()}
+        super().log(finite, start_time)
+
+    def _refuse_broken_line(self, loss: float) -> None:
+        """Stop where the loss is not finite, or a gradient that no scaler of fp16 makes good."""
+        step = self.state.global_step
+        if not math.isfinite(loss):
+            raise TrainingStoppedError(f"the loss is {loss} at step {step}")
+        broken, self._broken_norms = int(self._broken_norms), 0
+        if broken and self.accelerator.scaler is None:
+            raise TrainingStoppedError(f"the norm of the gradient is not finite at step {step}")
 
     def _terms(self) -> dict[str, float]:
         """Raw terms, shares of the loss and of its gradient, and isotropy, since the last line."""
@@ -126,17 +147,23 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         return rates
 
     def _check(self, logs: Mapping[str, float]) -> None:
-        """Stop at the third line in a row with a sign of collapse, once warm-up is over."""
-        if not self.alarms or self.state.global_step <= self.args.get_warmup_steps(
-            self.calendar.last
-        ):
+        """Stop at the third line in a row with a sign of divergence, at the last line with one.
+
+        And at the third with a sign of collapse, once warm-up is over.
+        """
+        if not self.alarms:
             return
-        found = signs_of_collapse(self._signs(logs))
+        step, signs = self.state.global_step, self._signs(logs)
+        diverged = signs_of_divergence(signs)
+        found = list(diverged)
+        if not math.isfinite(logs["grad_norm"]):  # fp16's scaler steps over some of them
+            found.append("the norm of the gradient is not finite")
+        what = "diverged" if found else "collapsed"
+        if step > self.args.get_warmup_steps(self.calendar.last):
+            found += signs_of_collapse(signs)
         self._alarming_lines = self._alarming_lines + 1 if found else 0
-        if self._alarming_lines == PATIENCE:
-            raise TrainingStoppedError(
-                f"the encoder has collapsed by step {self.state.global_step}: {'; '.join(found)}"
-            )
+        if self._alarming_lines == PATIENCE or (diverged and step == self.calendar.last):
+            raise TrainingStoppedError(f"the encoder has {what} by step {step}: {'; '.join(found)}")
 
     def _signs(self, logs: Mapping[str, float]) -> Signs:
         settings: ObjectiveSettings = self.loss.settings
@@ -149,6 +176,7 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         collapsed = factor * collapse_value(**grid)
         self._was_clear |= not is_near(logs["raw_isotropy"], collapsed)
         return Signs(
+            contrastive=logs["raw_contrastive"],
             accuracy=logs["accuracy"],
             queries=self._queries,
             passages=batch * columns,
@@ -166,19 +194,22 @@ class RetrievalTrainer(SentenceTransformerTrainer):
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Save nothing that is broken: the last good checkpoint stays the last."""
-        refuse_broken(self.model, step=self.state.global_step)
+        refuse_broken(self.model, step=self.state.global_step, optimiser=self.optimizer)
         if not self._alarming_lines:
             super()._save_checkpoint(*args, **kwargs)
 
 
-def refuse_broken(model: SentenceTransformer, *, step: int) -> None:
-    """Stop where a weight is NaN or infinite.
+def refuse_broken(model: SentenceTransformer, *, step: int, optimiser: Any = None) -> None:  # noqa: ANN401
+    """Stop where a weight is NaN or infinite, or what an optimiser remembers of its gradients.
 
     Raises:
         TrainingStoppedError: one is.
     """
-    for name, value in model.named_parameters():
-        if not value.isfinite().all():
+    values = list(model.named_parameters())
+    for state in [] if optimiser is None else optimiser.state.values():
+        values += [(f"the optimiser's {name}", value) for name, value in state.items()]
+    for name, value in values:
+        if not torch.as_tensor(value).isfinite().all():
             raise TrainingStoppedError(f"{name} is not finite at step {step}")
 
 

@@ -150,8 +150,10 @@ class TrainingConfig(Section):
     head on them: the same numbers up to rounding, many times faster."""
 
     alarms: bool = True
-    """Stop when the encoder has collapsed: in-batch accuracy at chance, embeddings along one
-    direction, or SIGReg at the value of a single point, for three lines of the log in a row."""
+    """Stop when the encoder has diverged or collapsed: a contrastive term ten times that of
+    uninformed logits, in-batch accuracy at chance, embeddings along one direction, or SIGReg at the
+    value of a single point, for three lines of the log in a row. Losses and gradients that are not
+    finite stop a training whatever this says."""
 
     save_interval: int = Field(1, ge=1)
     """Epochs between checkpoints that are kept as encoders, beside the model at the end."""

@@ -155,6 +155,15 @@ def test_a_best_encoder_survives_an_interrupt_while_it_is_moved(train, workspace
     assert record["steps"] == 20
 
 
+def test_a_training_that_diverges_fails_and_says_where_and_what_to_run(train, workspace):
+    said = train("with_isotropy", "training.projection_learning_rate=1e6", code=1)
+    assert "training with_isotropy" in said
+    assert "stopped: the" in said
+    assert "at step 5" in said
+    assert "--set training.projection_learning_rate=100000" in said
+    assert not list(workspace.glob("runs/with_isotropy/*/seed-1/model"))
+
+
 def test_a_warm_up_longer_than_the_training_is_said(train):
     record = train("baseline_no_isotropy", "training.warmup_steps=1000", "training.max_steps=2")
     assert "warm-up takes 1000 steps and the training 2" in record["notes"]

@@ -1,6 +1,7 @@
 import gc
 import os
 import shutil
+import re
 import signal
 from dataclasses import replace
 from functools import partial
@@ -531,6 +532,75 @@ def test_a_loss_that_is_not_finite_stops_the_training(fresh, tmp_path, logging_s
             parameter.fill_(float("nan"))
     with pytest.raises(TrainingStoppedError, match="the loss is nan"):
         train(model, tmp_path, logging_steps=logging_steps)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_and_keeps_the_good_checkpoint(
+    fresh, tmp_path
+):
+    model = fresh()
+    calm = {"base_learning_rate": 0.0, "projection_learning_rate": 0.0}
+
+    def spoil(step):
+        if step == 3:
+            with torch.no_grad():  # the loss stays finite, its gradient's norm overflows
+                model[4].linear.weight.mul_(3e18)
+
+    options = {"resume_minutes": 0.0, "alarms": False, **calm}
+    objective = replace(OBJECTIVE, lambda_isotropy=0.0, lambda_reg=0.0)
+    with pytest.raises(TrainingStoppedError, match="norm of the gradient is not finite at step 4"):
+        train(model, tmp_path, max_steps=None, objective=objective, on_step=spoil, **options)
+    found = sorted(path.name for path in tmp_path.glob("resume/*"))
+    assert found == ["checkpoint-2", "checkpoint-3"]
+
+
+@pytest.mark.parametrize(
+    ("logging_steps", "max_steps", "stopped_at"), [(1, 10, 3), (2, 10, 6), (10, 4, 4), (10, 10, 10)]
+)
+def test_a_contrastive_term_far_above_that_of_uninformed_logits_stops_the_training(
+    fresh, tmp_path, logging_steps, max_steps, stopped_at
+):
+    model = fresh()
+    with torch.no_grad():
+        model[4].linear.weight.mul_(3e4)
+    still = {"base_learning_rate": 0.0, "projection_learning_rate": 0.0}
+    # 4 queries among 8 passages: uninformed logits cost log 8
+    options = {"logging_steps": logging_steps, "max_steps": max_steps, "resume_minutes": 0.0}
+    message = rf"diverged by step {stopped_at}: the contrastive term is .*, above 20.8"
+    with pytest.raises(TrainingStoppedError, match=message):
+        train(model, tmp_path / "a", **options, **still)
+    assert not list(tmp_path.glob("a/resume/*"))
+    log = train(model, tmp_path / "b", alarms=False, **options, **still)
+    assert min(column(log, "raw_contrastive")) > 10 * np.log(8)
+
+
+def test_an_optimiser_that_is_not_finite_is_never_saved(fresh, tmp_path, monkeypatch):
+    original = torch.optim.AdamW.step
+
+    def step(optimiser, *args, **kwargs):
+        result = original(optimiser, *args, **kwargs)
+        state = list(optimiser.state.values())[-1]
+        if state["step"] == 3:
+            state["exp_avg_sq"].fill_(torch.inf)
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(TrainingStoppedError, match="the optimiser's exp_avg_sq is not finite"):
+        train(fresh(), tmp_path, max_steps=None, resume_minutes=0.0)
+    found = sorted(path.name for path in tmp_path.glob("resume/*"))
+    assert found == ["checkpoint-1", "checkpoint-2"]
+
+
+def test_what_is_not_finite_is_null_in_the_log_and_in_the_checkpoints(fresh, tmp_path):
+    objective = replace(OBJECTIVE, regulariser="vicreg", lambda_isotropy=0.0, lambda_reg=0.0)
+    model = fresh()
+    freeze(list(model)[:4])
+    with torch.no_grad():
+        model[4].linear.weight.mul_(1e15)  # squares of distances fit into fp32, of covariances not
+    options = {"alarms": False, "projection_learning_rate": 0.0}
+    log = train(model, tmp_path, objective=objective, **options)
+    assert column(log, "raw_isotropy") == [None] * 3
+    text = (tmp_path / "resume/checkpoint-3/trainer_state.json").read_text()
+    assert not {"NaN", "Infinity"} & set(re.findall(r"\w+", text))
 
 
 def test_a_frozen_base_stays_as_it_was_while_the_head_learns(fresh, tmp_path):

@@ -1,4 +1,4 @@
-"""Signs, seen while training, that an encoder has collapsed."""
+"""Signs, seen while training, that an encoder has collapsed or that its training diverges."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ PATIENCE = 3
 LOWEST_RANK = 2.0
 """Effective rank under which all texts lie along about one direction."""
 
+DIVERGED = 10.0
+"""Times the contrastive term of uninformed logits, above which a training has diverged."""
+
 _CLOSE = 0.05  # to the collapse value, as a share of it
 _TOLD_APART = 5  # times the null's value the collapse value has to be, or a batch is too small
 _DECISIVE = 0.05  # standard errors above this, times 3, tell nothing of an accuracy
@@ -20,6 +23,8 @@ _DECISIVE = 0.05  # standard errors above this, times 3, tell nothing of an accu
 class Signs:
     """What one line of the log says of the state of an encoder."""
 
+    contrastive: float
+    """The contrastive term: log ``passages`` where logits are uninformed."""
     accuracy: float
     """In-batch accuracy over ``queries`` queries, each among ``passages`` passages."""
     queries: int
@@ -35,6 +40,17 @@ class Signs:
     """What it is for N(0, I)."""
     was_clear: bool = True
     """Whether it was ever away from its collapse value: a random head starts there, and grows."""
+
+
+def signs_of_divergence(signs: Signs) -> list[str]:
+    """What says that each step makes things worse, in words."""
+    most = DIVERGED * math.log(signs.passages)
+    if signs.contrastive <= most:
+        return []
+    return [
+        f"the contrastive term is {signs.contrastive:.3g}, above {most:.1f}, which is "
+        f"{DIVERGED:g} times that of uninformed logits among {signs.passages} passages"
+    ]
 
 
 def signs_of_collapse(signs: Signs) -> list[str]:

@@ -45,7 +45,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
 
     Raises:
         DataError: fewer training rows than a batch, or selection on test queries.
-        StageFailedError: the loss became NaN or infinite, or the encoder collapsed.
+        StageFailedError: the loss or a gradient was not finite, it diverged, or it collapsed.
     """
     run, training = job.run, job.profile.training
     check_precision(training.precision, job.device)
@@ -193,7 +193,7 @@ def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
     (job.draft / CHECKPOINTS).mkdir(exist_ok=True)
     if ready.selection is not None:
         ready.selection.write(job.draft)
-    text = "".join(json.dumps(entry) + "\n" for entry in outcome.log)
+    text = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in outcome.log)
     (job.draft / TRAINING_LOG).write_text(text, encoding="utf-8")
 
 

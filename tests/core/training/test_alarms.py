@@ -1,8 +1,9 @@
 from dataclasses import replace
 
-from ragcun_cli.core.training.alarms import Signs, signs_of_collapse
+from ragcun_cli.core.training.alarms import Signs, signs_of_collapse, signs_of_divergence
 
 HEALTHY = Signs(
+    contrastive=1.2,
     accuracy=0.9,
     queries=800,
     passages=48,
@@ -50,3 +51,14 @@ def test_sigreg_at_the_value_of_a_point_is_a_sign():
 def test_a_batch_too_small_to_tell_a_point_from_a_gaussian_gives_no_sign():
     assert seen(statistic=1.6, collapsed_statistic=1.61) == []
     assert seen(statistic=0.402, collapsed_statistic=0.402, null_statistic=1.05 / 16) != []
+
+
+def test_a_contrastive_term_ten_times_that_of_uninformed_logits_is_a_sign_of_divergence():
+    assert signs_of_divergence(HEALTHY) == []
+    # log 48 = 3.8712
+    assert signs_of_divergence(replace(HEALTHY, contrastive=38.7)) == []
+    (sign,) = signs_of_divergence(replace(HEALTHY, contrastive=38.72))
+    assert sign == (
+        "the contrastive term is 38.7, above 38.7, which is 10 times that of uninformed logits "
+        "among 48 passages"
+    )
