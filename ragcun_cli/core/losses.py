@@ -66,16 +66,18 @@ def symmetric_info_nce(logits: Tensor, excluded: Tensor | None = None) -> Tensor
     return (info_nce(logits, excluded) + info_nce(back, back_excluded)) / 2
 
 
-def copies_of_positives(passage_ids: Tensor, *, queries: int) -> Tensor:
-    """``(b, m)``: True where a passage has the text of a query's positive and is not that one.
+def judged_elsewhere(queries: Tensor, passages: Tensor, judged: Tensor) -> Tensor:
+    """``(b, m)``: True where a passage is judged relevant to a query and is not its column i.
 
     Args:
-        passage_ids: ``(m,)`` with m >= b, equal where texts are; the first b are the positives.
-        queries: b.
+        queries: ``(b,)`` numbers of 63 random bits, equal where texts are.
+        passages: ``(m,)`` such numbers with m >= b; the first b are the positives.
+        judged: ``(n,)`` pairs that are judged relevant, the exclusive or of both numbers, sorted.
     """
-    same = passage_ids[:queries, None] == passage_ids
-    same.diagonal().fill_(False)
-    return same
+    pairs = queries[:, None] ^ passages
+    found = judged[torch.searchsorted(judged, pairs).clamp(max=len(judged) - 1)] == pairs
+    found.diagonal().fill_(False)
+    return found
 
 
 def own_passage_first(logits: Tensor, excluded: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerState
 
 from ragcun_cli.core.collective import world_size
 from ragcun_cli.core.isotropy.spectrum import measure_isotropy
-from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
+from ragcun_cli.core.objective.retrieval_loss import MASKED, RetrievalLoss
 from ragcun_cli.core.objective.sigreg import collapse_value, null_mean
 from ragcun_cli.core.objective.terms import ObjectiveSettings
 from ragcun_cli.core.training.alarms import (
@@ -118,9 +118,9 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         loss: RetrievalLoss = self.loss
         self._queries = loss.batches * self.args.per_device_train_batch_size
         means = loss.take_means()
-        accuracy = means.pop("accuracy")
+        facts = {name: means.pop(name) for name in ("accuracy", MASKED) if name in means}
         parts = {k: loss.settings.weights[k] * v for k, v in means.items()}
-        logs = {f"raw_{name}": value for name, value in means.items()} | {"accuracy": accuracy}
+        logs = {f"raw_{name}": value for name, value in means.items()} | facts
         logs |= _shares("loss_share", {k: v for k, v in parts.items() if loss.settings.weights[k]})
         norms = {name: float(value) for name, value in loss.gradients.items()}
         loss.gradients = {}

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from ragcun_cli.core.losses import (
-    copies_of_positives,
     cosine_logits,
     dot_logits,
     euclidean_logits,
     info_nce,
+    judged_elsewhere,
     moment_gap,
     own_passage_first,
     spread_out,
@@ -129,21 +129,29 @@ def test_on_the_sphere_of_radius_sqrt_d_products_are_scaled_cosines():
     torch.testing.assert_close(dot_logits(*rows, scale=20.0), cosine_logits(*rows, scale=20.0))
 
 
-IDS = torch.tensor([4, 5, 4, 4, 6, 5])
+QUERIES = torch.tensor([16, 32, 48])
+PASSAGES = torch.tensor([4, 5, 4, 4, 6, 5])
+RELEVANT = {(16, 4), (32, 5), (48, 4), (48, 5), (32, 7)}
+JUDGED = torch.tensor(sorted(query ^ passage for query, passage in RELEVANT))
 
 
-def test_copies_of_a_positive_are_those_with_its_number_elsewhere():
+def test_passages_judged_relevant_elsewhere_are_found_as_by_a_double_loop():
     expected = [
-        [False, False, True, True, False, False],
-        [False, False, False, False, False, True],
-        [True, False, False, True, False, False],
+        [
+            (query, passage) in RELEVANT and row != place
+            for place, passage in enumerate(PASSAGES.tolist())
+        ]
+        for row, query in enumerate(QUERIES.tolist())
     ]
-    assert copies_of_positives(IDS, queries=3).tolist() == expected
+    assert sum(map(sum, expected)) == 2 + 1 + 4
+    assert judged_elsewhere(QUERIES, PASSAGES, JUDGED).tolist() == expected
+    nothing = judged_elsewhere(QUERIES + 2**40, PASSAGES, JUDGED)
+    assert not nothing.any(), "beyond the last pair there is none"
 
 
 def test_an_excluded_passage_is_as_if_it_were_not_there():
     logits = gaussian(3, 6)
-    excluded = copies_of_positives(IDS, queries=3)
+    excluded = judged_elsewhere(QUERIES, PASSAGES, JUDGED)
     surprises = []
     for row in range(3):
         kept = [column for column in range(6) if not excluded[row, column]]
@@ -160,8 +168,8 @@ def test_the_symmetric_loss_is_the_mean_of_both_directions():
     logits = gaussian(3, 6)
     there, back = info_nce(logits), info_nce(logits[:, :3].T)
     assert symmetric_info_nce(logits).item() == pytest.approx((there + back).item() / 2, rel=1e-6)
-    excluded = copies_of_positives(IDS, queries=3)
-    back = info_nce(logits[:, :3].T, excluded[:, :3])  # rows 0 and 2 share a text: the same mask
+    excluded = judged_elsewhere(QUERIES, PASSAGES, JUDGED)
+    back = info_nce(logits[:, :3].T, excluded[:, :3].T)
     expected = (info_nce(logits, excluded) + back).item() / 2
     assert symmetric_info_nce(logits, excluded).item() == pytest.approx(expected, rel=1e-6)
 

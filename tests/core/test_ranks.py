@@ -13,6 +13,7 @@ from torch import nn
 from ragcun_cli.core.collective import gather_rows, mean_over_ranks, world_size
 from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.objective.sigreg import sigreg, unit_directions
+from ragcun_cli.core.objective.terms import Batch, objective_terms, weighted
 
 SETTINGS = replace(
     objectives.SETTINGS, symmetric=True, lambda_isotropy=0.5, lambda_reg=0.25, slices=32
@@ -50,11 +51,38 @@ def columns(part):
     return [{"rows": table[part]} for table in tables]
 
 
+PAIRS = [
+    *((row, row) for row in range(ROWS) if row != 9),
+    (9, 1),
+    *[(0, 7), (8, 2)],  # another row's positive, on the other rank
+    *[(9, ROWS + 1), (1, ROWS + 10)],  # another row's negative, on the other rank
+    *[(3, 4), (3, 5)],  # on this one
+]
+"""Row of a query, column of a passage that is judged relevant to it."""
+QUERY = 2**20
+
+
 def labels(part):
-    numbers = torch.arange(2 * ROWS).reshape(ROWS, 2)
-    numbers[7, 1] = numbers[0, 0]  # a negative on one rank is a positive on the other
-    numbers[9, 0] = numbers[1, 0]  # two queries with one positive
+    passages = torch.arange(2 * ROWS).reshape(2, ROWS).T
+    numbers = torch.cat([QUERY * torch.arange(1, ROWS + 1)[:, None], passages], dim=1)
+    numbers[7, 2] = numbers[0, 1]  # a negative on one rank is a positive on the other
+    numbers[9, 1] = numbers[1, 1]  # two queries with one positive
     return numbers[part]
+
+
+def judged():
+    return torch.tensor(sorted(QUERY * (row + 1) ^ passage for row, passage in PAIRS))
+
+
+def by_a_double_loop():
+    """(rows, columns) that are masked, of one process."""
+    numbers = labels(slice(None))
+    passages = [*numbers[:, 1].tolist(), *numbers[:, 2].tolist()]
+    mask = torch.zeros(ROWS, 2 * ROWS, dtype=torch.bool)
+    for row in range(ROWS):
+        for place, passage in enumerate(passages):
+            mask[row, place] = place != row and (row, passage) in PAIRS
+    return mask
 
 
 def results(part):
@@ -62,14 +90,15 @@ def results(part):
     found = {}
     for name, settings in OBJECTIVES.items():
         for size in (None, 4):
-            loss = RetrievalLoss(Linear(), settings, seed=3, mini_batch_size=size)
+            loss = RetrievalLoss(Linear(), settings, seed=3, mini_batch_size=size, judged=judged())
             total = sum(loss(columns(part), labels(part)).values())
             total.backward()
             gradient = loss.model.weight.grad
             if world_size() > 1:
                 dist.all_reduce(gradient)
                 gradient = gradient / world_size()
-            found[f"{name}, {size}"] = (total.detach(), gradient)
+            masked = loss.take_means()["masked_per_query"]
+            found[f"{name}, {size}"] = (total.detach(), gradient, masked)
     return found
 
 
@@ -110,12 +139,30 @@ def two_ranks(tmp_path_factory):
 @pytest.mark.parametrize("size", [None, 4])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_two_ranks_have_the_loss_and_the_gradient_of_one_process(two_ranks, name, size):
-    total, gradient = results(slice(None))[f"{name}, {size}"]
+    total, gradient, masked = results(slice(None))[f"{name}, {size}"]
+    assert masked == pytest.approx(by_a_double_loop().sum().item() / ROWS)
     for outcome in two_ranks:
-        seen_total, seen_gradient = outcome["objectives"][f"{name}, {size}"]
+        seen_total, seen_gradient, seen_masked = outcome["objectives"][f"{name}, {size}"]
+        assert seen_masked == masked
         assert seen_total.item() == pytest.approx(total.item(), rel=1e-5)
         error = (seen_gradient - gradient).norm() / gradient.norm()
         assert error < 1e-5
+
+
+@pytest.mark.parametrize("size", [None, 4])
+@pytest.mark.parametrize("name", ["sigreg", "cosine"])
+def test_judged_passages_of_other_rows_are_masked_as_a_double_loop_finds_them(name, size):
+    settings, mask = OBJECTIVES[name], by_a_double_loop()
+    assert mask.sum() == 6 + 1 + 2  # the pairs of other rows, a copy, and one positive of two
+    total, gradient, _ = results(slice(None))[f"{name}, {size}"]
+    model = Linear()
+    queries, *passages = [part["rows"] @ model.weight for part in columns(slice(None))]
+    batch = Batch(queries, torch.cat(passages), mask)
+    terms, _ = objective_terms(batch, settings=settings, slice_seed=3 * 1_000_003)
+    expected = sum(weighted(terms, settings).values())
+    expected.backward()
+    assert total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert (model.weight.grad - gradient).norm() < 1e-5 * gradient.norm()
 
 
 def test_sigreg_on_two_ranks_is_that_of_the_joined_batch(two_ranks):

@@ -104,6 +104,7 @@ def run(
     say=lambda _: None,
     data=None,
     selection=None,
+    judged=None,
     **changes,
 ):
     return train_encoder(
@@ -117,6 +118,7 @@ def run(
         on_step=on_step,
         say=say,
         selection=selection,
+        judged=judged,
     )
 
 
@@ -727,9 +729,9 @@ def test_memory_that_gave_out_is_remembered_after_a_kill(fresh, tmp_path):
 
 def test_texts_that_repeat_cost_no_step(fresh, tmp_path):
     data = rows(40).map(lambda row: {"positive": "one thing for all"})
-    labels = [[0, number + 1] for number in range(40)]
+    labels = [[1024 * (number + 1), 0, number + 1] for number in range(40)]
     seen = []
-    train(
+    log = run(
         fresh(),
         tmp_path,
         data=data.add_column("label", labels),
@@ -737,8 +739,10 @@ def test_texts_that_repeat_cost_no_step(fresh, tmp_path):
         max_steps=None,
         epochs=2,
         on_step=seen.append,
-    )
+        judged=1024 * torch.arange(1, 41),
+    ).log
     assert seen == [1, 2, 3, 4]
+    assert column(log, "masked_per_query") == [19.0] * 4
 
 
 def test_a_first_score_after_the_last_step_is_refused(fresh, tmp_path):

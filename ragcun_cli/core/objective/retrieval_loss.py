@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ragcun_cli.core.collective import gather_rows
 from ragcun_cli.core.errors import SettingsError
+from ragcun_cli.core.losses import judged_elsewhere
 from ragcun_cli.core.objective.terms import (
     Batch,
     ObjectiveSettings,
@@ -21,6 +22,9 @@ from ragcun_cli.core.objective.terms import (
     objective_terms,
     weighted,
 )
+
+MASKED = "masked_per_query"
+"""Passages of the batch that are no negatives of a query, the mean over its queries."""
 
 _KEPT_ROWS = 2048
 
@@ -40,6 +44,8 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
     """
 
     model: Any
+    judged: Tensor | None
+    """``(n,)`` pairs judged relevant, as `judged_elsewhere` reads them."""
 
     def __init__(
         self,
@@ -48,11 +54,13 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         *,
         seed: int,
         mini_batch_size: int | None = None,
+        judged: Tensor | None = None,
     ) -> None:
         super().__init__()
         if mini_batch_size is not None and has_static_embedding_input(model):
             raise SettingsError("GradCache cannot cut the batches of a static-embedding encoder")
         self.model = model  # first, so that parameter names begin with "model."
+        self.register_buffer("judged", judged, persistent=False)
         self.settings = settings
         self.seed = seed
         self.mini_batch_size = mini_batch_size
@@ -78,7 +86,8 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
 
         Args:
             sentence_features: a dictionary of ``(b, ...)`` tensors for each column.
-            labels: ``(b, 1 + negatives)`` numbers of the passages, equal where texts are.
+            labels: ``(b, 2 + negatives)`` numbers of the query and of the passages, equal where
+                texts are.
         """
         if not self.uses_gradient_cache:
             columns = embed_columns(self.model, sentence_features)
@@ -109,14 +118,24 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         return total.detach()
 
     def _terms(self, columns: list[Tensor], labels: Tensor | None) -> TermValues:
-        ids = None if labels is None else labels.T.flatten()  # column by column, as the passages
-        batch = Batch(columns[0], torch.cat(columns[1:]), ids)
+        batch = Batch(columns[0], torch.cat(columns[1:]), self._excluded(labels))
         arguments: Any = {"settings": self.settings, "slice_seed": self.slice_seed()}
         terms, accuracy = objective_terms(batch, **arguments)
         if self.measures_gradients:
             self.gradients = gradient_norms(batch, **arguments)
-        self._remember({**terms, "accuracy": accuracy}, gather_rows(batch.positives.detach()))
+        facts = {"accuracy": accuracy}
+        if batch.excluded is not None:
+            facts[MASKED] = batch.excluded.sum(1, dtype=torch.float32).mean()
+        self._remember({**terms, **facts}, gather_rows(batch.positives.detach()))
         return terms
+
+    def _excluded(self, labels: Tensor | None) -> Tensor | None:
+        """Judged relevant to a query of any rank, and no row's own: such are no negatives."""
+        if labels is None or self.judged is None:
+            return None
+        numbers = gather_rows(labels)
+        passages = numbers[:, 1:].T.flatten()  # column by column, as the passages
+        return judged_elsewhere(numbers[:, 0], passages, self.judged)
 
     def _remember(self, values: TermValues, positives: Tensor) -> None:
         for name, value in values.items():
@@ -135,7 +154,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         self._sums, self.batches, self._rows = seen
 
     def take_means(self) -> dict[str, float]:
-        """Means of all terms, unweighted, and of the accuracy, since this was last asked."""
+        """Means of all terms, unweighted, and of facts of batches, since this was last asked."""
         means = {name: float(total) / self.batches for name, total in self._sums.items()}
         self._sums, self.batches = {}, 0
         return means

@@ -73,8 +73,8 @@ class Batch:
     """``(b, d)``."""
     passages: Tensor
     """``(b * (1 + negatives), d)``; row i < b is the positive of query i."""
-    passage_ids: Tensor | None = None
-    """``(b * (1 + negatives),)``, equal where texts are."""
+    excluded: Tensor | None = None
+    """``(b, b * (1 + negatives))`` of all ranks, True where a passage is no negative of a query."""
 
     @property
     def positives(self) -> Tensor:
@@ -104,12 +104,9 @@ def _terms_and_accuracy(
 ) -> tuple[TermValues, Tensor]:
     whole = _gathered(batch)
     logits = _LOGITS[settings.contrastive](whole.queries, whole.passages, scale=settings.scale)
-    excluded = None
-    if whole.passage_ids is not None:
-        excluded = losses.copies_of_positives(whole.passage_ids, queries=len(whole.queries))
     contrast = losses.symmetric_info_nce if settings.symmetric else losses.info_nce
     terms: dict[str, Callable[[], Tensor]] = {
-        "contrastive": lambda: contrast(logits, excluded),
+        "contrastive": lambda: contrast(logits, whole.excluded),
         "isotropy": lambda: _isotropy(batch, whole, settings, slice_seed),
         "variance": lambda: losses.unit_deviation(torch.cat([whole.queries, whole.positives])),
     }
@@ -117,17 +114,14 @@ def _terms_and_accuracy(
     for name, term in terms.items():
         with torch.set_grad_enabled(torch.is_grad_enabled() and settings.weights[name] > 0):
             values[name] = term()
-    return values, losses.own_passage_first(logits.detach(), excluded)
+    return values, losses.own_passage_first(logits.detach(), whole.excluded)
 
 
 def _gathered(batch: Batch) -> Batch:
     """The batch of all ranks; passages stay column by column, positives first."""
     rows = len(batch.queries)
     passages = [gather_rows(column) for column in batch.passages.split(rows)]
-    ids = batch.passage_ids
-    if ids is not None:
-        ids = torch.cat([gather_rows(column) for column in ids.split(rows)])
-    return Batch(gather_rows(batch.queries), torch.cat(passages), ids)
+    return Batch(gather_rows(batch.queries), torch.cat(passages), batch.excluded)
 
 
 def _isotropy(batch: Batch, whole: Batch, settings: ObjectiveSettings, slice_seed: int) -> Tensor:
@@ -180,7 +174,7 @@ def gradient_norms(batch: Batch, *, settings: ObjectiveSettings, slice_seed: int
     passages = batch.passages.detach().requires_grad_()
     norms = {}
     with torch.enable_grad():
-        leaves = Batch(queries, passages, batch.passage_ids)
+        leaves = Batch(queries, passages, batch.excluded)
         terms, _ = objective_terms(leaves, settings=settings, slice_seed=slice_seed)
         for name, value in weighted(terms, settings).items():
             grads = torch.autograd.grad(

@@ -11,6 +11,7 @@ from typing import Literal
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import BatchSamplers
+from torch import Tensor
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from ragcun_cli.core.collective import world_size
@@ -116,13 +117,14 @@ def train_encoder(
     say: Callable[[str], None] = lambda text: None,
     prompts: Mapping[str, str] | None = None,
     selection: Selection | None = None,
+    judged: Tensor | None = None,
 ) -> Outcome:
     """Train in place; go on from the last checkpoint if there is one.
 
     Args:
         model: the encoder, its frozen parts frozen already.
         rows: columns ``query``, ``positive``, ``negative_1`` ... of texts, and perhaps ``label``, a
-            list with the number of each passage of the row, equal where texts are.
+            list with the numbers of the query and of each passage, equal where texts are.
         objective: the loss.
         settings: the optimiser.
         head_modules: positions of the modules that learn at the projection's rate; each has
@@ -134,6 +136,7 @@ def train_encoder(
         say: told of checkpoints that are passed over because they are not whole.
         prompts: what goes before the texts of a column.
         selection: how the best encoder is told; without, the last one is the result.
+        judged: pairs of those numbers that are judged relevant, as `judged_elsewhere` reads them.
 
     Raises:
         SettingsError: fewer rows than a batch, a batch that the ranks cannot share evenly, or a
@@ -145,7 +148,11 @@ def train_encoder(
     if selection is not None and selection.every > last:
         raise SettingsError(f"the first score would come after {selection.every} steps of {last}")
     loss = RetrievalLoss(
-        model, objective, seed=settings.seed, mini_batch_size=settings.mini_batch_size
+        model,
+        objective,
+        seed=settings.seed,
+        mini_batch_size=settings.mini_batch_size,
+        judged=judged,
     )
     calendar = Calendar(
         logging_steps=settings.logging_steps,
@@ -233,7 +240,7 @@ def training_arguments(
         gradient_checkpointing=settings.gradient_checkpointing or None,
         torch_compile=settings.compile,
         # Not NO_DUPLICATES: where texts repeat it ends an epoch early, at worst before its first
-        # batch. Copies of a positive are left out by the loss.
+        # batch. Passages judged relevant are left out by the loss.
         batch_sampler=LikeLengthBatchSampler
         if settings.group_by_length
         else BatchSamplers.BATCH_SAMPLER,

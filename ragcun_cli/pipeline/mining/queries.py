@@ -37,7 +37,7 @@ def training_queries(
     Raises:
         DataError: there are none.
     """
-    found = _judged(dataset, corpus, "train")
+    found = judged_queries(dataset, corpus, "train")
     if not found.qrels:
         raise DataError(
             f"{dataset}: no training query has a relevant passage, one with a grade above 0",
@@ -54,10 +54,11 @@ def dev_queries(dataset: Path, corpus: Corpus) -> JudgedQueries | None:
     """All of the dev split; None where the set has no such split."""
     if not locate(dataset / QRELS, "dev.tsv").exists():
         return None
-    return _judged(dataset, corpus, "dev")
+    return judged_queries(dataset, corpus, "dev")
 
 
-def _judged(dataset: Path, corpus: Corpus, split: str) -> JudgedQueries:
+def judged_queries(dataset: Path, corpus: Corpus, split: str) -> JudgedQueries:
+    """Those of one split, with the judged passages that the corpus has."""
     read = beir.read_qrels(dataset, split)
     unknown = set(storing.unknown_passages(read, corpus))
     known = {

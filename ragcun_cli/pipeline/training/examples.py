@@ -8,8 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from ragcun_cli.pipeline.data.sets.beir import Qrels
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.mining.rows import MinedRow, read_rows
 from ragcun_cli.spec.errors import DataError
@@ -28,8 +31,8 @@ def write_examples(
 ) -> None:
     """Write the rows of a mining as sentence-transformers reads them, one block in memory.
 
-    Columns: ``query``, ``positive``, ``negative_1`` ... as texts; ``label``, a number for each
-    passage of the row, the same for the same text; ``query_id`` and ``passage_ids``.
+    Columns: ``query``, ``positive``, ``negative_1`` ... as texts; ``label``, a number for the query
+    and for each passage of the row, the same for the same text; ``query_id`` and ``passage_ids``.
 
     Args:
         corpus: of the training set.
@@ -62,12 +65,42 @@ def _blocks(
         columns: dict[str, Sequence[Any]] = {"query": [queries[row.query] for row in block]}
         for number, column in enumerate(texts):
             columns[f"negative_{number}" if number else "positive"] = column
-        columns["label"] = [list(map(_number, row)) for row in zip(*texts, strict=True)]
+        passages = zip(*texts, strict=True)
+        columns["label"] = [
+            [_query_number(query), *map(_number, row)]
+            for query, row in zip(columns["query"], passages, strict=True)
+        ]
         columns["query_id"] = [row.query for row in block]
         columns["passage_ids"] = ids
         yield columns
 
 
-def _number(text: str) -> int:
+def judged_pairs(corpus: Corpus, queries: Mapping[str, str], qrels: Qrels) -> NDArray[np.int64]:
+    """``(n,)`` numbers of the pairs judged relevant, sorted: query's and passage's, exclusive or.
+
+    By texts: a copy of a relevant passage is relevant, to a copy of the query, too.
+    """
+    pairs: list[int] = []
+    judged = iter(qrels.items())
+    while block := list(islice(judged, _ROWS_AT_ONCE)):
+        relevant = {
+            query: [passage for passage, grade in grades.items() if grade > 0]
+            for query, grades in block
+        }
+        ids = sorted(set().union(*relevant.values()))
+        numbers = dict(zip(ids, map(_number, corpus.texts_by_id(ids)), strict=True))
+        for query, passages in relevant.items():
+            number = _query_number(queries[query])
+            pairs += [number ^ numbers[passage] for passage in passages]
+    return np.unique(np.array(pairs, dtype=np.int64))
+
+
+def _number(text: str, kind: bytes = b"") -> int:
     """63 bits of the text's digest."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+    digest = hashlib.blake2b(text.encode(), digest_size=8, person=kind).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _query_number(text: str) -> int:
+    """Another than that of a passage of the same text, or the pairs of both would be 0."""
+    return _number(text, b"query")

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
+from torch import Tensor
 
 from ragcun_cli.core.model import freeze, on_cached_outputs
 from ragcun_cli.core.training.fit import total_steps
@@ -18,6 +20,7 @@ from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.mining.queries import judged_queries
 from ragcun_cli.pipeline.search.held_out import (
     SelectionSet,
     digests_of,
@@ -25,7 +28,7 @@ from ragcun_cli.pipeline.search.held_out import (
     refuse_test_queries,
 )
 from ragcun_cli.pipeline.search.judged import read_judged_sets
-from ragcun_cli.pipeline.training.examples import ID_COLUMNS, write_examples
+from ragcun_cli.pipeline.training.examples import ID_COLUMNS, judged_pairs, write_examples
 from ragcun_cli.pipeline.training.frozen_base import BaseOutputs
 from ragcun_cli.pipeline.training.job import Job, trainer_settings
 from ragcun_cli.pipeline.training.start_encoder import HEAD_MODULES, head_modules, start_encoder
@@ -39,6 +42,8 @@ class Prepared:
 
     model: SentenceTransformer
     rows: Dataset
+    judged: Tensor
+    """Pairs of a query and a passage that is relevant to it."""
     prompts: dict[str, str]
     selection: SelectionSet | None
     fitted: SentenceTransformer
@@ -59,22 +64,25 @@ def prepare(job: Job, progress: Progress) -> Prepared:
     if job.profile.training.freeze_base:
         freeze(list(model)[:-HEAD_MODULES])
     selection = _selection(job)
-    file = job.draft / "examples.arrow"
+    file, judged = job.draft / "examples.arrow", job.draft / "judged.npy"
     if processes.rank() == 0:  # which writes before it calls the others
-        queries = beir.read_queries(job.dataset)
+        queries, corpus = beir.read_queries(job.dataset), Corpus.open(job.dataset)
         write_examples(
-            Corpus.open(job.dataset),
+            corpus,
             queries,
             job.negatives / NEGATIVES,
             file,
             without=set() if selection is None else selection.queries_of(queries),
         )
+        qrels = judged_queries(job.dataset, corpus, "train").qrels
+        np.save(judged, judged_pairs(corpus, queries, qrels))
     rows = Dataset.from_file(str(file)).remove_columns(ID_COLUMNS)
     passages = {name: model.prompts.get("document") for name in rows.column_names[1:-1]}
     prompts = {"query": model.prompts.get("query"), **passages}
     return Prepared(
         model=model,
         rows=rows,
+        judged=torch.from_numpy(np.load(judged)),
         prompts={column: prompt for column, prompt in prompts.items() if prompt},
         selection=selection,
         fitted=model,

@@ -169,6 +169,7 @@ def _fit(
         say=lambda text: progress.note(f"{job.run.label}: {text}"),
         prompts=ready.prompts,
         selection=selection,
+        judged=ready.judged,
     )
 
 

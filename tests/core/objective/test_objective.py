@@ -29,9 +29,9 @@ def direct_sigreg(rows, directions):
     return len(rows) * 2 * np.trapezoid(abs(seen - window) ** 2 * window, times, axis=0).mean()
 
 
-def terms_of(queries, passages, ids=None, **changes):
+def terms_of(queries, passages, excluded=None, **changes):
     settings = replace(SETTINGS, **changes)
-    return objective_terms(Batch(queries, passages, ids), settings=settings, slice_seed=3)[0]
+    return objective_terms(Batch(queries, passages, excluded), settings=settings, slice_seed=3)[0]
 
 
 def test_only_terms_with_a_weight_carry_a_gradient():
@@ -95,17 +95,18 @@ def test_under_cosines_sigreg_looks_at_directions_and_not_at_lengths():
     assert value == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_passage_with_the_text_of_a_querys_positive_is_not_its_negative():
+def test_an_excluded_passage_is_not_the_negative_of_its_query():
     queries, passages = gaussian(3, 8), gaussian(6, 8, seed=1)
-    ids = torch.tensor([4, 5, 6, 9, 4, 8])  # the second query's negative is the first's positive
+    excluded = torch.zeros(3, 6, dtype=torch.bool)
+    excluded[0, 4] = True  # the second query's negative is relevant to the first
     leaf = passages.clone().requires_grad_()
-    logits = terms_of(queries, leaf, ids)["contrastive"]
+    logits = terms_of(queries, leaf, excluded)["contrastive"]
     logits.backward()
     bare = terms_of(queries, passages)["contrastive"]
     assert logits.item() < bare.item()
     moved = passages.clone()
     moved[4] = 1e3  # far from all: excluded for the first query, harmless to the others
-    masked = terms_of(queries, moved, torch.tensor([4, 5, 6, 9, 4, 8]))["contrastive"]
+    masked = terms_of(queries, moved, excluded)["contrastive"]
     dropped = terms_of(queries, moved)["contrastive"]
     assert masked.item() == pytest.approx(dropped.item(), rel=1e-5)
 
