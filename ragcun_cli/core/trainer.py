@@ -10,7 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from torch import Tensor
-from transformers import TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from ragcun_cli.core.collective import world_size
 from ragcun_cli.core.isotropy.spectrum import measure_isotropy
@@ -25,6 +25,7 @@ from ragcun_cli.core.training.alarms import (
     signs_of_divergence,
 )
 from ragcun_cli.core.training.checkpoints import SCORE, Calendar
+from ragcun_cli.core.training.random_state import own_random_state
 
 _RETRY = "mini_batch_size"
 
@@ -112,6 +113,18 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         broken, self._broken_norms = int(self._broken_norms), 0
         if broken and self.accelerator.scaler is None:
             raise TrainingStoppedError(f"the norm of the gradient is not finite at step {step}")
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Log, score, save: what draws random numbers there moves none of the training's."""
+        control = self.control
+        if control.should_log or control.should_evaluate or control.should_save:
+            with own_random_state(self.args.seed) as self._as_in_training:
+                super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """The training's, not that of a score before it."""
+        self._as_in_training()
+        super()._save_rng_state(output_dir)
 
     def _terms(self) -> dict[str, float]:
         """Raw terms, shares of the loss and of its gradient, and isotropy, since the last line."""
@@ -257,9 +270,10 @@ class Steps(TrainerCallback):
         self._on_step = on_step
 
     def on_train_begin(
-        self, args: object, state: TrainerState, *rest: object, **more: object
+        self, args: TrainingArguments, state: TrainerState, *rest: object, **more: object
     ) -> None:
-        """Go on with the micro-batches that memory had room for before the kill."""
+        """Begin with the seed, whatever drew before it, and the micro-batches before a kill."""
+        set_seed(args.seed)
         for retry in memory_retries(state):
             self._loss.mini_batch_size = retry[_RETRY]
 

@@ -1,7 +1,8 @@
 import gc
 import os
-import shutil
+import random
 import re
+import shutil
 import signal
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,8 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import TrainerCallback
+from transformers import trainer as transformers_trainer
 
 from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import build_encoder, freeze, on_cached_outputs, without_normalize
@@ -853,6 +856,58 @@ def test_training_ends_early_when_the_score_stops_rising(fresh, tmp_path):
     selection = replace(scores_of(0.3, 0.5, 0.4, 0.5, 0.9), patience=2)
     outcome = run(fresh(), tmp_path, max_steps=10, selection=selection)
     assert (outcome.steps, outcome.best_step) == (8, 4)
+
+
+def draw():
+    """Numbers of all generators, as others' code may draw them."""
+    return random.random(), np.random.random(), torch.rand(3).tolist()  # noqa: NPY002
+
+
+class Tracker(TrainerCallback):
+    """One of those that `report_to` brings, which draw names for their runs."""
+
+    def on_train_begin(self, *args, **kwargs):
+        draw()
+
+    def on_log(self, *args, **kwargs):
+        draw()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_what_is_not_the_training_moves_no_dropout_mask(fresh, tmp_path, monkeypatch, resumed):
+    options = {"max_steps": 8, "resume_minutes": 0.0, "epochs": 2, "batch_size": 8}
+    bare = fresh()
+    losses = column(train(bare, tmp_path / "bare", **options), "loss")
+    drawn = []
+
+    def score(model):
+        drawn.append(draw())
+        return 0.5
+
+    def save(folder):
+        draw()
+        model.save(str(folder), create_model_card=False)
+
+    own = transformers_trainer.DEFAULT_CALLBACKS
+    monkeypatch.setattr(transformers_trainer, "DEFAULT_CALLBACKS", [*own, Tracker])
+    selection = Selection(evaluate=score, every=2, patience=None)
+    if resumed:
+        killed(fresh(), tmp_path / "busy", at=5, selection=selection, **options)
+    model = fresh()
+    outcome = train_encoder(
+        model,
+        rows(),
+        objective=OBJECTIVE,
+        settings=replace(SETTINGS, **options),
+        head_modules=HEAD,
+        folder=tmp_path / "busy",
+        save=save,
+        selection=selection,
+    )
+    assert column([entry for entry in outcome.log if "loss" in entry], "loss") == losses
+    assert same(weights(model), weights(bare))
+    assert len(drawn) == (2 if resumed else 4)
+    assert drawn == drawn[:1] * len(drawn), "a score has a state of its own"
 
 
 def test_an_early_end_and_the_best_encoder_survive_a_kill(fresh, tmp_path):
