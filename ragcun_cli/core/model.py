@@ -15,8 +15,26 @@ from torch import Tensor, nn
 _INVISIBLE = 1e-12  # of the largest variance: rounding of fp32 rows, which whitening would blow up
 
 
+def random_rotation(size: int, *, seed: int) -> Tensor:
+    """An orthogonal matrix from the uniform (Haar) distribution, float64.
+
+    The Q of a Gaussian matrix, its signs such that R has a positive diagonal: without that it is
+    not uniform (Mezzadri 2007, arXiv:math-ph/0609050). Drawn on the CPU by its own generator.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    gaussian = torch.randn(size, size, dtype=torch.float64, generator=generator, device="cpu")
+    q, r = torch.linalg.qr(gaussian)
+    rotation: Tensor = q * r.diagonal().sign()
+    return rotation
+
+
 def linear_head_weights(
-    sample: Tensor, *, output_dim: int, centre: bool, whitening: float = 0.0
+    sample: Tensor,
+    *,
+    output_dim: int,
+    centre: bool,
+    whitening: float = 0.0,
+    rotation_seed: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """First weight, second weight and second bias of a head that is a PCA of the base.
 
@@ -24,13 +42,16 @@ def linear_head_weights(
     linear map P. P holds the principal directions of ``sample``, each divided by its
     ``eigenvalue ** (whitening / 2)``, scaled together so that the mean squared length of an output
     is ``output_dim``, the scale of N(0, I). Directions beyond the base's width are zero, under
-    whitening also those without variance in the sample.
+    whitening also those without variance in the sample. A rotation of all K outputs spreads what
+    the first directions hold over all of them: distances and cosines stay, one bit or one range a
+    dimension then loses less.
 
     Args:
         sample: ``(n, d)`` outputs of the base.
         output_dim: K.
         centre: remove the mean: right for Euclidean ranking, which does not see it; a cosine does.
         whitening: 0 keeps the base's distances, 1 gives all directions the same variance.
+        rotation_seed: of the `random_rotation` that P is multiplied by; None leaves P as it is.
 
     Returns:
         ``(2d, d)``, ``(K, 2d)`` and ``(K,)``, fp32.
@@ -58,6 +79,8 @@ def linear_head_weights(
     power = float((variances * factors**2).sum())
     projection = torch.zeros(output_dim, width, dtype=torch.float64)
     projection[:kept] = directions * factors[:, None] * math.sqrt(output_dim / power)
+    if rotation_seed is not None:
+        projection = random_rotation(output_dim, seed=rotation_seed) @ projection
     identity = torch.eye(width, dtype=torch.float64)
     return (
         torch.cat([identity, -identity]).float(),
@@ -83,6 +106,7 @@ def build_encoder(
     similarity: Literal["euclidean", "cosine", "dot"],
     linear_start: Tensor | None,
     whitening: float = 0.0,
+    rotation_seed: int | None = None,
 ) -> SentenceTransformer:
     """The base with the projection head on top, as one sentence-transformer.
 
@@ -94,6 +118,7 @@ def build_encoder(
         linear_start: ``(n, d)`` outputs of the base for `linear_head_weights`, or None for a
             random head, drawn from torch's global generator.
         whitening: of the linear start.
+        rotation_seed: of the linear start.
     """
     width = base.get_embedding_dimension()
     head = gaussian_head(width, output_dim=output_dim, dropout=dropout)
@@ -103,6 +128,7 @@ def build_encoder(
             output_dim=output_dim,
             centre=similarity == "euclidean",
             whitening=whitening,
+            rotation_seed=rotation_seed,
         )
         with torch.no_grad():
             head[0].linear.weight.copy_(first)

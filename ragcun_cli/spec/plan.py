@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ragcun_cli.spec.profile import RunProfile
 from ragcun_cli.spec.section import NAME, Section
 
-Reference = Literal["untouched", "untouched_pca", "bm25"]
-"""Rows that nothing was trained for: the base encoder as published; the base behind the head every
-experiment starts from, which is a PCA of it; and BM25."""
+REFERENCES_ONCE_CALLED = {"untouched_pca": "untouched_start"}
+"""Old name of a reference -> its name, in plans and in the files of old runs."""
+
+Reference = Annotated[
+    Literal["untouched", "untouched_start", "bm25"],
+    BeforeValidator(lambda name: REFERENCES_ONCE_CALLED.get(name, name)),
+]
+"""Rows that nothing was trained for: the base encoder as published; the base behind the untrained
+linear head that every experiment starts from, rotation included; and BM25."""
 
 
 class PlanFile(Section):

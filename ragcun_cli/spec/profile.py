@@ -34,8 +34,30 @@ class HeadConfig(Section):
     """Of the linear start: each principal direction is divided by its eigenvalue to the power
     whitening / 2, so 0 keeps the base's ranking and 1 starts with equal variances."""
 
+    rotation: Literal["random", "none"] = "random"
+    """Of the linear start: `random` turns its K outputs at random, which moves no distance and lets
+    int8 and binary forms lose less; `none` leaves principal directions, largest first, which
+    truncate-N is best at. A random head has none, and refuses `random`."""
+
+    rotation_seed: int = Field(0, ge=0)
+    """Which random rotation: one for all arms and training seeds."""
+
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of hidden units dropped while training, between GELU and the second Linear."""
+
+    @property
+    def starts_linear(self) -> bool:
+        """Whether there is a head, and every seed starts from the same."""
+        return self.kind == "gaussian" and self.init == "linear"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_random_head_has_no_rotation(cls, values: Any) -> Any:  # noqa: ANN401
+        if not isinstance(values, dict) or values.get("init") != "random":
+            return values
+        if values.get("rotation") == "random":
+            raise ValueError("encoder.head.rotation is of the linear start; init is 'random'")
+        return values | {"rotation": "none"}
 
 
 class EncoderConfig(Section):
@@ -110,6 +132,8 @@ class RunProfile(Section):
         head, selection = self.encoder.head, self.training.selection
         if head.whitening > 0 and head.init == "random":
             raise ValueError("encoder.head.whitening is of the linear start; init is 'random'")
+        if head.rotation_seed and head.rotation == "none":
+            raise ValueError("encoder.head.rotation_seed does nothing: rotation is 'none'")
         if selection.patience is not None and not selection.queries:
             raise ValueError("training.selection.patience needs training.selection.queries")
         return self

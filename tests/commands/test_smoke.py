@@ -22,7 +22,7 @@ from ragcun_cli.spec.manifest import Stage
 
 ROWS = [
     "untouched",
-    "untouched_pca",
+    "untouched_start",
     "bm25",
     "baseline_no_isotropy",
     "with_isotropy",
@@ -73,7 +73,7 @@ def test_one_number_stands_in_the_scores_in_eval_and_in_the_report(ragcun, smoke
     evaluated = json.loads(ragcun("eval", "-w", smoke_workspace, "--json").out)
     found = {(one["run"], one["dataset"]): one["metrics"]["ndcg@10"] for one in evaluated}
     compared = 0
-    for name in ("untouched", "bm25", "untouched_pca"):
+    for name in ("untouched", "bm25", "untouched_start"):
         for dataset in ("smoke-numpy", "smoke-sklearn"):
             (file,) = smoke_workspace.glob(f"runs/{name}/*/eval/{dataset}/metrics.json")
             lines = (file.parent / "per_query.jsonl").read_text().splitlines()

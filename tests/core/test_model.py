@@ -11,6 +11,7 @@ from ragcun_cli.core.model import (
     gaussian_head,
     linear_head_weights,
     parameter_counts,
+    random_rotation,
     without_normalize,
 )
 from ragcun_cli.core.rankings.metrics import mean, score_queries
@@ -76,6 +77,67 @@ def test_a_head_at_least_as_wide_as_the_base_keeps_all_distances_up_to_one_facto
     off_diagonal = ~torch.eye(30, dtype=torch.bool)
     ratios = (squared_distances(outputs) / squared_distances(others))[off_diagonal]
     assert ratios.max().item() == pytest.approx(ratios.min().item(), rel=1e-4)
+
+
+def gram_schmidt(rows):
+    """An orthonormal basis of the columns, one after the other, each along its own column."""
+    found = []
+    for column in rows.T:
+        for earlier in found:
+            column = column - (column @ earlier) * earlier
+        found.append(column / np.sqrt(column @ column))
+    return np.stack(found, axis=1)
+
+
+def test_a_rotation_is_the_gram_schmidt_basis_of_a_gaussian_matrix():
+    for size, seed in ((2, 0), (7, 3), (20, 1)):
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(size, size, dtype=torch.float64, generator=generator).numpy()
+        found = random_rotation(size, seed=seed).numpy()
+        np.testing.assert_allclose(found, gram_schmidt(drawn), atol=1e-10)
+        np.testing.assert_allclose(found @ found.T, np.eye(size), atol=1e-13)
+
+
+def test_rotations_are_uniform_over_the_orthogonal_group():
+    """Traces of uniform ones have mean 0 and mean square 1; a QR's own signs miss both."""
+    drawn = torch.stack([random_rotation(5, seed=seed) for seed in range(1000)]).numpy()
+    traces = drawn.trace(axis1=1, axis2=2)
+    assert abs(traces.mean()) < 4 / np.sqrt(1000)
+    assert np.mean(traces**2) == pytest.approx(1, abs=4 * np.sqrt(2 / 1000))
+    assert abs(drawn[:, 0, 0].mean()) < 4 / np.sqrt(5 * 1000)
+
+
+def test_a_rotation_is_its_seeds_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one = random_rotation(64, seed=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.set_num_threads(2)
+    try:
+        torch.randn(3)
+        assert torch.allclose(random_rotation(64, seed=2), one, rtol=0, atol=1e-13)
+    finally:
+        torch.set_num_threads(1)
+    assert (random_rotation(64, seed=3) - one).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("output_dim", [5, 12, 20])
+def test_a_rotated_start_is_the_plain_one_turned(output_dim):
+    rows, others = sample(), sample(30, seed=1)
+    plain, turned = (
+        apply_head(others, weights).double()
+        for weights in (
+            linear_head_weights(rows, output_dim=output_dim, centre=True),
+            linear_head_weights(rows, output_dim=output_dim, centre=True, rotation_seed=4),
+        )
+    )
+    torch.testing.assert_close(
+        turned, plain @ random_rotation(output_dim, seed=4).T, rtol=0, atol=1e-4
+    )
+    torch.testing.assert_close(
+        squared_distances(turned), squared_distances(plain), rtol=1e-4, atol=1e-3
+    )
+    assert (turned.std(0) > 0.1).all()
 
 
 def test_outputs_beyond_the_width_of_the_base_are_zero():

@@ -81,6 +81,8 @@ def test_what_does_not_change_the_model_does_not_change_its_identity(sections):
         {"training": {"precision": "bf16"}},
         {"encoder": {"output_dim": 8}},
         {"encoder": {"head": {"dropout": 0.2}}},
+        {"encoder": {"head": {"rotation": "none"}}},
+        {"encoder": {"head": {"rotation_seed": 1}}},
         {"data": {"max_train_queries": 8}},
         {"mining": {"depth": 8}},
     ],
@@ -142,6 +144,19 @@ def test_what_changes_the_model_changes_its_identity(sections):
             },
             "training.freeze_base with encoder.head.kind 'none' trains nothing",
         ),
+        (
+            {"encoder": {"head": {"init": "random", "rotation": "random"}}},
+            "rotation is of the linear start; init is 'random'",
+        ),
+        (
+            {"encoder": {"head": {"init": "random", "rotation_seed": 1}}},
+            "rotation_seed does nothing: rotation is 'none'",
+        ),
+        (
+            {"encoder": {"head": {"rotation": "none", "rotation_seed": 1}}},
+            "rotation_seed does nothing: rotation is 'none'",
+        ),
+        ({"encoder": {"head": {"rotation_seed": -1}}}, "greater than or equal to 0"),
         ({"training": {"warmup_steps": 1.5}}, "a whole number of steps or a share below 1"),
         ({"evaluation": {"datasets": ["nq", "nq"]}}, "a data set is named twice"),
     ],
@@ -165,6 +180,13 @@ def test_values_that_do_not_go_together_are_refused(sections, message):
 )
 def test_values_at_the_edge_of_what_goes_together_are_taken(sections):
     profile(**sections)
+
+
+def test_a_random_head_has_no_rotation_and_is_read_back_as_it_was_written():
+    plain = profile(encoder={"head": {"init": "random"}})
+    assert plain.encoder.head.rotation == "none"
+    assert RunProfile.model_validate(plain.model_dump(mode="json")) == plain
+    assert profile(encoder={"head": {"init": "random", "rotation": "none"}}) == plain
 
 
 @pytest.mark.parametrize("name", ["", "Paper", "a b", "../a", "a/b", "-a", "a\n"])

@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import MANIFEST, RUN, Workspace
-from ragcun_cli.spec.plan import PaperPlan, Reference
+from ragcun_cli.spec.plan import REFERENCES_ONCE_CALLED, PaperPlan, Reference
 from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values
 from ragcun_cli.spec.section import stated
 
@@ -47,7 +47,7 @@ class Run:
             return {"mining": stated(self.profile.mining)}
         if self.reference == "untouched":
             return {"encoder": _untouched(self.profile.encoder)}
-        if self.reference == "untouched_pca":
+        if self.reference == "untouched_start":
             data = {"train": self.profile.data.train}
             similarity = self.profile.training.contrastive
             return {"encoder": stated(self.profile.encoder), "data": data, "for": similarity}
@@ -95,7 +95,7 @@ def runs_of(plan: PaperPlan, workspace: Workspace) -> list[Run]:
         Run(profile, None, reference, workspace)
         for reference in plan.references
         for profile in plan.experiments
-        if reference != "untouched_pca" or profile.encoder.head.kind == "gaussian"
+        if reference != "untouched_start" or profile.encoder.head.starts_linear
     ]
     trained = [
         Run(profile, seed, None, workspace) for profile in plan.experiments for seed in plan.seeds
@@ -157,4 +157,5 @@ def _read(folder: Path, workspace: Workspace) -> Run:
         profile = RunProfile.model_validate(content["profile"])
     except ValidationError as error:
         raise WorkspaceError(f"{RUN} holds no profile that this version of ragcun reads") from error
-    return Run(profile, content["seed"], content["reference"], workspace)
+    reference = REFERENCES_ONCE_CALLED.get(content["reference"], content["reference"])
+    return Run(profile, content["seed"], reference, workspace)

@@ -47,6 +47,7 @@ def start_encoder(
         similarity=profile.training.contrastive,
         linear_start=sample,
         whitening=config.head.whitening,
+        rotation_seed=None if config.head.rotation == "none" else config.head.rotation_seed,
     )
 
 

@@ -36,12 +36,12 @@ class TrainingTasks:
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.training.job import Job
-            from ragcun_cli.pipeline.training.train import set_up_pca, train
+            from ragcun_cli.pipeline.training.train import set_up_start, train
 
             encoder = self._place.fetch_encoder(profile.encoder)
             common: Any = {"encoder": encoder, "dataset": data.folder, "device": self._place.device}
             if mine is None:
-                return set_up_pca(run, draft, **common, progress=progress)
+                return set_up_start(run, draft, **common, progress=progress)
             tested = [
                 name for name in profile.evaluation.datasets if self._place.sets.is_here(name)
             ]

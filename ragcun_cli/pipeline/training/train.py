@@ -102,7 +102,7 @@ def join_training(job: Job) -> None:
         _fit(job, ready, progress=Silent(), on_step=lambda step: None)
 
 
-def set_up_pca(
+def set_up_start(
     run: Run,
     draft: Path,
     *,
@@ -111,7 +111,7 @@ def set_up_pca(
     device: str,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Save the encoder that every experiment with a linear head starts from: the base's PCA."""
+    """Save the encoder that every experiment with a linear head starts from."""
     model = start_encoder(run.profile, encoder, dataset, device=device, progress=progress)
     _save(model, draft / MODEL, run, encoder)
     return {

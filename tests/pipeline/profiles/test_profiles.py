@@ -296,6 +296,14 @@ def test_a_plan_that_is_not_valid_is_refused(line, message):
     assert message in refusal("mine")
 
 
+def test_the_old_name_of_a_reference_is_read():
+    put("mine", 'name = "mine"\nexperiments = ["with_isotropy"]\nreferences = ["untouched_pca"]\n')
+    assert profiles.load("mine").references == ("untouched_start",)
+    both = '["untouched_pca", "untouched_start"]'
+    put("mine", f'name = "mine"\nexperiments = ["with_isotropy"]\nreferences = {both}\n')
+    assert "references names the same one twice" in refusal("mine")
+
+
 def test_an_experiment_can_stand_where_a_plan_is_wanted():
     plan = profiles.load_plan("with_isotropy", sets=["training.epochs=1"])
     assert [e.training.epochs for e in plan.experiments] == [1]

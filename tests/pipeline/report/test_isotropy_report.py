@@ -68,7 +68,7 @@ def rows():
     bent = ROWS * np.linspace(1, 0.6, 24)
     return [
         row("untouched", content(ROWS[:, :16]), reference="untouched"),
-        row("untouched_pca", content(ROWS), reference="untouched_pca"),
+        row("untouched_start", content(ROWS), reference="untouched_start"),
         row("bm25", None, reference="bm25"),
         row("bent", content(bent)),
         row("twice", content(bent), content(ROWS)),
@@ -89,7 +89,7 @@ def test_differences_are_taken_at_equal_n_and_d_alone(rows):
     assert found["untouched"] == "other n or d"
     assert found["few"] == "other n or d"
     assert found["other"] == "other texts"
-    assert found["untouched_pca"] == "reference"
+    assert found["untouched_start"] == "reference"
     assert found["unknown"] is None
     bent, same = rows[3].seeds[0].isotropy["queries"], rows[1].seeds[0].isotropy["queries"]
     expected = bent["plan_score"] - same["plan_score"]
@@ -109,7 +109,7 @@ def test_the_interval_of_a_difference_is_narrower_than_those_of_its_sides(rows):
 def test_without_the_reference_there_are_no_differences(rows):
     table = isotropy_tables([rows[0], *rows[2:]])[0]
     assert "difference" not in [column.key for column in table.columns]
-    assert not any("untouched_pca" in note for note in table.notes)
+    assert not any("untouched_start" in note for note in table.notes)
 
 
 def test_the_untouched_base_is_marked_with_its_own_dimensions(rows):
@@ -144,7 +144,7 @@ def test_figures_show_every_measured_row(rows):
         for side in ("queries", "passages")
         for kind in ("spectrum", "isotropy-by-n", "cosines")
     ]
-    labels = ["untouched", "untouched_pca", "bent", "twice", "few", "other"]
+    labels = ["untouched", "untouched_start", "bent", "twice", "few", "other"]
     spectrum = figures["spectrum-queries"]
     assert [series.label for series in spectrum.series] == labels
     assert spectrum.x_scale == spectrum.y_scale == "log"

@@ -62,8 +62,32 @@ def variants_table(rows: Sequence[ModelRow]) -> Table | None:
         notes=(
             "Averages over the data sets, exact search of the smaller vectors. int8 and binary are "
             "fitted to 1,000 passages of each set; binary compares both sides by Hamming distance.",
+            _bases_note([row for row in rows if row.label in {cells[0] for cells in body}]),
         ),
     )
+
+
+def _bases_note(rows: Sequence[ModelRow]) -> str:
+    """Which basis the outputs of each row stand in: smaller forms depend on it."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(_basis(row), []).append(row.label)
+    listed = "; ".join(f"{basis}: {', '.join(labels)}" for basis, labels in groups.items())
+    return (
+        "Smaller forms depend on the basis of the outputs, which full vectors do not: compare rows "
+        f"of one basis. {listed}. A training moves on from the basis that it starts in."
+    )
+
+
+def _basis(row: ModelRow) -> str:
+    head = row.run.profile.encoder.head
+    if row.run.reference == "untouched" or head.kind == "none":
+        return "In the base's own"
+    if head.init == "random":
+        return "In that of a random head"
+    if head.rotation == "none":
+        return "In principal directions of the base"
+    return f"In principal directions turned at random, seed {head.rotation_seed}"
 
 
 def calibration_table(rows: Sequence[ModelRow]) -> Table:

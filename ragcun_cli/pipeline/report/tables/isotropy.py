@@ -61,7 +61,7 @@ def queries_table(rows: Sequence[ModelRow]) -> Table:
     extra = (
         ()
         if reference is None
-        else (Column("difference", "Difference to untouched_pca", digits=3),)
+        else (Column("difference", "Difference to untouched_start", digits=3),)
     )
     body = []
     for row in rows:
@@ -138,13 +138,13 @@ def _corrected(row: ModelRow, side: str) -> Cell:
     return WithInterval(value, *measured[0]["gaussian_intervals"]["plan_score_corrected"])
 
 
-def _reference(rows: Sequence[ModelRow], name: str = "untouched_pca") -> ModelRow | None:
+def _reference(rows: Sequence[ModelRow], name: str = "untouched_start") -> ModelRow | None:
     return next((row for row in rows if row.run.reference == name), None)
 
 
 def _difference(row: ModelRow, reference: ModelRow) -> Cell:
     """Of the plan's score, over the same queries in as many dimensions; else words."""
-    if row.run.reference == "untouched_pca":
+    if row.run.reference == "untouched_start":
         return "reference" if row is reference else "another reference"
     ours, theirs = row.isotropy("queries"), reference.isotropy("queries")
     if ours is None or theirs is None:
@@ -180,7 +180,7 @@ def _untouched_note(rows: Sequence[ModelRow]) -> list[str]:
     )
     if _reference(rows) is not None:
         note += (
-            " untouched_pca is the same base through the untrained linear head, and what "
+            " untouched_start is the same base through the untrained linear head, and what "
             "differences are taken from; their 95 % interval is of other queries, and blind to "
             "training seeds."
         )
