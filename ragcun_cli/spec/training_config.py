@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.section import NAME, Section
 
 
@@ -131,7 +133,7 @@ class TrainingConfig(Section):
     mini_batch_size saves memory without that loss."""
 
     warmup_steps: float = Field(1000, ge=0)
-    """Steps of linear warm-up; below 1, a share of all steps."""
+    """Steps of linear warm-up; below 1, a share of all steps. At most half of them."""
 
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this norm."""
@@ -171,6 +173,27 @@ class TrainingConfig(Section):
     probe_texts: int = Field(2000, ge=0)
     """Training texts encoded before the first step to say what the isotropy term can see at this
     batch size; 0 leaves the probe out."""
+
+    def steps(self, rows: int) -> int:
+        """Optimiser steps on so many training rows; an incomplete last batch is dropped."""
+        batches = rows // self.batch_size
+        steps = math.ceil(batches / self.gradient_accumulation_steps) * self.epochs
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    def check_warmup(self, rows: int, *, label: str) -> None:
+        """Hold the warm-up against the steps on at most so many training rows.
+
+        Raises:
+            ProfileError: it is more than half of them: the rates would hardly reach their peak.
+        """
+        steps = self.steps(rows)
+        warmup = self.warmup_steps * (1 if self.warmup_steps >= 1 else steps)
+        if 2 * warmup > steps > 0:
+            raise ProfileError(
+                f"{label}: a warm-up of {warmup:,.0f} steps is more than half of the {steps:,} of "
+                "the whole training",
+                hint=f"the same command with --set training.warmup_steps={steps // 10}",
+            )
 
     @model_validator(mode="after")
     def _whole_warmup(self) -> Self:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -164,9 +165,83 @@ def test_a_training_that_diverges_fails_and_says_where_and_what_to_run(train, wo
     assert not list(workspace.glob("runs/with_isotropy/*/seed-1/model"))
 
 
-def test_a_warm_up_longer_than_the_training_is_said(train):
-    record = train("baseline_no_isotropy", "training.warmup_steps=1000", "training.max_steps=2")
-    assert "warm-up takes 1000 steps and the training 2" in record["notes"]
+@pytest.mark.parametrize(("warmup", "said"), [("11", "11 steps"), ("1000", "1,000 steps")])
+def test_a_warm_up_over_half_of_the_training_is_refused_before_mining(
+    train, workspace, warmup, said
+):
+    shutil.rmtree(workspace / "negatives")
+    refused = train("baseline_no_isotropy", f"training.warmup_steps={warmup}", code=2)
+    assert f"a warm-up of {said} is more than half of the 20 of the whole training" in refused
+    assert "--set training.warmup_steps=2" in refused
+    assert not (workspace / "negatives").exists()
+
+
+def test_a_share_above_one_half_is_refused_and_one_half_is_not(train):
+    refused = train("baseline_no_isotropy", "training.warmup_steps=0.6", code=2)
+    assert "a warm-up of 12 steps is more than half of the 20" in refused
+    few = ("training.max_steps=5", "training.warmup_steps=0.5")
+    assert train("baseline_no_isotropy", *few)["steps"] == 5
+
+
+def test_a_warm_up_of_half_of_the_training_reaches_its_peak(train):
+    sets = ("training.warmup_steps=10", "training.logging_steps=1", "training.freeze_base=true")
+    rates = [entry["lr_head"] for entry in log_of(train("baseline_no_isotropy", *sets))]
+    assert max(rates) == pytest.approx(5e-4)
+
+
+def test_a_long_warm_up_is_refused_as_soon_as_the_rows_are_known(train, workspace, ragcun):
+    """Of a set yet to be made: after it, before its mining; by --dry-run once it is here."""
+    sets = ("training.epochs=1", "training.max_steps=999", "training.warmup_steps=12")
+    rows = len(beir.read_qrels(workspace / "data/datasets/smoke", "train"))
+    shutil.rmtree(workspace / "negatives")
+    shutil.rmtree(workspace / "data/datasets/smoke")
+    refused = train("baseline_no_isotropy", *sets, code=2)
+    assert f"more than half of the {rows // 8} of" in refused
+    assert (workspace / "data/datasets/smoke/manifest.json").exists()
+    assert not (workspace / "negatives").exists()
+    plan = workspace / "baseline_no_isotropy-plan.toml"
+    options = [option for value in sets for option in ("--set", value)]
+    outcome = ragcun("reproduce", "-p", plan, "-w", workspace, "--dry-run", *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"more than half of the {rows // 8} of" in outcome.err
+
+
+def test_a_warm_up_too_long_for_the_rows_that_selection_leaves_is_refused(train, workspace):
+    """How many those are is known when they are read: before the base encodes anything."""
+    rows = len(beir.read_qrels(workspace / "data/datasets/smoke", "train"))
+    sets = ("training.epochs=1", "training.max_steps=999", f"data.max_train_queries={rows - 1}")
+    sets += ("training.selection.queries=64", "training.selection.every=1")
+    sets += (f"training.warmup_steps={(rows - 1) // 8 // 2}",)
+    refused = train("baseline_no_isotropy", *sets, code=2)
+    steps = int(refused.partition("half of the ")[2].split()[0])
+    assert (rows - 65) // 8 <= steps <= (rows - 63) // 8
+    assert "head start" not in refused
+
+
+def test_the_commands_of_the_readme_for_ones_own_corpus_work_as_printed(
+    ragcun, workspace, monkeypatch
+):
+    monkeypatch.chdir(workspace.parent)
+    rows = [f"what is number {n} of {n % 7} tides?,tide {n % 7} has number {n}" for n in range(500)]
+    Path("pairs.csv").write_text("\n".join(["query,positive", *rows]) + "\n")
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+    block = readme.partition("**Your own corpus**")[2].partition("and `ragcun profile init")[0]
+    commands = [
+        shlex.split(line)[1:]
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip().startswith("ragcun ")
+    ]
+    assert [command[0] for command in commands] == ["data", "reproduce"]
+    small = ["encoder.base=ragcun/tiny", "encoder.max_seq_length=32", "encoder.output_dim=16"]
+    small += ["training.precision=fp32", "training.probe_texts=0", "isotropy.max_passages=100"]
+    for command in commands:
+        options = [option for value in small for option in ("--set", value)]
+        more = options if command[0] == "reproduce" else []
+        outcome = ragcun(*command, "--workspace", workspace, *more)
+        assert outcome.code == 0, outcome.err
+    (log,) = workspace.glob("runs/with_isotropy/*/seed-1/training_log.jsonl")
+    rates = [json.loads(line)["lr_head"] for line in log.read_text().splitlines()]
+    assert max(rates) > 0.5 * 5e-4
 
 
 def test_selection_on_a_reported_query_is_refused(train, workspace):

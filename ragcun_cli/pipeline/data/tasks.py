@@ -232,6 +232,13 @@ class DataTasks:
         manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
         return "data" in manifest.stages
 
+    def training_queries(self, name: str) -> int | None:
+        """Queries that are judged for training; None while their number is not known for sure."""
+        if details := self._details(name):
+            return int(details["judged"].get("train", 0))
+        published = sources.BEIR.get(name)
+        return None if published is None else published.train_queries
+
     def counts(self, name: str) -> tuple[int, int]:
         """Passages and queries of a set, as far as is known before it is here."""
         if details := self._details(name):

@@ -260,6 +260,7 @@ class Session:
 
     def _planned(self, plan: PaperPlan, tasks: Sequence[Task]) -> dict[str, Any]:
         pending = self._runner.pending(tasks)
+        walk.refuse_unfit(pending)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
         return {
             "plan": plan.name,

@@ -156,6 +156,7 @@ def bring_up_to_date(
             road.place.sets.refuse_overwriting(task)
     _refuse_unjudged(pending, runner)
     _refuse_damaged(pending, runner, consent)
+    refuse_unfit(pending)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
     encoder_bytes = road.place.bytes_to_fetch(encoders)
     _say_why(pending, runner)
@@ -171,7 +172,10 @@ def bring_up_to_date(
         ran = sum(runner.run(task) for task in runner.pending(gate.tasks()))
         gate.require(runner)
     targets = build()
-    ran += sum(runner.run(task) for task in runner.pending(targets) if not _among(task, targets))
+    earlier = [task for task in runner.pending(targets) if not _among(task, targets)]
+    ran += sum(runner.run(task) for task in earlier if task.stage is Stage.DATA)
+    refuse_unfit(pending)  # now that the data sets are here
+    ran += sum(runner.run(task) for task in earlier if task.stage is not Stage.DATA)
     ran += sum(runner.run(task, force=consent.force) for task in targets)
     _describe(runs, runner)
     return ran
@@ -232,6 +236,13 @@ def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
     if absent := [name for name in sets if road.place.sets.is_absent(name)]:
         raise sources.absent_error(absent)
+
+
+def refuse_unfit(pending: Sequence[Task]) -> None:
+    """Find out before any work what is known to be refused."""
+    for task in pending:
+        if task.check is not None:
+            task.check()
 
 
 def _refuse_unjudged(pending: Sequence[Task], runner: Runner) -> None:

@@ -67,6 +67,9 @@ class Task:
     reads_splits: tuple[tuple[Task, str], ...] = ()
     """Data sets and the split of each that it needs judgements of."""
 
+    check: Callable[[], None] | None = None
+    """Raises what a person has to change, as far as that is known before it or its needs run."""
+
     @property
     def identity(self) -> tuple[Path, str]:
         """Two tasks with the same one write the same record."""

@@ -57,12 +57,8 @@ def prepare(job: Job, progress: Progress) -> Prepared:
 
     Raises:
         DataError: selection on test queries, or a malformed data set.
+        ProfileError: the warm-up is too long for the rows.
     """
-    device = job.device if processes.is_alone() else processes.own_device(job.device)
-    torch.manual_seed(job.seed)
-    model = start_encoder(job.profile, job.encoder, job.dataset, device=device, progress=progress)
-    if job.profile.training.freeze_base:
-        freeze(list(model)[:-HEAD_MODULES])
     selection = _selection(job)
     file, judged = job.draft / "examples.arrow", job.draft / "judged.npy"
     if processes.rank() == 0:  # which writes before it calls the others
@@ -77,6 +73,12 @@ def prepare(job: Job, progress: Progress) -> Prepared:
         qrels = judged_queries(job.dataset, corpus, "train").qrels
         np.save(judged, judged_pairs(corpus, queries, qrels))
     rows = Dataset.from_file(str(file)).remove_columns(ID_COLUMNS)
+    job.profile.training.check_warmup(len(rows), label=job.run.label)
+    device = job.device if processes.is_alone() else processes.own_device(job.device)
+    torch.manual_seed(job.seed)
+    model = start_encoder(job.profile, job.encoder, job.dataset, device=device, progress=progress)
+    if job.profile.training.freeze_base:
+        freeze(list(model)[:-HEAD_MODULES])
     passages = {name: model.prompts.get("document") for name in rows.column_names[1:-1]}
     prompts = {"query": model.prompts.get("query"), **passages}
     return Prepared(

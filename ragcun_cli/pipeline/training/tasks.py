@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class TrainingTasks:
             again=shlex.join(
                 ["ragcun", "train", "--profile", profile.name, "--seed", f"{run.seed}"]
             ),
+            check=partial(self._check_warmup, run) if trained else None,
         )
 
     def _selection(self, run: Run) -> Task | None:
@@ -132,13 +134,30 @@ class TrainingTasks:
         record = Manifest.load(run.folder / paths.MANIFEST).stages.get("train")
         return None if record is None else record.details.get("encoder", {}).get("digests")
 
+    def _rows(self, run: Run) -> int | None:
+        """The most rows that a training can have; None while that is not known for sure."""
+        profile = run.profile
+        rows = self._place.sets.training_queries(profile.data.train)
+        if rows is None:
+            return None
+        if profile.data.max_train_queries is not None:
+            return min(rows, profile.data.max_train_queries)
+        held_out = profile.selection_set == (profile.data.train, "train")
+        return max(0, rows - held_out * profile.training.selection.queries)
+
+    def _check_warmup(self, run: Run) -> None:
+        rows = self._rows(run)
+        if rows is not None:
+            run.profile.training.check_warmup(rows, label=run.label)
+
     def _training_work(self, run: Run) -> tuple[int, float]:
         """Steps and seconds of a training, from what is known before it."""
         profile, training = run.profile, run.profile.training
-        _, queries = self._place.sets.counts(profile.data.train)
-        rows = min(queries, profile.data.max_train_queries or queries)
+        rows = self._rows(run)
+        if rows is None:
+            _, rows = self._place.sets.counts(profile.data.train)
         batch = training.batch_size * training.gradient_accumulation_steps
-        steps = min(rows // batch * training.epochs, training.max_steps or 10**9)
+        steps = training.steps(rows)
         forward = self._place.encoding_seconds(
             run,
             passages=steps * batch * (1 + profile.mining.negatives_per_query),

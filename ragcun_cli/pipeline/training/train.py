@@ -54,7 +54,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     ready = prepare(job, progress)
     seen = probe_start(job, ready.model, ready.rows, progress)
     steps = total_steps(len(ready.rows), settings)
-    _warn(job.profile, steps, progress)
+    _warn(job.profile, progress)
     clock = _Clock(job.draft / ELAPSED, progress)
     cached = use_cached_base(job, ready, progress)
     with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
@@ -121,13 +121,8 @@ def set_up_start(
     }
 
 
-def _warn(profile: RunProfile, steps: int, progress: Progress) -> None:
+def _warn(profile: RunProfile, progress: Progress) -> None:
     training = profile.training
-    if training.warmup_steps >= steps:
-        progress.note(
-            f"warm-up takes {training.warmup_steps:.0f} steps and the training {steps}: the "
-            "learning rates never reach their peak; --set training.warmup_steps=0.1 is a tenth"
-        )
     if training.gradient_accumulation_steps > 1:
         whole = training.batch_size * training.gradient_accumulation_steps
         progress.note(
