@@ -39,8 +39,8 @@ def train(
 
 
 def _show_trained(trained: Sequence[dict[str, Any]]) -> None:
-    """What each training cost, and how to load its model."""
-    from ragcun_cli.console import show_rows
+    """What each training cost, which model of it was kept, and how to load that."""
+    from ragcun_cli.console import say, show_rows
 
     labels = [f"{one['run']}, seed {one['seed']}" for one in trained]
     rows = [
@@ -54,6 +54,8 @@ def _show_trained(trained: Sequence[dict[str, Any]]) -> None:
         for label, one in zip(labels, trained, strict=True)
     ]
     show_rows("Trained", ("run", "steps", "trainable", "minutes", "examples/s"), rows)
+    for label, one in zip(labels, trained, strict=True):
+        say(f"{label}: kept {one['kept']}")
     show_models([(label, one["model"]) for label, one in zip(labels, trained, strict=True)])
 
 

@@ -45,11 +45,6 @@ class HeadConfig(Section):
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of hidden units dropped while training, between GELU and the second Linear."""
 
-    @property
-    def starts_linear(self) -> bool:
-        """Whether there is a head, and every seed starts from the same."""
-        return self.kind == "gaussian" and self.init == "linear"
-
     @model_validator(mode="before")
     @classmethod
     def _a_random_head_has_no_rotation(cls, values: Any) -> Any:  # noqa: ANN401

@@ -128,6 +128,40 @@ def test_the_best_encoder_is_chosen_on_queries_held_out_of_training(train, works
     assert len(chosen["queries"]) == 20
 
 
+def test_the_last_encoder_is_scored_beside_the_best_one(train, ragcun, workspace):
+    """Also where the last step is no multiple of the steps between scores."""
+    sets = ["training.selection.queries=20", "training.selection.every=5"]
+    sets += ["training.selection.passages=60", "training.max_steps=12"]
+    record = train("baseline_no_isotropy", *sets)
+    scores = {e["step"]: e["eval_ndcg@10"] for e in log_of(record) if "eval_ndcg@10" in e}
+    assert list(scores) == [5, 10, 12]
+    assert record["selected_step"] == max(scores, key=scores.get)
+    best = max(scores.values())
+    assert record["selection"] == {"queries": 20, "kept": best, "last": scores[12]}
+    plan = workspace / "baseline_no_isotropy-plan.toml"
+    options = [option for value in sets for option in ("--set", value)]
+    words = ("-p", plan, "-w", workspace, "--seed", "1", *options)
+    told = ragcun("train", *words).err
+    line = f"seed 1: kept the best by nDCG@10 on 20 queries of smoke (train), {best:.4f}"
+    assert f"{line} at step {record['selected_step']}; the last has {scores[12]:.4f}" in told
+    tables = json.loads(ragcun("report", *words, "--format", "json").out)["tables"]
+    (table,) = [table for table in tables if table["key"] == "cost"]
+    assert [(row["kept"], row["last"]) for row in table["rows"]] == [(best, scores[12])]
+    assert any("the best of several" in note for note in table["notes"])
+
+
+def test_a_training_without_selection_says_that_it_keeps_the_last(train, ragcun, workspace):
+    record = train("with_isotropy", "training.max_steps=2")
+    assert (record["selected_step"], record["selection"]) == (None, None)
+    plan = workspace / "with_isotropy-plan.toml"
+    words = ("-p", plan, "-w", workspace, "--seed", "1", "--set", "training.max_steps=2")
+    told = ragcun("train", *words).err
+    assert "with_isotropy, seed 1: kept the last; --set training.selection.queries=500" in told
+    tables = json.loads(ragcun("report", *words, "--format", "json").out)["tables"]
+    (table,) = [table for table in tables if table["key"] == "cost"]
+    assert "kept" not in table["rows"][0]
+
+
 def test_a_best_encoder_survives_an_interrupt_while_it_is_moved(train, workspace, monkeypatch):
     sets = ("training.selection.queries=20", "training.selection.every=5")
     moved, replace = [], Path.replace

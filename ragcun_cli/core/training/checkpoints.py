@@ -103,6 +103,12 @@ class KeepBest(TrainerCallback):
         self._folder = folder
         self._save = save
 
+    def on_step_end(
+        self, args: object, state: TrainerState, control: TrainerControl, **more: object
+    ) -> None:
+        """Have the last encoder scored, too: its score stands beside the best one's."""
+        control.should_evaluate |= state.global_step == state.max_steps
+
     def on_evaluate(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
         """After the score stands in the log."""
         if state.is_world_process_zero and best_step(state) == state.global_step:

@@ -260,7 +260,7 @@ class Session:
 
     def _planned(self, plan: PaperPlan, tasks: Sequence[Task]) -> dict[str, Any]:
         pending = self._runner.pending(tasks)
-        walk.refuse_unfit(pending)
+        walk.refuse_unfit(pending, self._runner)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
         return {
             "plan": plan.name,

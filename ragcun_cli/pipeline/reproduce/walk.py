@@ -154,9 +154,8 @@ def bring_up_to_date(
     for task in pending:
         if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
             road.place.sets.refuse_overwriting(task)
-    _refuse_unjudged(pending, runner)
     _refuse_damaged(pending, runner, consent)
-    refuse_unfit(pending)
+    refuse_unfit(pending, runner)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
     encoder_bytes = road.place.bytes_to_fetch(encoders)
     _say_why(pending, runner)
@@ -174,7 +173,7 @@ def bring_up_to_date(
     targets = build()
     earlier = [task for task in runner.pending(targets) if not _among(task, targets)]
     ran += sum(runner.run(task) for task in earlier if task.stage is Stage.DATA)
-    refuse_unfit(pending)  # now that the data sets are here
+    refuse_unfit(pending, runner)  # now that the data sets are here
     ran += sum(runner.run(task) for task in earlier if task.stage is not Stage.DATA)
     ran += sum(runner.run(task, force=consent.force) for task in targets)
     _describe(runs, runner)
@@ -238,16 +237,15 @@ def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
         raise sources.absent_error(absent)
 
 
-def refuse_unfit(pending: Sequence[Task]) -> None:
-    """Find out before any work what is known to be refused."""
+def refuse_unfit(pending: Sequence[Task], runner: Runner) -> None:
+    """Find out before any work what will be refused, as that a set lacks a split it is needed for.
+
+    Raises:
+        RagcunError: something will.
+    """
     for task in pending:
         if task.check is not None:
             task.check()
-
-
-def _refuse_unjudged(pending: Sequence[Task], runner: Runner) -> None:
-    """Find out before any work that a set which is here lacks a split that some of it needs."""
-    for task in pending:
         for data, split in task.reads_splits:
             record = runner.current_record(data)
             if record is not None and split not in record.details["judged"]:

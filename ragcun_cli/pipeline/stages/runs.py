@@ -95,7 +95,8 @@ def runs_of(plan: PaperPlan, workspace: Workspace) -> list[Run]:
         Run(profile, None, reference, workspace)
         for reference in plan.references
         for profile in plan.experiments
-        if reference != "untouched_start" or profile.encoder.head.starts_linear
+        if reference != "untouched_start"
+        or (profile.encoder.head.kind, profile.encoder.head.init) == ("gaussian", "linear")
     ]
     trained = [
         Run(profile, seed, None, workspace) for profile in plan.experiments for seed in plan.seeds

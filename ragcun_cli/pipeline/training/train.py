@@ -20,8 +20,18 @@ from ragcun_cli.core.collective import world_size
 from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.trainer import TrainingStoppedError
-from ragcun_cli.core.training.checkpoints import best_encoder, export_encoder, resume_points
-from ragcun_cli.core.training.fit import Outcome, Selection, total_steps, train_encoder
+from ragcun_cli.core.training.checkpoints import (
+    SCORE,
+    best_encoder,
+    export_encoder,
+    resume_points,
+)
+from ragcun_cli.core.training.fit import (
+    Outcome,
+    Selection,
+    total_steps,
+    train_encoder,
+)
 from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.devices import check_precision
@@ -85,7 +95,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
         "examples_per_second": round(examples / seconds, 2),
         "precision": training.precision,
         "memory_retries": list(outcome.memory_retries),
-        "selected_step": outcome.best_step,
+        **_choice(job, ready, outcome),
         "frozen_base": cached,
         "probe": None if seen is None else asdict(seen),
     }
@@ -191,6 +201,22 @@ def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
         ready.selection.write(job.draft)
     text = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in outcome.log)
     (job.draft / TRAINING_LOG).write_text(text, encoding="utf-8")
+
+
+def _choice(job: Job, ready: Prepared, outcome: Outcome) -> dict[str, Any]:
+    """Which encoder was kept, in words, and what it was chosen by beside the score of the last."""
+    if ready.selection is None:
+        said = "the last; --set training.selection.queries=500 keeps the best on held-out queries"
+        return {"selected_step": None, "selection": None, "kept": said}
+    scores = [entry[key] for entry in outcome.log if (key := f"eval_{SCORE}") in entry]
+    best, last, queries = max(scores), scores[-1], len(ready.selection.test.queries)
+    name, split = job.profile.selection_set
+    return {
+        "selected_step": outcome.best_step,
+        "selection": {"queries": queries, "kept": best, "last": last},
+        "kept": f"the best by nDCG@10 on {queries} queries of {name} ({split}), {best:.4f} at step "
+        f"{outcome.best_step}; the last has {last:.4f}",
+    }
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -17,6 +17,10 @@ ISOTROPY_NOTE = (
     "negative: compare rows of equal dimensions alone, and with what a perfect Gaussian of that "
     "size gives."
 )
+DEV_NOTE = (
+    "Dev: queries held out of training, on which the kept model is the best of several, so that "
+    "its own score there is too high."
+)
 
 
 def results_table(rows: Sequence[ModelRow]) -> Table:
@@ -102,6 +106,8 @@ def _difference(row: ModelRow, first: ModelRow, averaged: Sequence[str]) -> Cell
 
 def cost_table(rows: Sequence[ModelRow]) -> Table:
     """What training and evaluation took; times, unlike scores, differ from run to run."""
+    unchosen = all(_dev_score(row, "kept") in (None, "none") for row in rows)
+    chosen = () if unchosen else ("kept", "last")
     columns = (
         Column("model", "Model"),
         Column("seeds", "Seeds"),
@@ -112,14 +118,22 @@ def cost_table(rows: Sequence[ModelRow]) -> Table:
         Column("examples_per_second", "Examples/s", digits=1),
         Column("evaluation_minutes", "Evaluation minutes", digits=1),
         Column("device", "Device"),
+        *(Column(key, f"Dev nDCG@10, {key} model", digits=1, scale=100) for key in chosen),
     )
     return Table(
         key="cost",
         caption="Cost",
         columns=columns,
-        rows=tuple(_cost_row(row) for row in rows),
-        notes=("Sums over seeds; an example is a training row.",),
+        rows=tuple((*_cost_row(row), *(_dev_score(row, key) for key in chosen)) for row in rows),
+        notes=("Sums over seeds; an example is a training row.", *([DEV_NOTE] if chosen else [])),
     )
+
+
+def _dev_score(row: ModelRow, key: str) -> Cell:
+    """Of the kept encoder or of the last, on the queries that the kept one was chosen on."""
+    details = [seed.training.details for seed in row.seeds if seed.training is not None]
+    scores = [found[key] for each in details if (found := each.get("selection")) is not None]
+    return over_seeds(scores) if len(scores) == len(row.seeds) else "none" if details else None
 
 
 def _cost_row(row: ModelRow) -> tuple[Cell, ...]:
