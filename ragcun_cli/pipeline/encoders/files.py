@@ -28,25 +28,40 @@ TEXT_FILES = (
 ROUTER = "router_config.json"
 
 
-def module_folders(folder: Path) -> list[Path]:
-    """Where the modules of a sentence-transformers folder lie, those behind a Router among them."""
+def modules_of(folder: Path) -> dict[Path, str]:
+    """Where the modules of a sentence-transformers folder lie, and of which type each is.
+
+    Those behind a Router are among them.
+    """
     content = read_json(folder / "modules.json")
-    modules = content if isinstance(content, list) else []
-    paths = [module.get("path", "") for module in modules if isinstance(module, dict)]
-    return [place for path in paths for place in _with_routes(folder / str(path))]
+    modules = [m for m in content if isinstance(m, dict)] if isinstance(content, list) else []
+    return {
+        place: kind
+        for module in modules
+        for place, kind in _with_routes(folder / str(module.get("path", "")), module.get("type"))
+    }
 
 
-def _with_routes(folder: Path) -> Iterator[Path]:
-    yield folder
+def _with_routes(folder: Path, kind: object) -> Iterator[tuple[Path, str]]:
+    yield folder, str(kind)
     routes = read_json(folder / ROUTER)
     if isinstance(routes, dict):
-        for name in routes.get("types", {}):
-            yield from _with_routes(folder / str(name))
+        for name, other in routes.get("types", {}).items():
+            yield from _with_routes(folder / str(name), other)
+
+
+def lacking(folder: Path) -> list[str]:
+    """What ``modules.json`` names and is not there; a Normalize has nothing that needs a folder."""
+    return [
+        place.relative_to(folder).as_posix()
+        for place, kind in modules_of(folder).items()
+        if not kind.endswith(".Normalize") and next(place.glob("*"), None) is None
+    ]
 
 
 def files_digest(folder: Path) -> str:
     """Digest of the files that decide what the encoder computes, and of no others in the folder."""
-    places = dict.fromkeys([folder, *module_folders(folder)])
+    places = dict.fromkeys([folder, *modules_of(folder)])
     names = ("modules.json", "config.json", ROUTER, WEIGHTS, *TEXT_FILES)
     present = sorted({place / name for place in places for name in names})
     return digest(
@@ -64,7 +79,7 @@ def first_weights(folder: Path) -> Path:
     Raises:
         EncoderError: it is no folder of a dense encoder with all that it needs.
     """
-    modules = module_folders(folder)
+    modules = modules_of(folder)
     if not modules:
         raise EncoderError(
             f"{folder} is no sentence-transformers folder: it has no modules.json that can be read",
@@ -74,6 +89,11 @@ def first_weights(folder: Path) -> Path:
         raise EncoderError(
             f"{folder} is a {kind}, which gives texts no dense embeddings",
             hint="--set mining.rescore=cross-encoder, if it is to score pairs in mining",
+        )
+    if absent := lacking(folder):
+        raise EncoderError(
+            f"{folder} lacks {', '.join(absent)}, which its modules.json names",
+            hint="copy or download it whole, with the folders that lie in it",
         )
     weights = [place / WEIGHTS for place in modules if (place / WEIGHTS).is_file()]
     pickled = [

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,21 +229,60 @@ def load_saved(
     """A saved model of one of sentence-transformers' kinds, safetensors only and no remote code.
 
     Raises:
-        EncoderError: the files make none; ``what`` it was to be.
+        EncoderError: the files make none, or lack weights; ``what`` it was to be.
     """
     from safetensors import SafetensorError
 
     quieten_libraries()
     try:
-        return kind(
-            str(folder),
-            device=device,
-            trust_remote_code=False,
-            local_files_only=True,
-            model_kwargs={"use_safetensors": True, "dtype": "float32"},
-        )
+        with _absent_weights() as absent:
+            model = kind(
+                str(folder),
+                device=device,
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True, "dtype": "float32"},
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise EncoderError(f"{folder} cannot be loaded as {what}: {error}") from error
+    _refuse_absent_weights(folder, model, absent)
+    return model
+
+
+@contextmanager
+def _absent_weights() -> Iterator[set[str]]:
+    """Names of weights that files lack, or have in another shape, as transformers reports them."""
+    from transformers import PreTrainedModel
+
+    absent: set[str] = set()
+    plain = vars(PreTrainedModel)["from_pretrained"]
+
+    def reporting(kind: type, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, report = plain.__func__(kind, *args, **kwargs)
+        absent.update(report["missing_keys"], (key for key, *_ in report["mismatched_keys"]))
+        return model
+
+    PreTrainedModel.from_pretrained = classmethod(reporting)
+    try:
+        yield absent
+    finally:
+        PreTrainedModel.from_pretrained = plain
+
+
+def _refuse_absent_weights(folder: Path, model: Any, absent: set[str]) -> None:  # noqa: ANN401
+    from sentence_transformers.base.modules import Transformer
+
+    parts = [part for part in model.modules() if isinstance(part, Transformer)]
+    read = {part.modality_config.get("text", {}).get("method_output_name") for part in parts}
+    pooled = read != {"last_hidden_state"}  # else nobody reads what BERT's own pooler makes
+    if named := sorted(key for key in absent if pooled or "pooler" not in key.split(".")):
+        more = f" and {len(named) - 4} more" if len(named) > 4 else ""
+        raise EncoderError(
+            f"{folder} lacks weights that its config.json asks for, which would be random: "
+            f"{', '.join(named[:4])}{more}",
+            hint="copy or download it anew, or save it again with SentenceTransformer's save",
+        )
 
 
 def quieten_libraries() -> None:
