@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import digest, digest_once
 
 WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""Says which of several files has which weights, where they are not in one."""
 
 TOKENIZERS = (
     *("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model"),
@@ -26,6 +29,7 @@ TEXT_FILES = (
 """Decide what becomes of a text: tokens, maximum length, prompts, similarity."""
 
 ROUTER = "router_config.json"
+ADAPTER = "adapter_config.json"
 
 
 def modules_of(folder: Path) -> dict[Path, str]:
@@ -50,20 +54,68 @@ def _with_routes(folder: Path, kind: object) -> Iterator[tuple[Path, str]]:
             yield from _with_routes(folder / str(name), other)
 
 
-def lacking(folder: Path) -> list[str]:
-    """What ``modules.json`` names and is not there; a Normalize has nothing that needs a folder."""
-    return [
-        place.relative_to(folder).as_posix()
-        for place, kind in modules_of(folder).items()
+def weight_files(place: Path) -> list[Path]:
+    """Where the weights of one module lie, as its own files say; none where it has none.
+
+    Raises:
+        EncoderError: its list of several files cannot be, or leads elsewhere.
+    """
+    if (place / WEIGHTS).is_file():
+        return [place / WEIGHTS]
+    if not (place / INDEX).is_file():
+        return []
+    try:
+        names = {str(name) for name in read_json(place / INDEX)["weight_map"].values()}
+    except (TypeError, KeyError, AttributeError):
+        names = {""}
+    if not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names or {""}):
+        what = f"{place / INDEX} names no files of weights beside it"
+        raise EncoderError(what, hint="copy or download it anew")
+    return sorted(place / name for name in names)
+
+
+def lacking(folder: Path) -> list[Path]:
+    """What its lists name and is not there: folders of modules, files of weights.
+
+    A Normalize has nothing that needs a folder.
+    """
+    modules = modules_of(folder)
+    absent = [
+        place
+        for place, kind in modules.items()
         if not kind.endswith(".Normalize") and next(place.glob("*"), None) is None
     ]
+    named = (file for place in modules or [folder] for file in weight_files(place))
+    return absent + [file for file in named if not file.is_file()]
+
+
+def refuse_parts(folder: Path) -> None:
+    """Refuse what is no model by itself.
+
+    Raises:
+        EncoderError: an adapter, or a model without all that its lists name.
+    """
+    for place in {folder, *modules_of(folder)}:
+        if (place / ADAPTER).is_file():
+            base = (read_json(place / ADAPTER) or {}).get("base_model_name_or_path")
+            raise EncoderError(
+                f"{folder} is an adapter to the weights of {base}, and has to be merged with them",
+                hint="load both with peft, model.merge_and_unload(), and save the whole",
+            )
+    if absent := lacking(folder):
+        names = ", ".join(place.relative_to(folder).as_posix() for place in absent)
+        raise EncoderError(
+            f"{folder} lacks {names}, which its modules.json or {INDEX} names",
+            hint="copy or download it whole, with the folders that lie in it",
+        )
 
 
 def files_digest(folder: Path) -> str:
     """Digest of the files that decide what the encoder computes, and of no others in the folder."""
     places = dict.fromkeys([folder, *modules_of(folder)])
-    names = ("modules.json", "config.json", ROUTER, WEIGHTS, *TEXT_FILES)
-    present = sorted({place / name for place in places for name in names})
+    names = ("modules.json", "config.json", ROUTER, *TEXT_FILES)
+    weights = {file for place in places for file in weight_files(place)}
+    present = sorted({place / name for place in places for name in names} | weights)
     return digest(
         {
             file.relative_to(folder).as_posix(): digest_once(file)
@@ -73,12 +125,20 @@ def files_digest(folder: Path) -> str:
     )
 
 
-def first_weights(folder: Path) -> Path:
-    """The weights of an encoder's first module that has any.
+def weights_digest(weights: Sequence[Path]) -> str:
+    """sha256 of a file of weights; of several, a digest of theirs by name."""
+    if len(weights) == 1:
+        return digest_once(weights[0])
+    return digest({file.name: digest_once(file) for file in weights})
+
+
+def first_weights(folder: Path) -> list[Path]:
+    """The weights of an encoder's first module that has any, mostly one file.
 
     Raises:
         EncoderError: it is no folder of a dense encoder with all that it needs.
     """
+    refuse_parts(folder)
     modules = modules_of(folder)
     if not modules:
         raise EncoderError(
@@ -90,16 +150,9 @@ def first_weights(folder: Path) -> Path:
             f"{folder} is a {kind}, which gives texts no dense embeddings",
             hint="--set mining.rescore=cross-encoder, if it is to score pairs in mining",
         )
-    if absent := lacking(folder):
-        raise EncoderError(
-            f"{folder} lacks {', '.join(absent)}, which its modules.json names",
-            hint="copy or download it whole, with the folders that lie in it",
-        )
-    weights = [place / WEIGHTS for place in modules if (place / WEIGHTS).is_file()]
-    pickled = [
-        p for place in modules for p in place.glob("*.bin") if place / WEIGHTS not in weights
-    ]
-    if not weights or pickled:
+    weights = {place: weight_files(place) for place in modules}
+    pickled = [place for place in modules if not weights[place] and any(place.glob("*.bin"))]
+    if not any(weights.values()) or pickled:
         raise EncoderError(
             f"{folder} has not all its weights in safetensors format; pickled weights are never "
             "loaded",
@@ -109,7 +162,7 @@ def first_weights(folder: Path) -> Path:
         raise EncoderError(
             f"{folder} has no tokenizer", hint="save it with SentenceTransformer(...).save(FOLDER)"
         )
-    return weights[0]
+    return next(filter(None, weights.values()))
 
 
 def saved_as(folder: Path) -> str | None:

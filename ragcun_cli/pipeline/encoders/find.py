@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragcun_cli.pipeline.encoders.files import WEIGHTS, files_digest, first_weights
+from ragcun_cli.pipeline.encoders import files
 from ragcun_cli.pipeline.encoders.published import published_weights
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
@@ -129,7 +129,7 @@ def _hub_cache(config: EncoderConfig, marker: str) -> Path | None:
     if not isinstance(cached, str):
         return None
     folder = Path(cached).parent
-    return folder if (folder / WEIGHTS).exists() else None
+    return folder if files.weight_files(folder) and not files.lacking(folder) else None
 
 
 def _offline_package(config: EncoderConfig) -> Path | None:
@@ -140,9 +140,9 @@ def _offline_package(config: EncoderConfig) -> Path | None:
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / inside
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / files.WEIGHTS).is_file():
         return None
-    seen, published = digest_once(folder / WEIGHTS), published_weights(config.base)
+    seen, published = digest_once(folder / files.WEIGHTS), published_weights(config.base)
     if seen != published:
         raise EncoderError(
             f"package {package} carries weights with sha256 {seen}; {config.base} as published "
@@ -184,16 +184,16 @@ def _where_from(name: str) -> str:
 
 
 def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
-    weights = first_weights(folder)
-    seen = digest_once(weights)
+    weights = files.first_weights(folder)
+    seen = files.weights_digest(weights)
     if config.sha256 not in (None, seen):
         raise EncoderError(
             f"encoder '{config.base}' ({source}) has weights with sha256 {seen}, and the profile "
             f"names {config.sha256}",
             hint="change encoder.sha256, or encoder.revision, in the profile",
         )
-    size = weights.stat().st_size
-    return FoundEncoder(config.base, folder, source, seen, files_digest(folder), size)
+    size = sum(file.stat().st_size for file in weights)
+    return FoundEncoder(config.base, folder, source, seen, files.files_digest(folder), size)
 
 
 def load_encoder(found: FoundEncoder, config: EncoderConfig, *, device: str) -> SentenceTransformer:

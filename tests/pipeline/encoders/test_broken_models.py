@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+from transformers import AutoModel, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from ragcun_cli.pipeline.encoders.find import find_encoder, load_encoder, load_model, load_saved
+from ragcun_cli.pipeline.mining.rescoring import load_scorer
+from ragcun_cli.pipeline.mining.second_models import MiningModels
 from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import EncoderConfig
 
@@ -124,3 +127,112 @@ def test_normalize_needs_no_folder(folder, tiny):
     shutil.rmtree(folder / "2_Normalize")
     find(folder)
     assert (load_model(folder, device="cpu").encode(TEXTS) == expected).all()
+
+
+INDEX = "model.safetensors.index.json"
+
+
+def in_shards(folder):
+    """Part the weights of a saved transformer into several files, and return their names."""
+    model = AutoModel.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    assert not (folder / "model.safetensors").exists()
+    names = sorted(file.name for file in folder.glob("model-*.safetensors"))
+    assert len(names) > 2
+    return names
+
+
+def test_weights_in_several_files_are_the_same_encoder(folder, tiny):
+    expected = SentenceTransformer(str(tiny), device="cpu").encode(TEXTS)
+    names = in_shards(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"beside them, and never read")
+    config = EncoderConfig(base=str(folder))
+    found = find(folder)
+    assert (load_encoder(found, config, device="cpu").encode(TEXTS) == expected).all()
+    assert found.weight_bytes == sum((folder / name).stat().st_size for name in names)
+
+
+def test_digests_of_weights_in_several_files_are_of_all_of_them(folder):
+    names = in_shards(folder)
+    before = find(folder)
+    assert find(folder) == before
+    seen = {(before.sha256, before.files)}
+    for name in names:
+        file = folder / name
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        seen.add((find(folder).sha256, find(folder).files))
+    assert (
+        len({sha256 for sha256, _ in seen}) == len({files for _, files in seen}) == 1 + len(names)
+    )
+    pinned = EncoderConfig(base=str(folder), sha256=before.sha256)
+    with pytest.raises(EncoderError, match=f"and the profile names {before.sha256}"):
+        find_encoder(pinned, Workspace(folder.parent, folder.parent))
+
+
+def test_one_of_several_files_that_is_not_there_is_named(folder):
+    names = in_shards(folder)
+    (folder / names[1]).unlink()
+    with pytest.raises(EncoderError, match=f"copy lacks {names[1]}, which"):
+        find(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"weight_map": {}}',
+        '{"weight_map": {"x": "../other/model.safetensors"}}',
+        '{"weight_map": {"x": "/model.safetensors"}}',
+        '{"weight_map": {"x": 1}}',
+    ],
+)
+def test_a_list_of_files_that_cannot_be_or_leads_elsewhere_is_refused(folder, content):
+    in_shards(folder)
+    (folder / INDEX).write_text(content)
+    with pytest.raises(EncoderError, match=rf"{INDEX} names no files of weights beside it"):
+        find(folder)
+
+
+def test_a_cross_encoder_in_several_files_is_found_and_scores(folder, tmp_path):
+    config = BertConfig.from_pretrained(folder, num_labels=1)
+    whole, crossed = tmp_path / "whole", tmp_path / "crossed"
+    for place, size in ((whole, "5GB"), (crossed, "20KB")):
+        torch.manual_seed(0)
+        model = BertForSequenceClassification(config)
+        model.save_pretrained(place, max_shard_size=size)
+        shutil.copy(folder / "tokenizer.json", place)
+        shutil.copy(folder / "tokenizer_config.json", place)
+    keys = {"rescore": "cross-encoder", "rescore_model": str(crossed)}
+    models = MiningModels(Workspace(tmp_path, tmp_path))
+    found = models.find(MiningConfig(**keys))["rescore_model"]
+    shards = list(crossed.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert found.weight_bytes == sum(file.stat().st_size for file in shards)
+    scored = [
+        load_scorer(place, MiningConfig(**keys), device="cpu").scores("edges", TEXTS)
+        for place in (crossed, whole)
+    ]
+    assert (scored[0] == scored[1]).all()
+    shards[0].unlink()
+    with pytest.raises(EncoderError, match=f"crossed lacks {shards[0].name}"):
+        MiningModels(Workspace(tmp_path, tmp_path)).find(MiningConfig(**keys))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_adapter_is_told_as_one(folder, whole):
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "some/base"}
+    (folder / "adapter_config.json").write_text(json.dumps(adapter))
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    if not whole:
+        (folder / "modules.json").unlink()
+    with pytest.raises(EncoderError, match="copy is an adapter to the weights of some/base") as no:
+        find(folder)
+    assert "merge_and_unload" in no.value.hint
+    with pytest.raises(EncoderError, match="copy is an adapter to the weights of some/base"):
+        MiningModels(Workspace(folder.parent, folder.parent)).find(
+            MiningConfig(rescore="cross-encoder", rescore_model=str(folder))
+        )

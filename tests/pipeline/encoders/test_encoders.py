@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import COMMIT, Hub, files_of
+from transformers import AutoModel
 
 import ragcun_cli
 from ragcun_cli.pipeline.encoders.find import fetch_encoder, find_encoder, load_encoder
@@ -244,6 +245,25 @@ def test_an_encoder_comes_from_the_hub_once_and_then_from_its_cache(look, tiny, 
     assert spoilt["error"].startswith(
         f"encoder 'someone/tiny' (hub cache) has weights with sha256 {weights}"
     )
+
+
+def test_weights_in_several_files_come_from_the_hub_and_are_found_when_all_are_here(
+    look, tiny, tmp_path
+):
+    folder = put(tiny, tmp_path / "published")
+    model = AutoModel.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="20KB")
+    with published("someone/large", folder) as hub:
+        found = look("fetch", endpoint=hub.endpoint, base="someone/large")
+        assert found["source"] == "hub"
+        again = look("find", endpoint=hub.endpoint, base="someone/large")
+        assert (again["source"], again["sha256"]) == ("hub cache", found["sha256"])
+        shard = next(Path(found["folder"]).glob("model-*.safetensors"))
+        shard.unlink()
+        assert look("find", endpoint=hub.endpoint, base="someone/large") is None
+        mended = look("fetch", endpoint=hub.endpoint, base="someone/large")
+    assert (mended["source"], mended["sha256"]) == ("hub", found["sha256"])
 
 
 def test_the_hub_cache_comes_before_the_offline_package(look, tiny, tmp_path):
