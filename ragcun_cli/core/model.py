@@ -144,6 +144,18 @@ def without_normalize(base: SentenceTransformer) -> SentenceTransformer:
     return _assembled(kept, base, similarity=base.similarity_fn_name)
 
 
+def as_served(base: SentenceTransformer) -> SentenceTransformer:
+    """The base with a frozen module that cuts its outputs to the dimensions that it serves."""
+    width, base.truncate_dim = base.get_embedding_dimension(), None
+    whole = base.get_embedding_dimension()
+    if width == whole:
+        return base
+    cut = Dense(whole, width, bias=False, activation_function=None)
+    cut.linear.weight.data = torch.eye(width, whole)
+    freeze([cut])
+    return _assembled([*base, cut], base, similarity=base.similarity_fn_name)
+
+
 def _assembled(
     modules: list[nn.Module], base: SentenceTransformer, *, similarity: str
 ) -> SentenceTransformer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -26,8 +27,9 @@ TEXTS_AT_ONCE = 8192
 BATCH_TEXTS = 64
 """Through the model together, where no profile says how many."""
 
-_NO_SUCH_ROW = re.compile("out of bounds|must match the (existing )?size|device-side assert")
-"""What PyTorch says, beside an IndexError, of a position or a word piece that a model has not."""
+_NO_MEMORY = re.compile("out of memory|can't allocate memory")
+_NO_SUCH_ROW = re.compile("index out of range in self|out of bounds|device-side assert")
+"""What PyTorch says of a position or a word piece that a model has not."""
 
 _PROMPTS: Mapping[Side, Sequence[str]] = {
     "query": ("query",),
@@ -105,11 +107,8 @@ def encode_block(
                 else value
                 for key, value in features.items()
             }
-            try:
+            with told(model):
                 embeddings = model(on_device, **_task(side))["sentence_embedding"]
-            except (IndexError, RuntimeError) as error:
-                _refuse(error)
-                raise
             rows.append(embeddings[:, : model.truncate_dim].float())
             order.append(chosen)
             advance(len(chosen))
@@ -119,15 +118,26 @@ def encode_block(
     return joined[back.to(joined.device)]
 
 
-def _refuse(error: Exception) -> None:
-    """Raise what a person can mend of it; nothing of a bug."""
-    said = (str(error).splitlines() or [type(error).__name__])[0]
-    if re.search("out of memory|can't allocate memory", said):
-        raise EncoderError(f"memory gave out while encoding: {said}", hint=FEWER_TEXTS) from error
-    if isinstance(error, IndexError) or _NO_SUCH_ROW.search(said):
+@contextmanager
+def told(model: Any) -> Iterator[None]:  # noqa: ANN401
+    """Tell what others' code raises of a model or of texts in one message.
+
+    Raises:
+        EncoderError: whatever it was.
+    """
+    try:
+        yield
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        name, kind = getattr(model[0], "loaded_from", "the model"), type(error).__name__
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(said):
+            what = f"memory gave out while encoding with {name}: {said}"
+            raise EncoderError(what, hint=FEWER_TEXTS) from error
+        positions = getattr(getattr(model[0], "config", None), "max_position_embeddings", None)
+        no_such = _NO_SUCH_ROW.search(said) or f"({positions})" in said
+        hint = "a max_seq_length that the model has positions for, and its own tokenizer"
         raise EncoderError(
-            f"the model cannot encode these texts: {said}",
-            hint="a max_seq_length that the model has positions for, and its own tokenizer",
+            f"{name} cannot encode these texts: {said} ({kind})", hint=hint if no_such else None
         ) from error
 
 
@@ -138,7 +148,8 @@ def _batches(
 
     def read(some: Sequence[str]) -> dict[str, Any]:
         before = prompt if side is None else _own_prompt(model, side)
-        return dict(model.preprocess(list(some), prompt=before, **_task(side)))
+        with told(model):
+            return dict(model.preprocess(list(some), prompt=before, **_task(side)))
 
     whole = read(texts)
     mask = whole.get("attention_mask")

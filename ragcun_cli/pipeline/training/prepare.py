@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
 from torch import Tensor
 
 from ragcun_cli.core.model import freeze, on_cached_outputs
@@ -119,8 +118,7 @@ def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, 
         How many texts there are, and what they cost; None where the base is run at each step.
     """
     training = job.profile.training
-    routed = any(isinstance(module, Router) for module in ready.model)
-    if not (training.freeze_base and training.cache_frozen_base) or routed:
+    if not (training.freeze_base and training.cache_frozen_base):
         return None
     columns = ready.rows.column_names[:-1]
     distinct = len(set().union(*(ready.rows[column] for column in columns)))

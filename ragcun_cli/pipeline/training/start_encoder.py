@@ -8,7 +8,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.draw import START, smallest
-from ragcun_cli.core.model import build_encoder, without_normalize
+from ragcun_cli.core.model import as_served, build_encoder, without_normalize
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode
 from ragcun_cli.pipeline.encoders.find import FoundEncoder, load_encoder
@@ -23,7 +23,7 @@ def start_encoder(
 ) -> SentenceTransformer:
     """The base with its head; a random head is drawn from torch's global generator."""
     config = profile.encoder
-    base = load_encoder(encoder, config, device=device)
+    base = as_served(load_encoder(encoder, config, device=device))
     if config.head.kind == "none":
         base.similarity_fn_name = profile.training.contrastive
         return base

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ragcun_cli.pipeline.encoders.files import modules_of
+from ragcun_cli.pipeline.encoders.find import load_encoder
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.tasks import MiningTasks
 from ragcun_cli.pipeline.place import Place
@@ -15,7 +17,9 @@ from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.profile import EncoderConfig
 
 
 class TrainingTasks:
@@ -84,7 +88,18 @@ class TrainingTasks:
                 ["ragcun", "train", "--profile", profile.name, "--seed", f"{run.seed}"]
             ),
             check=partial(self._check_warmup, run) if trained else None,
+            fetch=lambda: self._look_at_base(profile.encoder),
         )
+
+    def _look_at_base(self, config: EncoderConfig) -> None:
+        """Refuse, before any work, a base that cannot be trained."""
+        found = self._place.fetch_encoder(config)
+        if any(kind.endswith((".Router", ".Asym")) for kind in modules_of(found.folder).values()):
+            raise EncoderError(
+                f"encoder '{config.base}' is a Router, a model for each side, and is not trained",
+                hint="--set encoder.base=FOLDER, of one of its sides",
+            )
+        load_encoder(found, config, device=self._place.device)
 
     def _selection(self, run: Run) -> Task | None:
         """The data set that the best encoder of a training is chosen on."""

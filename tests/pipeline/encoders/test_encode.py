@@ -157,7 +157,37 @@ def test_memory_that_gives_out_asks_for_smaller_batches(failing):
     assert caught.value.hint == FEWER_TEXTS
 
 
-def test_what_is_neither_memory_nor_positions_is_a_bug(failing):
+def test_whatever_the_model_raises_is_one_message_that_names_it(failing):
     model = failing(lambda: torch.ones(2) @ torch.ones(3))
-    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+    model[0].loaded_from = "some/folder"
+    try:
+        with pytest.raises(
+            EncoderError, match=r"some/folder cannot encode .*inconsistent"
+        ) as caught:
+            encode_block(model, TEXTS, batch_size=8)
+    finally:
+        del model[0].loaded_from
+    assert caught.value.hint is None
+
+
+def test_sizes_that_do_not_fit_are_no_matter_of_the_length_of_texts(failing):
+    model = failing(lambda: torch.ones(2, 8) + torch.ones(2, 32))
+    with pytest.raises(
+        EncoderError, match=r"tensor a \(8\) must match .* tensor b \(32\)"
+    ) as caught:
         encode_block(model, TEXTS, batch_size=8)
+    assert caught.value.hint is None
+
+
+def test_what_a_tokenizer_raises_is_one_message_too(tiny, monkeypatch):
+    def preprocess(*texts, **settings):
+        raise TypeError("TextEncodeInput must be Union")
+
+    monkeypatch.setattr(tiny, "preprocess", preprocess)
+    with pytest.raises(EncoderError, match="cannot encode these texts: TextEncodeInput must be"):
+        encode_block(tiny, TEXTS, batch_size=8)
+
+
+def test_a_bug_beside_the_model_keeps_its_traceback(tiny):
+    with pytest.raises(TypeError, match="int"):
+        encode_block(tiny, TEXTS, batch_size=8, advance=lambda count: len(count))
