@@ -174,18 +174,21 @@ def stats(
         str | None,
         typer.Option("--train", help="Training set to look for test texts in; itself by default."),
     ] = None,
+    profile: options.Profile = None,
     workspace: options.WorkspaceFolder = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Describe a data set: lengths, duplicates, judgements, and what of it is in training data.
 
-    Example: ragcun data stats scifact --train msmarco
+    With a profile also how much of it the tokenizers of its encoders do not know.
+
+    Example: ragcun data stats scifact --train msmarco --profile publication
     """
     from ragcun_cli.commands.data_shown import show_stats
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
 
-    found = DataSession(workspace, Watcher()).stats(name, train)
+    found = DataSession(workspace, Watcher()).stats(name, train, profile)
     show(found, as_json=as_json, table=partial(show_stats, found))
 
 

@@ -52,6 +52,9 @@ def show_stats(found: SetDetails) -> None:
     """What sets consist of, and what of them stands in training data."""
     for label, values in found.items():
         _show_statistics(label, values["statistics"])
+        for encoder, shares in values["unknown_tokens"].items():
+            known = ", ".join(f"{share:.1%} of {kind}" for kind, share in shares.items())
+            console.say(f"tokens that the tokenizer of {encoder} does not know: {known}")
         if "overlap" in values:
             _show_overlap(label, values["overlap"])
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
+from transformers import AutoTokenizer
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.sets import beir
@@ -124,6 +126,25 @@ def test_statistics_say_what_of_the_test_is_in_the_training_data(ragcun, workspa
     assert (overlap["train"], overlap["queries"], overlap["train_queries"]) == ("smoke", 80, 128)
     shown = ragcun(*command, "--train", "smoke").out
     assert "its test in the training data of smoke" in shown
+
+
+def test_statistics_count_tokens_that_the_tokenizer_of_a_profile_does_not_know(ragcun, workspace):
+    file = workspace / "data/encoders/tiny/tokenizer.json"
+    content = json.loads(file.read_text())
+    row = content["model"]["vocab"].pop("##x")
+    content["model"]["vocab"]["nothing else"] = row
+    file.write_text(json.dumps(content))
+    command = ("data", "stats", "smoke-numpy", "--profile", "smoke", "-w", workspace)
+    outcome = ragcun(*command, "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)["smoke-numpy"]["unknown_tokens"]
+    tokenizer = AutoTokenizer.from_pretrained(workspace / "data/encoders/tiny")
+    queries = beir.read_queries(workspace / "data/datasets/smoke-numpy").values()
+    words = [re.sub(r"[!-@\[-`{-~]", " ", text) for text in queries]
+    pieces = [piece for text in words for piece in tokenizer.tokenize(text)]
+    assert found["ragcun/tiny"]["queries"] == pieces.count("[UNK]") / len(pieces)
+    assert 0 < found["ragcun/tiny"]["queries"] < found["ragcun/tiny"]["passages"] < 0.2
+    assert "tokens that the tokenizer of ragcun/tiny does not know: " in ragcun(*command).out
 
 
 def test_statistics_of_parts_are_given_part_by_part(ragcun, workspace, forums):

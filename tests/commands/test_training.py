@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 
 from ragcun_cli.pipeline.data.sets import beir
 
@@ -431,3 +433,72 @@ def test_two_ranks_train_what_one_process_does(train, workspace):
     assert losses(record) == pytest.approx(expected, rel=1e-5)
     for name, value in head_of(record).items():
         assert (value - weights[name]).norm() < 1e-4 * weights[name].norm()
+
+
+def of_another_script(encoder, letters):
+    """The encoder with the words of a Greek one: so many of its Latin letters become Greek."""
+    file = encoder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    greek = {chr(ord("a") + place): chr(ord("\u03b1") + place) for place in range(letters)}
+    content["model"]["vocab"] = {
+        "".join(greek.get(letter, letter) if word.islower() else letter for letter in word): row
+        for word, row in content["model"]["vocab"].items()
+    }
+    file.write_text(json.dumps(content))
+
+
+def test_texts_that_the_tokenizer_does_not_know_are_refused_before_training(train, workspace):
+    of_another_script(workspace / "data/encoders/tiny", 26)
+    said = train("with_isotropy", code=2)
+    assert "% of the tokens of training texts are unknown to the tokenizer of 'ragcun/tiny'" in said
+
+
+def test_a_large_share_of_unknown_tokens_is_said_before_training(train, workspace):
+    of_another_script(workspace / "data/encoders/tiny", 1)
+    notes = train("with_isotropy", "training.max_steps=1")["notes"]
+    assert "% of the tokens of training texts are unknown to the tokenizer of ragcun/tiny" in notes
+
+
+def test_a_base_serves_the_dimensions_that_the_head_reads(train, workspace):
+    base = workspace / "data/encoders/tiny"
+    file = base / "config_sentence_transformers.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"truncate_dim": 8}))
+    start = ["training.max_steps=2", "encoder.output_dim=16", "training.freeze_base=true"]
+    record = train("with_isotropy", *start)
+    model = SentenceTransformer(record["model"], device="cpu")
+    served = SentenceTransformer(str(base), device="cpu")
+    assert served.encode(["a graph"]).shape == (1, 8)
+    assert model.encode(["a graph"]).shape == (1, 16)
+    base_alone = SentenceTransformer(modules=list(model)[:-3], device="cpu")
+    below = base_alone.encode(["a graph"], convert_to_tensor=True)
+    assert torch.allclose(below, served.encode(["a graph"], convert_to_tensor=True), atol=1e-6)
+    assert {tuple(values.shape) for values in head_of(record).values()} == {(16, 16), (16,)}
+
+
+def test_a_trained_base_without_a_head_keeps_the_dimensions_that_it_serves(train, workspace):
+    file = workspace / "data/encoders/tiny/config_sentence_transformers.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"truncate_dim": 8}))
+    start = ("encoder.head.kind=none", "training.contrastive=cosine", "training.max_steps=2")
+    record = train("with_isotropy", *start)
+    model = SentenceTransformer(record["model"], device="cpu")
+    assert model(model.preprocess(["a graph"]))["sentence_embedding"].shape == (1, 8)
+
+
+def test_a_router_is_refused_before_anything_is_mined(train, workspace):
+    base = workspace / "data/encoders/tiny"
+    parts = [list(SentenceTransformer(str(base), device="cpu")) for _ in range(2)]
+    router = Router.for_query_document(query_modules=parts[0], document_modules=parts[1])
+    SentenceTransformer(modules=[router], device="cpu").save(str(workspace / "router"))
+    shutil.rmtree(workspace / "negatives")
+    said = train("with_isotropy", f"encoder.base={workspace / 'router'}", code=2)
+    assert "router' is a Router, a model for each side, and is not trained" in said
+    assert not list(workspace.rglob("negatives.jsonl"))
+
+
+def test_a_base_that_lacks_weights_is_refused_before_anything_is_mined(train, workspace):
+    weights = workspace / "data/encoders/tiny/model.safetensors"
+    kept = {k: v for k, v in load_file(weights).items() if "layer.1" not in k}
+    save_file(kept, weights, metadata={"format": "pt"})
+    shutil.rmtree(workspace / "negatives")
+    assert "lacks weights that its config.json asks for" in train("with_isotropy", code=2)
+    assert not list(workspace.rglob("negatives.jsonl"))

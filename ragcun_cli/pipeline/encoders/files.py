@@ -12,7 +12,7 @@ from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import digest, digest_once
 
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+SHARDS = "model.safetensors.index.json"
 """Says which of several files has which weights, where they are not in one."""
 
 TOKENIZERS = (
@@ -39,11 +39,8 @@ def modules_of(folder: Path) -> dict[Path, str]:
     """
     content = read_json(folder / "modules.json")
     modules = [m for m in content if isinstance(m, dict)] if isinstance(content, list) else []
-    return {
-        place: kind
-        for module in modules
-        for place, kind in _with_routes(folder / str(module.get("path", "")), module.get("type"))
-    }
+    listed = ((folder / str(module.get("path", "")), module.get("type")) for module in modules)
+    return dict(found for place, kind in listed for found in _with_routes(place, kind))
 
 
 def _with_routes(folder: Path, kind: object) -> Iterator[tuple[Path, str]]:
@@ -62,14 +59,14 @@ def weight_files(place: Path) -> list[Path]:
     """
     if (place / WEIGHTS).is_file():
         return [place / WEIGHTS]
-    if not (place / INDEX).is_file():
+    if not (place / SHARDS).is_file() and not any(place.glob("model-*.safetensors")):
         return []
     try:
-        names = {str(name) for name in read_json(place / INDEX)["weight_map"].values()}
+        names = {str(name) for name in read_json(place / SHARDS)["weight_map"].values()}
     except (TypeError, KeyError, AttributeError):
         names = {""}
     if not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names or {""}):
-        what = f"{place / INDEX} names no files of weights beside it"
+        what = f"{place / SHARDS} names no files of weights beside it"
         raise EncoderError(what, hint="copy or download it anew")
     return sorted(place / name for name in names)
 
@@ -80,11 +77,8 @@ def lacking(folder: Path) -> list[Path]:
     A Normalize has nothing that needs a folder.
     """
     modules = modules_of(folder)
-    absent = [
-        place
-        for place, kind in modules.items()
-        if not kind.endswith(".Normalize") and next(place.glob("*"), None) is None
-    ]
+    empty = [place for place in modules if not any(place.glob("*"))]
+    absent = [place for place in empty if not modules[place].endswith(".Normalize")]
     named = (file for place in modules or [folder] for file in weight_files(place))
     return absent + [file for file in named if not file.is_file()]
 
@@ -105,7 +99,7 @@ def refuse_parts(folder: Path) -> None:
     if absent := lacking(folder):
         names = ", ".join(place.relative_to(folder).as_posix() for place in absent)
         raise EncoderError(
-            f"{folder} lacks {names}, which its modules.json or {INDEX} names",
+            f"{folder} lacks {names}, which its modules.json or {SHARDS} names",
             hint="copy or download it whole, with the folders that lie in it",
         )
 

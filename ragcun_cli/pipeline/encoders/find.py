@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,24 +203,33 @@ def load_encoder(found: FoundEncoder, config: EncoderConfig, *, device: str) -> 
     Raises:
         EncoderError: the files do not make an encoder, or one that has no maximum length.
     """
-    model = load_model(found.folder, device=device)
-    if config.max_seq_length is not None:
-        try:
-            model.max_seq_length = config.max_seq_length
-        except AttributeError as error:
-            raise EncoderError(
-                f"encoder '{config.base}' has no maximum length to set: static embeddings read "
-                "whole texts",
-                hint="remove encoder.max_seq_length from the profile",
-            ) from error
-    return model
+    return load_model(found.folder, device=device, max_seq_length=config.max_seq_length)
 
 
-def load_model(folder: Path, *, device: str) -> SentenceTransformer:
-    """Any saved sentence-transformers folder, safetensors only and without remote code."""
+def load_model(
+    folder: Path, *, device: str, max_seq_length: int | None = None
+) -> SentenceTransformer:
+    """Any saved sentence-transformers folder, safetensors only and without remote code.
+
+    Raises:
+        EncoderError: as `load_saved` and `refuse_unsteady`, or it has no maximum length to set.
+    """
     from sentence_transformers import SentenceTransformer
 
+    from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode_block
+    from ragcun_cli.pipeline.encoders.look import refuse_unsteady
+
     model: SentenceTransformer = load_saved(SentenceTransformer, folder, device=device)
+    if max_seq_length is not None:
+        try:
+            model.max_seq_length = max_seq_length
+        except AttributeError as error:
+            raise EncoderError(
+                f"{folder} has no maximum length to set: static embeddings read whole texts",
+                hint="remove encoder.max_seq_length from the profile",
+            ) from error
+    embed = partial(encode_block, model, side="document", batch_size=BATCH_TEXTS)
+    refuse_unsteady(folder, getattr(model, "tokenizer", None), embed)
     return model
 
 
@@ -231,8 +241,6 @@ def load_saved(
     Raises:
         EncoderError: the files make none, or lack weights; ``what`` it was to be.
     """
-    from safetensors import SafetensorError
-
     quieten_libraries()
     try:
         with _absent_weights() as absent:
@@ -243,8 +251,10 @@ def load_saved(
                 local_files_only=True,
                 model_kwargs={"use_safetensors": True, "dtype": "float32"},
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise EncoderError(f"{folder} cannot be loaded as {what}: {error}") from error
+    except Exception as error:
+        said = f"{folder} cannot be loaded as {what}: {error} ({type(error).__name__})"
+        raise EncoderError(said) from error
+    model[0].loaded_from = folder
     _refuse_absent_weights(folder, model, absent)
     return model
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
 from ragcun_cli.core.search.ranking import exact_scores
-from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, Side, encode
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, Side, encode, told
 from ragcun_cli.pipeline.encoders.find import load_model, load_saved
+from ragcun_cli.pipeline.encoders.look import refuse_unsteady
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.dense import own_similarity
 from ragcun_cli.pipeline.search.hits import Scorer
@@ -49,16 +50,22 @@ class CrossScores:
                 hint="--set mining.rescore_model=cross-encoder/ms-marco-MiniLM-L6-v2",
             )
         self._folder = folder
+        refuse_unsteady(
+            folder,
+            self._model.tokenizer,
+            lambda texts: torch.from_numpy(self.scores("query", texts))[:, None],
+        )
 
     def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
         """Logits, as `Scorer` says."""
-        logits: torch.Tensor = self._model.predict(
-            [(query, passage) for passage in passages],
-            batch_size=BATCH_TEXTS,
-            activation_fn=torch.nn.Identity(),
-            show_progress_bar=False,
-            convert_to_tensor=True,
-        )
+        with told(self._model):
+            logits: torch.Tensor = self._model.predict(
+                [(query, passage) for passage in passages],
+                batch_size=BATCH_TEXTS,
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+                convert_to_tensor=True,
+            )
         return _finite(logits.double().cpu().numpy(), self._folder)
 
 

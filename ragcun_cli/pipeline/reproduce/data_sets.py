@@ -15,6 +15,7 @@ from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
 from ragcun_cli.spec.errors import DataError, WorkspaceError
+from ragcun_cli.spec.profile import EncoderConfig
 
 SetDetails = dict[str, Details]
 """Data set -> what the record of it remembers."""
@@ -166,12 +167,17 @@ class DataSession(Session):
             self._progress.note(f"{task.folder.name}: intact")
         return self._details(tasks)
 
-    def stats(self, name: str, train: str | None) -> SetDetails:
-        """Describe a set, by parts, and what of its reported split stands in training data."""
+    def stats(self, name: str, train: str | None, profile: str | None) -> SetDetails:
+        """Describe a set, by parts, and what of its reported split stands in training data.
+
+        With a profile also the share of tokens that its encoders do not know.
+        """
         from ragcun_cli.pipeline.data.checks.overlap import overlap
         from ragcun_cli.pipeline.data.checks.stats import describe
         from ragcun_cli.pipeline.data.sets.beir import parts, read_splits
 
+        runs = runs_of(self.plan(Choice(profile)), self.workspace) if profile else []
+        encoders = {run.profile.encoder for run in runs if run.reference != "bm25"}
         folder = self._here(name).folder
         training = self._here(train or name).folder
         split = sources.reported_split(name)
@@ -180,6 +186,7 @@ class DataSession(Session):
             label = name if part == folder else f"{name}/{part.name}"
             splits = read_splits(part)
             found[label] = {"statistics": asdict(describe(part, progress=self._progress))}
+            found[label]["unknown_tokens"] = {e.base: self._unknown(part, e) for e in encoders}
             if split in splits and (train or "train" in splits):
                 source = part if train is None else training
                 compared = overlap(part, split, source, progress=self._progress)
@@ -189,6 +196,15 @@ class DataSession(Session):
                     f"{label}: no training data to compare with; name one by --train"
                 )
         return found
+
+    def _unknown(self, folder: Path, encoder: EncoderConfig) -> dict[str, float]:
+        from ragcun_cli.pipeline.data.checks.stats import some_texts
+        from ragcun_cli.pipeline.encoders.find import load_encoder
+        from ragcun_cli.pipeline.encoders.look import SAMPLE_TEXTS, unknown_share
+
+        model = load_encoder(self._place.fetch_encoder(encoder), encoder, device="cpu")
+        texts = some_texts(folder, SAMPLE_TEXTS)
+        return {kind: unknown_share(model.tokenizer, some) for kind, some in texts.items()}
 
     def listing(self) -> Listing:
         """All known sets and those that were imported."""

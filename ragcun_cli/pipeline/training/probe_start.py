@@ -10,8 +10,10 @@ from ragcun_cli.core.collective import apart
 from ragcun_cli.core.objective.terms import ObjectiveSettings
 from ragcun_cli.core.training.probe import Probe, carried_over, probe
 from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode
+from ragcun_cli.pipeline.encoders.look import MANY, MOSTLY, SAMPLE_TEXTS, unknown_share
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.training.job import Job, objective_settings
+from ragcun_cli.spec.errors import EncoderError
 
 
 def probe_start(
@@ -42,6 +44,21 @@ def probe_start(
     for line in _probe_lines(seen, settings):
         progress.note(line)
     return seen
+
+
+def say_unknown(job: Job, model: SentenceTransformer, rows: Dataset, progress: Progress) -> None:
+    """Say how much of the texts the base's tokenizer does not know, where that is much.
+
+    Raises:
+        EncoderError: it is nearly all.
+    """
+    some = rows[:SAMPLE_TEXTS]
+    share = unknown_share(model.tokenizer, [*some["query"], *some["positive"]])
+    said = f"{share:.0%} of the tokens of training texts are unknown to the tokenizer of"
+    if share > MOSTLY:
+        raise EncoderError(f"{said} '{job.encoder.name}'", hint="an encoder of their language")
+    if share > MANY:
+        progress.note(f"{said} {job.encoder.name}")
 
 
 def _probe_lines(seen: Probe, settings: ObjectiveSettings) -> list[str]:

@@ -40,7 +40,7 @@ from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.job import Job, objective_settings, trainer_settings
 from ragcun_cli.pipeline.training.model_card import write_model_card
 from ragcun_cli.pipeline.training.prepare import Prepared, prepare, use_cached_base
-from ragcun_cli.pipeline.training.probe_start import probe_start
+from ragcun_cli.pipeline.training.probe_start import probe_start, say_unknown
 from ragcun_cli.pipeline.training.start_encoder import start_encoder
 from ragcun_cli.spec.errors import DataError, RagcunError, StageFailedError
 from ragcun_cli.spec.manifest import digest, write_atomically
@@ -62,6 +62,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     _check_tracker(training.report_to)
     settings = trainer_settings(job)
     ready = prepare(job, progress)
+    say_unknown(job, ready.model, ready.rows, progress)
     seen = probe_start(job, ready.model, ready.rows, progress)
     steps = total_steps(len(ready.rows), settings)
     _warn(job.profile, progress)

@@ -7,9 +7,28 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from transformers import AutoModel, BertConfig, BertForMaskedLM, BertForSequenceClassification
+from sentence_transformers.sentence_transformer.modules import (
+    Pooling,
+    StaticEmbedding,
+    Transformer,
+)
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    GPT2Config,
+    LlamaConfig,
+    RobertaConfig,
+)
 
 from ragcun_cli.pipeline.encoders.find import find_encoder, load_encoder, load_model, load_saved
+from ragcun_cli.pipeline.encoders.look import unknown_share
 from ragcun_cli.pipeline.mining.rescoring import load_scorer
 from ragcun_cli.pipeline.mining.second_models import MiningModels
 from ragcun_cli.spec.errors import EncoderError
@@ -181,6 +200,7 @@ def test_one_of_several_files_that_is_not_there_is_named(folder):
 @pytest.mark.parametrize(
     "content",
     [
+        None,
         "{",
         "[]",
         "{}",
@@ -192,7 +212,9 @@ def test_one_of_several_files_that_is_not_there_is_named(folder):
 )
 def test_a_list_of_files_that_cannot_be_or_leads_elsewhere_is_refused(folder, content):
     in_shards(folder)
-    (folder / INDEX).write_text(content)
+    (folder / INDEX).unlink()
+    if content is not None:
+        (folder / INDEX).write_text(content)
     with pytest.raises(EncoderError, match=rf"{INDEX} names no files of weights beside it"):
         find(folder)
 
@@ -236,3 +258,146 @@ def test_an_adapter_is_told_as_one(folder, whole):
         MiningModels(Workspace(folder.parent, folder.parent)).find(
             MiningConfig(rescore="cross-encoder", rescore_model=str(folder))
         )
+
+
+def saved(tiny, folder, model, *, padding="right", pooling="mean"):
+    """A sentence-transformer of a transformer with random weights, and the tiny encoder's words."""
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(folder / "plain")
+    model.save_pretrained(folder / "plain")
+    transformer = Transformer(str(folder / "plain"), max_seq_length=64)
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling)]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "saved"))
+    pad_on(padding, folder / "saved")
+    return folder / "saved"
+
+
+def pad_on(side, folder):
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"padding_side": side}))
+
+
+def transformer(kind, **more):
+    torch.manual_seed(0)
+    size = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32}
+    if kind is not GPT2Config:
+        size["intermediate_size"] = 64
+    config = kind(vocab_size=300, max_position_embeddings=66, **size, pad_token_id=0, **more)
+    return AutoModel.from_config(config)
+
+
+@pytest.mark.parametrize("kind", [BertConfig, GPT2Config])
+def test_positions_that_are_counted_from_padding_are_refused(tiny, tmp_path, kind):
+    folder = saved(tiny, tmp_path, transformer(kind), padding="left")
+    plain = SentenceTransformer(str(folder), device="cpu")
+    alone, beside = plain.encode(TEXTS[:1])[0], plain.encode(TEXTS)[0]
+    assert abs(alone - beside).max() > 0.001
+    message = r"saved gives a text another embedding beside a longer .* pads on the left, and it"
+    with pytest.raises(EncoderError, match=message) as caught:
+        load_model(folder, device="cpu")
+    assert caught.value.hint == '"padding_side": "right" in its tokenizer_config.json'
+    pad_on("right", folder)
+    load_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding", "pooling"),
+    [
+        (RobertaConfig, "left", "mean"),
+        (LlamaConfig, "left", "lasttoken"),
+        (LlamaConfig, "right", "lasttoken"),
+        (GPT2Config, "right", "mean"),
+        (BertConfig, "right", "cls"),
+    ],
+)
+def test_positions_from_the_text_itself_or_between_tokens_are_let_pass(
+    tiny, tmp_path, kind, padding, pooling
+):
+    folder = saved(tiny, tmp_path, transformer(kind), padding=padding, pooling=pooling)
+    load_model(folder, device="cpu")
+
+
+def test_a_cross_encoder_whose_score_depends_on_the_batch_is_refused(tiny, tmp_path):
+    for padding in ("right", "left"):
+        folder = tmp_path / padding
+        AutoTokenizer.from_pretrained(tiny).save_pretrained(folder)
+        pad_on(padding, folder)
+        torch.manual_seed(0)
+        config = BertConfig.from_pretrained(tiny, num_labels=1, initializer_range=0.5)
+        BertForSequenceClassification(config).save_pretrained(folder)
+    config = MiningConfig(rescore="cross-encoder", rescore_model="named elsewhere")
+    load_scorer(tmp_path / "right", config, device="cpu")
+    with pytest.raises(EncoderError, match="left gives a text another embedding beside a longer"):
+        load_scorer(tmp_path / "left", config, device="cpu")
+
+
+def test_a_model_that_gives_all_texts_one_embedding_is_refused(folder):
+    change_weights(folder, str)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    name = "encoder.layer.1.output.LayerNorm.weight"
+    save_file(weights | {name: weights[name] * 0}, file, metadata={"format": "pt"})
+    save = SentenceTransformer(str(folder), device="cpu")
+    save[0].auto_model.encoder.layer[1].output.LayerNorm.bias.data.fill_(1)
+    save.save(str(folder))
+    with pytest.raises(EncoderError, match=r"copy gives all texts one embedding$"):
+        load_model(folder, device="cpu")
+
+
+def test_embeddings_that_lie_close_together_are_let_pass(folder):
+    """Cosines of 0.999999, as of a model that is very anisotropic, and no rounding."""
+    model = SentenceTransformer(str(folder), device="cpu")
+    with torch.no_grad():
+        norm = model[0].auto_model.encoder.layer[1].output.LayerNorm
+        norm.weight.mul_(0.001)
+        norm.bias.fill_(1)
+    model.save(str(folder))
+    texts = load_model(folder, device="cpu").encode(TEXTS, convert_to_tensor=True)
+    assert 1e-8 < (1 - texts[0] @ texts[1]) < 1e-5
+
+
+def static(words, folder):
+    tokenizer = Tokenizer(WordLevel({word: row for row, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.normalizer = Lowercase()
+    torch.manual_seed(0)
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)], device="cpu")
+    model.save(str(folder))
+    return folder
+
+
+def test_a_tokenizer_that_knows_none_of_its_words_is_told(tmp_path):
+    load_model(static(["[UNK]", "sort", "rows"], tmp_path / "few"), device="cpu")
+    message = "gives all texts one embedding: its tokenizer does not know the words of its own"
+    with pytest.raises(EncoderError, match=message):
+        load_model(static(["[UNK]", "SORT", "ROWS"], tmp_path / "cased"), device="cpu")
+
+
+def test_the_share_of_unknown_tokens_is_counted(tiny, tmp_path):
+    words = static(["[UNK]", "sort", "rows"], tmp_path / "words")
+    tokenizer = SentenceTransformer(str(words), device="cpu").tokenizer
+    assert unknown_share(tokenizer, ["Sort rows", "sort columns now"]) == 2 / 5
+    assert unknown_share(tokenizer, ["", " "]) == 1
+    pieces = AutoTokenizer.from_pretrained(tiny)
+    assert unknown_share(pieces, ["ab, \u03b1\u03b2 \u03b3 12?"]) == 2 / 4  # beside a and ##b
+    pieces(["a", "b c"], padding="max_length", truncation=True, max_length=4)
+    assert unknown_share(pieces, ["\u03b1 a a a a a a a a"]) == 1 / 9
+    everything = Tokenizer(BPE({"a": 0, "b": 1}, []))
+    assert unknown_share(everything, ["abba"]) == 0
+
+
+@pytest.mark.parametrize(
+    "config", ["{}", "[]", "{", '{"pooling_mode": 1, "embedding_dimension": 2}']
+)
+def test_whatever_loading_raises_is_one_message_that_names_the_folder(folder, config):
+    (folder / "1_Pooling" / "config.json").write_text(config)
+    with pytest.raises(EncoderError, match="copy cannot be loaded as an encoder: ") as caught:
+        load_model(folder, device="cpu")
+    assert caught.value.exit_code == 2
+
+
+def test_a_module_that_ragcun_may_not_load_is_one_message(folder):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "no.such.Module"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(EncoderError, match="copy cannot be loaded as an encoder: "):
+        load_model(folder, device="cpu")

@@ -106,6 +106,13 @@ def describe(folder: Path, *, progress: Progress) -> SetStatistics:
         )
 
 
+def some_texts(folder: Path, count: int) -> dict[str, list[str]]:
+    """Passages and queries of a stored set, so many at most of each, evenly spaced."""
+    queries = list(beir.read_queries(folder).values())
+    found = {"passages": Corpus.open(folder).texts, "queries": queries}
+    return {kind: list(texts[:: -(-len(texts) // count)]) for kind, texts in found.items()}
+
+
 def word_keys(texts: Sequence[str]) -> NDArray[np.uint64]:
     """A 64-bit digest of each text's words, equal where `beir.words` are; WORDLESS for none."""
     found = (beir.words(text).encode() for text in texts)
