@@ -12,7 +12,7 @@ from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import digest, digest_once
 
 WEIGHTS = "model.safetensors"
-SHARDS = "model.safetensors.index.json"
+SHARD_LIST = "model.safetensors.index.json"
 """Says which of several files has which weights, where they are not in one."""
 
 TOKENIZERS = (
@@ -59,14 +59,14 @@ def weight_files(place: Path) -> list[Path]:
     """
     if (place / WEIGHTS).is_file():
         return [place / WEIGHTS]
-    if not (place / SHARDS).is_file() and not any(place.glob("model-*.safetensors")):
+    if not (place / SHARD_LIST).is_file() and not any(place.glob("model-*.safetensors")):
         return []
     try:
-        names = {str(name) for name in read_json(place / SHARDS)["weight_map"].values()}
+        names = {str(name) for name in read_json(place / SHARD_LIST)["weight_map"].values()}
     except (TypeError, KeyError, AttributeError):
         names = {""}
     if not all(re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names or {""}):
-        what = f"{place / SHARDS} names no files of weights beside it"
+        what = f"{place / SHARD_LIST} names no files of weights beside it"
         raise EncoderError(what, hint="copy or download it anew")
     return sorted(place / name for name in names)
 
@@ -99,7 +99,7 @@ def refuse_parts(folder: Path) -> None:
     if absent := lacking(folder):
         names = ", ".join(place.relative_to(folder).as_posix() for place in absent)
         raise EncoderError(
-            f"{folder} lacks {names}, which its modules.json or {SHARDS} names",
+            f"{folder} lacks {names}, which its modules.json or {SHARD_LIST} names",
             hint="copy or download it whole, with the folders that lie in it",
         )
 
