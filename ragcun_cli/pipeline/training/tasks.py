@@ -27,6 +27,7 @@ class TrainingTasks:
 
     def __init__(self, place: Place, minings: MiningTasks) -> None:
         self._place, self._minings = place, minings
+        self._looked_at: set[EncoderConfig] = set()
 
     def task(self, run: Run) -> Task:
         """Make the model of a run; a reference's is made without a step of training."""
@@ -92,7 +93,9 @@ class TrainingTasks:
         )
 
     def _look_at_base(self, config: EncoderConfig) -> None:
-        """Refuse, before any work, a base that cannot be trained."""
+        """Refuse, before any work, a base that cannot be trained; each is looked at once."""
+        if config in self._looked_at:
+            return
         found = self._place.fetch_encoder(config)
         if any(kind.endswith((".Router", ".Asym")) for kind in modules_of(found.folder).values()):
             raise EncoderError(
@@ -100,6 +103,7 @@ class TrainingTasks:
                 hint="--set encoder.base=FOLDER, of one of its sides",
             )
         load_encoder(found, config, device=self._place.device)
+        self._looked_at.add(config)
 
     def _selection(self, run: Run) -> Task | None:
         """The data set that the best encoder of a training is chosen on."""
