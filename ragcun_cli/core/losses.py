@@ -89,14 +89,19 @@ def own_passage_first(logits: Tensor, excluded: Tensor | None = None) -> Tensor:
 
 
 def spread_out(embeddings: Tensor) -> Tensor:
-    """Mean squared cosine over all pairs of different rows: the global orthogonal regulariser GOR.
+    """The global orthogonal regulariser GOR (Zhang et al. 2017, arXiv:1708.06320): two moments.
 
-    ``1 / d`` for directions uniform on the sphere, 1 for a single one (Zhang et al. 2017,
-    arXiv:1708.06320, second moment). Blind to length. ``(n, d)`` with n >= 2 to ``()``.
+    ``M1^2 + max(0, M2 - 1/d)``, M1 and M2 the means of the cosine and of its square over all pairs
+    of different rows; of directions uniform on the sphere they are 0 and 1/d. The paper's pairs are
+    descriptors of different things, an anchor's and another's; ours, as sentence-transformers'
+    `GlobalOrthogonalRegularizationLoss` has it, those of one side. Blind to length.
+    ``(n, d)`` with n >= 2 to ``()``.
     """
     cosines = cosine_logits(embeddings, embeddings, scale=1.0)
-    n = len(embeddings)
-    return (cosines.square().sum() - cosines.diagonal().square().sum()) / (n * (n - 1))
+    others = cosines - cosines.diagonal().diag()
+    pairs = len(embeddings) * (len(embeddings) - 1)
+    mean, second = others.sum() / pairs, others.square().sum() / pairs
+    return mean.square() + (second - 1 / embeddings.shape[1]).clamp(min=0)
 
 
 def moment_gap(embeddings: Tensor) -> Tensor:

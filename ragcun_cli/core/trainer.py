@@ -17,15 +17,9 @@ from ragcun_cli.core.isotropy.spectrum import measure_isotropy
 from ragcun_cli.core.objective.retrieval_loss import MASKED, RetrievalLoss
 from ragcun_cli.core.objective.sigreg import collapse_value, null_mean
 from ragcun_cli.core.objective.terms import ObjectiveSettings
-from ragcun_cli.core.training.alarms import (
-    PATIENCE,
-    Signs,
-    is_near,
-    signs_of_collapse,
-    signs_of_divergence,
-)
+from ragcun_cli.core.training import alarms as signs
 from ragcun_cli.core.training.checkpoints import SCORE, Calendar
-from ragcun_cli.core.training.random_state import own_random_state
+from ragcun_cli.core.training.random_state import random_state
 
 _RETRY = "mini_batch_size"
 
@@ -118,8 +112,10 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         """Log, score, save: what draws random numbers there moves none of the training's."""
         control = self.control
         if control.should_log or control.should_evaluate or control.should_save:
-            with own_random_state(self.args.seed) as self._as_in_training:
-                super()._maybe_log_save_evaluate(*args, **kwargs)
+            self._as_in_training = random_state()
+            set_seed(self.args.seed)
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+            self._as_in_training()
 
     def _save_rng_state(self, output_dir: str) -> None:
         """The training's, not that of a score before it."""
@@ -135,9 +131,9 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         parts = {k: loss.settings.weights[k] * v for k, v in means.items()}
         logs = {f"raw_{name}": value for name, value in means.items()} | facts
         logs |= _shares("loss_share", {k: v for k, v in parts.items() if loss.settings.weights[k]})
-        norms = {name: float(value) for name, value in loss.gradients.items()}
+        for kind, norms in loss.gradients.items():
+            logs |= _shares(kind, {name: float(value) for name, value in norms.items()})
         loss.gradients = {}
-        logs |= _shares("gradient_share", norms)
         rows = loss.take_rows().cpu().numpy()
         try:
             isotropy = measure_isotropy(rows)
@@ -166,19 +162,19 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         """
         if not self.alarms:
             return
-        step, signs = self.state.global_step, self._signs(logs)
-        diverged = signs_of_divergence(signs)
+        step, seen = self.state.global_step, self._signs(logs)
+        diverged = signs.signs_of_divergence(seen)
         found = list(diverged)
         if not math.isfinite(logs["grad_norm"]):  # fp16's scaler steps over some of them
             found.append("the norm of the gradient is not finite")
         what = "diverged" if found else "collapsed"
         if step > self.args.get_warmup_steps(self.calendar.last):
-            found += signs_of_collapse(signs)
+            found += signs.signs_of_collapse(seen)
         self._alarming_lines = self._alarming_lines + 1 if found else 0
-        if self._alarming_lines == PATIENCE or (diverged and step == self.calendar.last):
+        if self._alarming_lines == signs.PATIENCE or (diverged and step == self.calendar.last):
             raise TrainingStoppedError(f"the encoder has {what} by step {step}: {'; '.join(found)}")
 
-    def _signs(self, logs: Mapping[str, float]) -> Signs:
+    def _signs(self, logs: Mapping[str, float]) -> signs.Signs:
         settings: ObjectiveSettings = self.loss.settings
         batch = self.args.per_device_train_batch_size
         columns = len([c for c in self.train_dataset.column_names if c not in ("query", "label")])
@@ -187,8 +183,8 @@ class RetrievalTrainer(SentenceTransformerTrainer):
         rows = batch * (2 if settings.pooled else 1)
         factor = rows if settings.scaled_by_batch else 1
         collapsed = factor * collapse_value(**grid)
-        self._was_clear |= not is_near(logs["raw_isotropy"], collapsed)
-        return Signs(
+        self._was_clear |= not signs.is_near(logs["raw_isotropy"], collapsed)
+        return signs.Signs(
             contrastive=logs["raw_contrastive"],
             accuracy=logs["accuracy"],
             queries=self._queries,

@@ -102,7 +102,10 @@ def test_the_record_says_what_the_probe_saw(train):
     assert (probe["texts"], probe["batch_size"], probe["dimensions"]) == (64, 8, 16)
     assert sum(probe["gradient_shares"].values()) == pytest.approx(1)
     assert "probe: 64 texts, batch 8: participation ratio" in record["notes"]
-    assert "lambda_isotropy that pulls as hard in larger batches: 0.5 at 16" in record["notes"]
+    assert sum(probe["head_gradient_shares"].values()) == pytest.approx(1)
+    assert "on the head's parameters: contrastive" in record["notes"]
+    assert list(probe["carried_over"]) == ["16", "32"]
+    assert "a starting point for lambda_isotropy in larger batches" in record["notes"]
     silent = train("with_isotropy", "training.max_steps=2", "training.probe_texts=0")
     assert silent["probe"] is None
     assert "probe:" not in silent["notes"]

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sentence_transformers.sentence_transformer.losses import GlobalOrthogonalRegularizationLoss
 from torch import nn
 
 from ragcun_cli.core.losses import (
@@ -97,18 +98,41 @@ def test_info_nce_is_the_mean_surprise_at_the_own_passage():
 
 def test_orthonormal_rows_are_spread_out_perfectly_and_equal_rows_not_at_all():
     assert spread_out(3 * torch.eye(6)).item() == pytest.approx(0, abs=1e-7)
-    assert spread_out(torch.tensor([[1.0, 2.0]]).repeat(5, 1)).item() == pytest.approx(1, rel=1e-6)
+    # all cosines are 1: a squared mean of 1, and a second moment half above that of a circle
+    assert spread_out(torch.tensor([[1.0, 2.0]]).repeat(5, 1)).item() == pytest.approx(1.5)
+    # opposite rows: cosines 1, -1 and -1; the second moment is 1
+    rows = torch.tensor([[2.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    assert spread_out(rows).item() == pytest.approx(1 / 9 + 0.5)
 
 
-def test_spread_out_is_the_mean_squared_cosine_of_different_rows():
-    rows = gaussian(7, 4)
-    pairs = [
-        torch.cosine_similarity(rows[i], rows[j], dim=0).item() ** 2
+@pytest.mark.parametrize("bent", [True, False])
+def test_spread_out_is_the_two_terms_of_its_paper(bent):
+    rows = gaussian(7, 4) if bent else gaussian(7, 4) + torch.tensor([3.0, 0, 0, 0])
+    cosines = [
+        torch.cosine_similarity(rows[i], rows[j], dim=0).item()
         for i in range(7)
         for j in range(7)
         if i != j
     ]
-    assert spread_out(rows).item() == pytest.approx(np.mean(pairs), rel=1e-5)
+    expected = np.mean(cosines) ** 2 + max(0, np.mean(np.square(cosines)) - 1 / 4)
+    assert spread_out(rows).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_spread_out_has_the_value_and_gradient_of_sentence_transformers(offset):
+    rows = gaussian(9, 16, dtype=torch.float64) + offset
+    theirs = GlobalOrthogonalRegularizationLoss(None)
+    results = []
+    for function in (
+        spread_out,
+        lambda leaf: sum(theirs.compute_loss_from_embeddings([leaf]).values()),
+    ):
+        leaf = rows.float().requires_grad_()
+        value = function(leaf)
+        value.backward()
+        results.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+    assert results[0][1].norm() > 0
 
 
 def test_unit_deviation_is_the_squared_gap_of_the_deviation_to_1():

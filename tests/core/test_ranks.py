@@ -13,7 +13,7 @@ from torch import nn
 from ragcun_cli.core.collective import gather_rows, mean_over_ranks, world_size
 from ragcun_cli.core.objective.retrieval_loss import RetrievalLoss
 from ragcun_cli.core.objective.sigreg import sigreg, unit_directions
-from ragcun_cli.core.objective.terms import Batch, objective_terms, weighted
+from ragcun_cli.core.objective.terms import Batch, gradient_norms, objective_terms, weighted
 
 SETTINGS = replace(
     objectives.SETTINGS, symmetric=True, lambda_isotropy=0.5, lambda_reg=0.25, slices=32
@@ -102,6 +102,24 @@ def results(part):
     return found
 
 
+class Head(nn.Module):
+    """What is between the outputs of a base and the embeddings."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = Linear()
+
+    def forward(self, features):
+        return self.linear({"rows": features["sentence_embedding"]})
+
+
+def head_norms(part):
+    queries, *passages = [column["rows"] for column in columns(part)]
+    batch = Batch(queries, torch.cat(passages))
+    norms = gradient_norms(batch, settings=SETTINGS, slice_seed=1, head=Head())
+    return {name: norm.item() for name, norm in norms.items()}
+
+
 def gather_and_average():
     mine = torch.tensor([[float(dist.get_rank())]], requires_grad=True)
     gathered = gather_rows(mine)
@@ -119,6 +137,7 @@ def work(rank, port, folder):
     embeddings = columns(half)[0]["rows"]
     outcome = {
         "objectives": results(half),
+        "head": head_norms(half),
         "gather": gather_and_average(),
         "sigreg": sigreg(embeddings, unit_directions(16, WIDTH, seed=0)),
     }
@@ -163,6 +182,11 @@ def test_judged_passages_of_other_rows_are_masked_as_a_double_loop_finds_them(na
     expected.backward()
     assert total.item() == pytest.approx(expected.item(), rel=1e-5)
     assert (model.weight.grad - gradient).norm() < 1e-5 * gradient.norm()
+
+
+def test_the_gradient_on_the_head_is_that_of_all_ranks(two_ranks):
+    for outcome in two_ranks:
+        assert outcome["head"] == pytest.approx(head_norms(slice(None)), rel=1e-5)
 
 
 def test_sigreg_on_two_ranks_is_that_of_the_joined_batch(two_ranks):

@@ -678,6 +678,29 @@ def test_gradient_caching_gives_the_plain_loss_and_gradient(fresh, kind, size):
     assert (gradient - expected).norm() < 1e-5 * expected.norm()
 
 
+@pytest.mark.parametrize("size", [None, 5])
+def test_shares_on_the_head_are_those_of_a_backward_pass_of_each_term(fresh, size):
+    model = without_dropout(fresh()).train()
+    some = rows(12).map(
+        lambda row, i: {"positive": row["positive"] * (1 + i % 3)}, with_indices=True
+    )
+
+    def loss_of(**more):
+        loss = RetrievalLoss(model, OBJECTIVE, seed=7, **more)
+        loss.measures_gradients = True
+        columns = ("query", "positive", "negative_1")
+        return loss, loss([model.preprocess(some[name]) for name in columns])
+
+    head = [model[position] for position in HEAD]
+    measured = loss_of(mini_batch_size=size, head=head)[0].gradients
+    for name in OBJECTIVE.weights:
+        model.zero_grad()
+        loss_of()[1][name].backward()
+        flat = torch.cat([p.grad.flatten() for module in head for p in module.parameters()])
+        norm = measured["head_gradient_share"][name].item()
+        assert norm == pytest.approx(flat.norm().item(), rel=1e-4)
+
+
 def test_gradient_caching_replays_the_dropout_masks(fresh, tmp_path):
     model = fresh()
     seen = watched(model)
@@ -934,7 +957,7 @@ def test_a_collapsed_encoder_stops_the_training_and_leaves_the_good_checkpoint(f
 
     def collapse(module, inputs):
         calls.append(module)
-        if len(calls) > 4 * 2:  # queries and passages of a step
+        if len(calls) > 4 * 4:  # queries and passages of a step, and for its gradient on the head
             module.weight.data.zero_()
 
     model[4].linear.register_forward_pre_hook(collapse)
@@ -972,7 +995,7 @@ def test_shares_of_the_loss_and_of_its_gradient_stand_in_the_log(fresh, tmp_path
     log = train(fresh(), tmp_path, max_steps=5, logging_steps=2)
     assert column(log, "step") == [2, 4, 5]
     for entry in log:
-        for kind in ("loss_share", "gradient_share"):
+        for kind in ("loss_share", "gradient_share", "head_gradient_share"):
             shares = [entry[f"{kind}_{name}"] for name in ("contrastive", "isotropy", "variance")]
             assert sum(shares) == pytest.approx(1)
             assert min(shares) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         seed: int,
         mini_batch_size: int | None = None,
         judged: Tensor | None = None,
+        head: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         if mini_batch_size is not None and has_static_embedding_input(model):
@@ -67,7 +68,12 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         self.uses_gradient_cache = mini_batch_size is not None
         self.global_step: int = 0
         self.measures_gradients = False
-        self.gradients: TermValues = {}
+        self.gradients: dict[str, TermValues] = {}
+        """`gradient_norms` of the last batch that was measured, by the name of their shares."""
+        self._head = [nn.Sequential(*head)] if head else []  # a list: it is no module of the loss
+        self._head_inputs: list[Tensor] = []
+        if head:
+            head[0].register_forward_pre_hook(self._keep_head_input)
         self._restore: list[Tensor | None] = []
         self._last: TermValues = {}
         self._sums: dict[str, Tensor] = {}
@@ -89,6 +95,7 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
             labels: ``(b, 2 + negatives)`` numbers of the query and of the passages, equal where
                 texts are.
         """
+        self._head_inputs, self._restore = [], []
         if not self.uses_gradient_cache:
             columns = embed_columns(self.model, sentence_features)
             return weighted(self._terms(columns, labels), self.settings)
@@ -122,12 +129,27 @@ class RetrievalLoss(CachedLossMixin, nn.Module):
         arguments: Any = {"settings": self.settings, "slice_seed": self.slice_seed()}
         terms, accuracy = objective_terms(batch, **arguments)
         if self.measures_gradients:
-            self.gradients = gradient_norms(batch, **arguments)
+            self.gradients = {"gradient_share": gradient_norms(batch, **arguments)}
+            for head in self._head:
+                inputs = self._before_head(batch)
+                norms = gradient_norms(inputs, head=head, **arguments)
+                self.gradients["head_gradient_share"] = norms
         facts = {"accuracy": accuracy}
         if batch.excluded is not None:
             facts[MASKED] = batch.excluded.sum(1, dtype=torch.float32).mean()
         self._remember({**terms, **facts}, gather_rows(batch.positives.detach()))
         return terms
+
+    def _keep_head_input(self, module: nn.Module, inputs: Any) -> None:  # noqa: ANN401
+        if self.measures_gradients and not torch.is_inference_mode_enabled():  # no score's
+            self._head_inputs.append(inputs[0]["sentence_embedding"].detach())
+
+    def _before_head(self, batch: Batch) -> Batch:
+        """What the head read of this batch."""
+        columns = list(torch.cat(self._head_inputs).split(len(batch.queries)))
+        for place, order in enumerate(self._restore):
+            columns[place] = columns[place] if order is None else columns[place][order]
+        return Batch(columns[0], torch.cat(columns[1:]), batch.excluded)
 
     def _excluded(self, labels: Tensor | None) -> Tensor | None:
         """Judged relevant to a query of any rank, and no row's own: such are no negatives."""

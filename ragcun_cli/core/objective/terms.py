@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ragcun_cli.core import losses
-from ragcun_cli.core.collective import gather_rows
+from ragcun_cli.core.collective import gather_rows, mean_over_ranks
 from ragcun_cli.core.objective.sigreg import sigreg, unit_directions
 
 Contrastive = Literal["euclidean", "cosine", "dot"]
@@ -44,11 +44,6 @@ class ObjectiveSettings:
     t_max: float
     scaled_by_batch: bool
     pooled: bool
-
-    @property
-    def grows_with_batch(self) -> bool:
-        """Whether the isotropy term of the same embeddings is larger in a larger batch."""
-        return self.regulariser == "sigreg" and self.scaled_by_batch
 
     @property
     def weights(self) -> dict[str, float]:
@@ -165,21 +160,25 @@ def weighted(terms: TermValues, settings: ObjectiveSettings) -> TermValues:
     }
 
 
-def gradient_norms(batch: Batch, *, settings: ObjectiveSettings, slice_seed: int) -> TermValues:
+def gradient_norms(
+    batch: Batch, *, settings: ObjectiveSettings, slice_seed: int, head: nn.Module | None = None
+) -> TermValues:
     """Frobenius norm of each weighted term's gradient with respect to this rank's embeddings.
 
-    Queries and passages together. Costs the terms once more, and nothing of the encoder.
+    Queries and passages together. Or with respect to the parameters of a head, whose inputs the
+    batch then has, averaged over ranks as in training; parameters of a base that learns are none of
+    them. Costs the terms and the head once more, and nothing of the base.
     """
-    queries = batch.queries.detach().requires_grad_()
-    passages = batch.passages.detach().requires_grad_()
+    rows = [batch.queries.detach().requires_grad_(), batch.passages.detach().requires_grad_()]
+    head = head or nn.Sequential()
+    leaves = [p for p in head.parameters() if p.requires_grad] or rows
     norms = {}
     with torch.enable_grad():
-        leaves = Batch(queries, passages, batch.excluded)
-        terms, _ = objective_terms(leaves, settings=settings, slice_seed=slice_seed)
+        made = [head({"sentence_embedding": side})["sentence_embedding"] for side in rows]
+        whole = Batch(made[0], made[1], batch.excluded)
+        terms, _ = objective_terms(whole, settings=settings, slice_seed=slice_seed)
         for name, value in weighted(terms, settings).items():
-            grads = torch.autograd.grad(
-                value, [queries, passages], retain_graph=True, allow_unused=True
-            )
-            flat = [g.flatten() for g in grads if g is not None]
-            norms[name] = torch.cat(flat).norm()
+            grads = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
+            flat = torch.cat([g.flatten() for g in grads if g is not None])
+            norms[name] = (flat if leaves is rows else mean_over_ranks(flat)).norm()
     return norms

@@ -147,12 +147,9 @@ def train_encoder(
     last = total_steps(len(rows), settings)
     if selection is not None and selection.every > last:
         raise SettingsError(f"the first score would come after {selection.every} steps of {last}")
+    size, head = settings.mini_batch_size, [model[position] for position in head_modules]
     loss = RetrievalLoss(
-        model,
-        objective,
-        seed=settings.seed,
-        mini_batch_size=settings.mini_batch_size,
-        judged=judged,
+        model, objective, seed=settings.seed, mini_batch_size=size, judged=judged, head=head
     )
     calendar = Calendar(
         logging_steps=settings.logging_steps,

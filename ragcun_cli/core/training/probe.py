@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ragcun_cli.core.isotropy.spectrum import corrected_participation_ratio
 from ragcun_cli.core.objective.sigreg import expected_sigreg, null_mean, sigreg, unit_directions
@@ -48,6 +48,13 @@ class Probe:
     gradient_shares: dict[str, float]
     """Share of each weighted term in the gradient norms with respect to the embeddings, on one
     batch without mined negatives, of at most as many pairs as there are."""
+    head_gradient_shares: dict[str, float]
+    """The same with respect to the parameters of the head, without its dropout; empty without it.
+    Here a term counts for more whose gradients agree across rows: those of the contrastive one
+    cancel."""
+    carried_over: dict[int, float]
+    """lambda_isotropy with which its share on the head's parameters is the same at larger batch
+    sizes, as measured there: batch size -> lambda. Empty where there is no such share."""
 
     @property
     def signal(self) -> float:
@@ -56,21 +63,31 @@ class Probe:
 
 
 def probe(
-    queries: Tensor, positives: Tensor, *, settings: ObjectiveSettings, batch_size: int, seed: int
+    queries: Tensor,
+    positives: Tensor,
+    *,
+    settings: ObjectiveSettings,
+    batch_size: int,
+    seed: int,
+    head: nn.Sequential | None = None,
 ) -> Probe:
     """What SIGReg sees of the embeddings of some training pairs.
 
     Args:
-        queries: ``(n, d)`` with n >= 3.
+        queries: ``(n, d)`` with n >= 3; with a head, what it reads.
         positives: ``(n, d)``; row i belongs to query i.
         settings: the objective; its grid, slices and sides are SIGReg's.
         batch_size: rows of a training batch.
         seed: of the directions and of the null's draws.
+        head: what makes embeddings of its inputs.
     """
-    sides = [on_sphere(side, settings).cpu() for side in (queries, positives)]
+    inputs, head = (queries, positives), head or nn.Sequential()
+    with torch.no_grad():
+        embeddings = [head({"sentence_embedding": x})["sentence_embedding"] for x in inputs]
+    sides = [on_sphere(side, settings).cpu() for side in embeddings]
     if settings.pooled:
         sides = [torch.cat(sides)]
-    width = queries.shape[1]
+    width = embeddings[0].shape[1]
     directions = unit_directions(settings.slices, width, seed=seed)
     moments = [_moments(side) for side in sides]
     rows = batch_size * (2 if settings.pooled else 1)
@@ -86,9 +103,9 @@ def probe(
     # The statistic grows by the gain for each row; it begins a little under the null's mean.
     start = fmean(_expected(zero, shape, directions, 0, settings) for shape in shapes)
     visible = (VISIBLE * null_std + floor - start) / gain if gain > 1e-12 else math.inf
-    batch = Batch(queries[:batch_size], positives[:batch_size])
-    norms = gradient_norms(batch, settings=settings, slice_seed=seed)
-    total = sum(float(norm) for norm in norms.values())
+    sizes = [batch_size * 2**power for power in range(8)] if head else []
+    sizes = sizes[:1] + [size for size in sizes[1:] if size <= len(queries)]
+    on_head = {size: _shares(inputs, size, seed, settings, head) for size in sizes}
     return Probe(
         texts=2 * len(queries),
         batch_size=batch_size,
@@ -104,23 +121,35 @@ def probe(
         null_mean=floor,
         null_std=null_std,
         visible_batch=visible / (2 if settings.pooled else 1),
-        gradient_shares={name: float(norm) / total for name, norm in norms.items()},
+        gradient_shares=_shares(embeddings, batch_size, seed, settings, nn.Sequential()),
+        head_gradient_shares=on_head.get(batch_size, {}),
+        carried_over=_carried_over(on_head, settings),
     )
 
 
-def carried_over(settings: ObjectiveSettings, *, batch_size: int) -> dict[int, float]:
-    """lambda_isotropy that pulls as hard at other batch sizes: batch size -> lambda.
+def _shares(
+    inputs: Sequence[Tensor], size: int, seed: int, settings: ObjectiveSettings, head: nn.Sequential
+) -> dict[str, float]:
+    batch = Batch(*(side[:size] for side in inputs))
+    norms = gradient_norms(batch, settings=settings, slice_seed=seed, head=head)
+    return {name: float(norm / sum(norms.values())) for name, norm in norms.items()}
 
-    InfoNCE's gradient for a row falls with the batch, and that of a statistic scaled by the batch
-    does not, so the ratio of their weights has to. Other terms are means: lambda stays.
+
+def _carried_over(
+    shares: Mapping[int, Mapping[str, float]], settings: ObjectiveSettings
+) -> dict[int, float]:
+    """The weight for each batch size but the first that gives the isotropy term its share there.
+
+    By the odds of its share, which grow as its weight; in the convex form, as the ratio of both
+    weights, but for a variance term.
     """
-    weights = settings.weights
-    ratio = weights["isotropy"] / weights["contrastive"]
-    carried = {}
-    for size in (batch_size * 2**power for power in range(1, 8)):
-        other = ratio * batch_size / size if settings.grows_with_batch else ratio
-        carried[size] = other / (1 + other) if settings.combination == "convex" else other
-    return carried
+    found = {size: one.get("isotropy", 0.0) for size, one in shares.items()}
+    odds = {size: share / (1 - share) for size, share in found.items() if 0 < share < 1}
+    first = min(found, default=0)
+    own = settings.weights["isotropy"] / settings.weights["contrastive"] * odds.get(first, 0.0)
+    wanted = {size: own / one for size, one in odds.items() if own and size > first}
+    convex = settings.combination == "convex"
+    return {size: ratio / (1 + ratio) if convex else ratio for size, ratio in wanted.items()}
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:

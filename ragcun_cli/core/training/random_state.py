@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import set_seed
 
 
-@contextmanager
-def own_random_state(seed: int) -> Iterator[Callable[[], None]]:
-    """Within it Python, numpy and torch draw from a seed; after it they stand where they stood.
-
-    Yields what puts them back there before its end.
-    """
+def random_state() -> Callable[[], None]:
+    """What puts the generators of Python, numpy and torch back to where they stand now."""
     kept: list[tuple[Callable[[Any], Any], Any]] = [
         (random.setstate, random.getstate()),
         (np.random.set_state, np.random.get_state()),  # noqa: NPY002
@@ -32,8 +26,4 @@ def own_random_state(seed: int) -> Iterator[Callable[[], None]]:
         for put, state in kept:
             put(state)
 
-    set_seed(seed)
-    try:
-        yield put_back
-    finally:
-        put_back()
+    return put_back

@@ -19,6 +19,7 @@ from ragcun_cli.spec.errors import DataError
 
 ID_COLUMNS = ["query_id", "passage_ids"]
 _ROWS_AT_ONCE = 10_000
+_QUERY = b"query"
 
 
 def write_examples(
@@ -65,11 +66,9 @@ def _blocks(
         columns: dict[str, Sequence[Any]] = {"query": [queries[row.query] for row in block]}
         for number, column in enumerate(texts):
             columns[f"negative_{number}" if number else "positive"] = column
-        passages = zip(*texts, strict=True)
-        columns["label"] = [
-            [_query_number(query), *map(_number, row)]
-            for query, row in zip(columns["query"], passages, strict=True)
-        ]
+        numbers = [[_number(query, _QUERY) for query in columns["query"]]]
+        numbers += [list(map(_number, column)) for column in texts]
+        columns["label"] = list(zip(*numbers, strict=True))
         columns["query_id"] = [row.query for row in block]
         columns["passage_ids"] = ids
         yield columns
@@ -83,24 +82,14 @@ def judged_pairs(corpus: Corpus, queries: Mapping[str, str], qrels: Qrels) -> ND
     pairs: list[int] = []
     judged = iter(qrels.items())
     while block := list(islice(judged, _ROWS_AT_ONCE)):
-        relevant = {
-            query: [passage for passage, grade in grades.items() if grade > 0]
-            for query, grades in block
-        }
-        ids = sorted(set().union(*relevant.values()))
+        relevant = [(query, name) for query, grades in block for name in grades if grades[name] > 0]
+        ids = sorted({name for _, name in relevant})
         numbers = dict(zip(ids, map(_number, corpus.texts_by_id(ids)), strict=True))
-        for query, passages in relevant.items():
-            number = _query_number(queries[query])
-            pairs += [number ^ numbers[passage] for passage in passages]
+        pairs += [_number(queries[query], _QUERY) ^ numbers[name] for query, name in relevant]
     return np.unique(np.array(pairs, dtype=np.int64))
 
 
 def _number(text: str, kind: bytes = b"") -> int:
-    """63 bits of the text's digest."""
+    """63 bits of the text's digest, others for a query than for a passage of the same text."""
     digest = hashlib.blake2b(text.encode(), digest_size=8, person=kind).digest()
     return int.from_bytes(digest) >> 1
-
-
-def _query_number(text: str) -> int:
-    """Another than that of a passage of the same text, or the pairs of both would be 0."""
-    return _number(text, b"query")

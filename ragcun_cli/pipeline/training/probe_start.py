@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from ragcun_cli.core.collective import apart
-from ragcun_cli.core.objective.terms import ObjectiveSettings
-from ragcun_cli.core.training.probe import Probe, carried_over, probe
+from ragcun_cli.core.training.probe import Probe, probe
 from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode
 from ragcun_cli.pipeline.encoders.look import MANY, MOSTLY, SAMPLE_TEXTS, unknown_share
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.training.job import Job, objective_settings
+from ragcun_cli.pipeline.training.start_encoder import HEAD_MODULES, head_modules
 from ragcun_cli.spec.errors import EncoderError
 
 
@@ -26,22 +27,26 @@ def probe_start(
         return None
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(job.seed))
     some = rows.select(order[:pairs].tolist())
+    head = nn.Sequential(*(model[position] for position in head_modules(model, job.profile)))
+    modules = list(model)[:-HEAD_MODULES] if head else list(model)
+    base = SentenceTransformer(modules=modules, device=str(model.device))
     sides = [
         encode(
-            model,
+            base,
             some[column],
-            side="query" if column == "query" else "document",
+            prompt=model.prompts.get(side, ""),
             batch_size=BATCH_TEXTS,
             precision=training.precision,
             label=f"probe, {column} texts",
             progress=progress,
         )
-        for column in ("query", "positive")
+        for column, side in (("query", "query"), ("positive", "document"))
     ]
     settings = objective_settings(job.profile)
     with apart():
-        seen = probe(*sides, settings=settings, batch_size=training.batch_size, seed=job.seed)
-    for line in _probe_lines(seen, settings):
+        size, seed = training.batch_size, job.seed
+        seen = probe(*sides, settings=settings, batch_size=size, seed=seed, head=head)
+    for line in _probe_lines(seen):
         progress.note(line)
     return seen
 
@@ -61,20 +66,26 @@ def say_unknown(job: Job, model: SentenceTransformer, rows: Dataset, progress: P
         progress.note(f"{said} {job.encoder.name}")
 
 
-def _probe_lines(seen: Probe, settings: ObjectiveSettings) -> list[str]:
+def _probe_lines(seen: Probe) -> list[str]:
     measured = "" if seen.measured is None else f", measured {seen.measured:.3g}"
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in seen.gradient_shares.items())
     lines = [
         f"probe: {seen.texts:,} texts, batch {seen.batch_size}: participation ratio "
         f"{seen.participation_ratio:.0f} of {seen.dimensions}, mean offset {seen.mean_offset:.0%}, "
         f"mean square {seen.mean_square:.3g}",
         f"  SIGReg expected {seen.expected:.3g}{measured}; N(0, I) gives {seen.null_mean:.3g} "
         f"± {seen.null_std:.2g}: {seen.signal:.1f} spreads above it",
-        f"  this participation ratio alone shows from batch {seen.visible_batch:,.0f} on; "
-        f"gradient: {shares}",
+        f"  this participation ratio alone shows from batch {seen.visible_batch:,.0f} on",
     ]
-    if settings.lambda_isotropy > 0 and settings.grows_with_batch:
-        weights = carried_over(settings, batch_size=seen.batch_size)
-        listed = ", ".join(f"{weight:.3g} at {size}" for size, weight in weights.items())
-        lines.append(f"  lambda_isotropy that pulls as hard in larger batches: {listed}")
+    for what, shares in (
+        ("with respect to the embeddings", seen.gradient_shares),
+        ("on the head's parameters", seen.head_gradient_shares),
+    ):
+        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        lines += [f"  gradient {what}: {listed}"] * bool(shares)
+    if seen.carried_over:
+        weights = ", ".join(f"{weight:.3g} at {size}" for size, weight in seen.carried_over.items())
+        lines.append(
+            f"  a starting point for lambda_isotropy in larger batches, with the same share on the "
+            f"head's parameters: {weights}"
+        )
     return lines

@@ -4,7 +4,8 @@ import pytest
 import torch
 from objectives import SETTINGS
 
-from ragcun_cli.core.training.probe import carried_over, probe
+from ragcun_cli.core.model import gaussian_head
+from ragcun_cli.core.training.probe import probe
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 
@@ -81,27 +82,50 @@ def test_gradient_shares_add_up_and_follow_the_weight():
     assert none.gradient_shares == {"contrastive": 1.0}
 
 
-def test_a_scaled_weight_falls_with_the_batch_and_another_stays():
-    def carried(**changes):
-        return carried_over(replace(SETTINGS, **changes), batch_size=16)
-
-    assert carried()[64] == 0.25
-    assert carried(lambda_isotropy=0.3, scaled_by_batch=False)[64] == pytest.approx(0.3)
-    assert carried(regulariser="vicreg")[64] == 1.0
-    # the weights of the convex form are 0.5 and 0.5 at 16, and have to be as 1 to 2 at 32
-    convex = carried(lambda_isotropy=0.5, combination="convex")
-    assert convex[32] == pytest.approx(1 / 3)
+def head():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(*gaussian_head(WIDTH, output_dim=48, dropout=0.0))
 
 
-def test_carried_over_the_share_of_the_gradient_stays():
-    sides = pairs(SPECTRA["rank 32"][0])
-    shares = []
-    for size, weight in [
-        (32, 1.0),
-        (256, carried_over(SETTINGS, batch_size=32)[256]),
-    ]:
-        settings = replace(SETTINGS, lambda_isotropy=weight, lambda_reg=0.0)
-        # Far below the null's level the statistic is noise; a scale of 2 gives it a signal.
-        seen = probe(2 * sides[0], 2 * sides[1], settings=settings, batch_size=size, seed=1)
-        shares.append(seen.gradient_shares["isotropy"])
-    assert shares[1] == pytest.approx(shares[0], rel=0.25)
+def through_head(*, batch_size, **changes):
+    # Far below the null's level the statistic is noise; a scale of 2 gives it a signal.
+    sides = pairs(SPECTRA["rank 32"][0], scale=2.0)
+    settings = replace(SETTINGS, **{"slices": 64, "scale": 1.0, **changes})
+    return probe(*sides, settings=settings, batch_size=batch_size, seed=1, head=head())
+
+
+@pytest.mark.parametrize("regulariser", ["sigreg", "vicreg", "spread_out"])
+@pytest.mark.parametrize("combination", ["sum", "convex"])
+def test_carried_over_the_share_on_the_heads_parameters_stays(combination, regulariser):
+    # in the convex form a variance term would take a share of its own
+    variance = 0.0 if combination == "convex" else 0.1
+    kind = {"combination": combination, "regulariser": regulariser, "lambda_reg": variance}
+    small = through_head(batch_size=32, lambda_isotropy=0.4, **kind)
+    assert list(small.carried_over) == [64, 128, 256, 512]
+    share = small.head_gradient_shares["isotropy"]
+    assert 0 < share < 1
+    for size in (64, 256):
+        weight = small.carried_over[size]
+        large = through_head(batch_size=size, lambda_isotropy=weight, **kind)
+        assert large.head_gradient_shares["isotropy"] == pytest.approx(share, rel=1e-4)
+        uncarried = through_head(batch_size=size, lambda_isotropy=0.4, **kind)
+        assert uncarried.head_gradient_shares["isotropy"] != pytest.approx(share, rel=1e-2)
+
+
+def test_without_a_head_or_an_isotropy_term_nothing_is_carried_over():
+    bare = look(SPECTRA["rank 32"][0], batch_size=64)
+    assert (bare.head_gradient_shares, bare.carried_over) == ({}, {})
+    none = through_head(batch_size=32, lambda_isotropy=0.0, lambda_reg=0.0)
+    assert (none.head_gradient_shares, none.carried_over) == ({"contrastive": 1.0}, {})
+    assert through_head(batch_size=900).carried_over == {}, "there are no pairs for a larger one"
+
+
+def test_with_a_head_the_embeddings_are_what_it_makes_of_its_inputs():
+    sides = pairs(SPECTRA["rank 32"][0], scale=2.0)
+    with torch.no_grad():
+        made = [head()({"sentence_embedding": side})["sentence_embedding"] for side in sides]
+    settings = replace(SETTINGS, slices=64, scale=1.0)
+    expected = probe(*made, settings=settings, batch_size=32, seed=1)
+    seen = through_head(batch_size=32)
+    assert seen.measured == pytest.approx(expected.measured, rel=1e-6)
+    assert seen.gradient_shares == pytest.approx(expected.gradient_shares, rel=1e-5)
