@@ -1,9 +1,15 @@
 """Ten kinds of bad input to an evaluation: one error, and nothing that looks like a result."""
 
 import json
+import shutil
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 
 @pytest.fixture
@@ -73,8 +79,17 @@ def test_a_model_of_nan(fails, model):
     fails(said="not finite")
 
 
-def test_a_model_of_zeros_under_cosine(fails, model):
+def test_a_model_of_zeros(fails, model):
     changed(model, lambda value: value * 0)
+    fails(said="gives all texts one embedding")
+
+
+def test_texts_of_unknown_words_under_cosine(fails, model):
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "qua": 1, "quux": 2}, "[UNK]"))
+    weights = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    shutil.rmtree(model)
+    static = StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[static], device="cpu").save(str(model))
     fails("--set", "evaluation.similarity=cosine", said="length 0")
 
 
