@@ -53,7 +53,7 @@ def show_stats(found: SetDetails) -> None:
     for label, values in found.items():
         _show_statistics(label, values["statistics"])
         for encoder, shares in values["unknown_tokens"].items():
-            known = ", ".join(f"{share:.1%} of {kind}" for kind, share in shares.items())
+            known = ", ".join(f"{share:.1%} in {kind}" for kind, share in shares.items())
             console.say(f"tokens that the tokenizer of {encoder} does not know: {known}")
         if "overlap" in values:
             _show_overlap(label, values["overlap"])
