@@ -213,7 +213,8 @@ def test_damaged_passages_are_an_error_and_no_traceback(ragcun, workspace, tmp_p
     for command in (("export", "smoke", tmp_path / "out"), ("stats", "smoke")):
         outcome = ragcun("data", *command, "-w", workspace)
         assert outcome.code == 2
-        assert "cannot be read" in outcome.err
+        assert "passages.arrow was changed after it was written" in outcome.err
+        assert "ragcun data verify smoke" in outcome.err
     assert not (tmp_path / "out").exists()
     file.unlink()
     assert ragcun("data", "stats", "smoke", "-w", workspace).code == 2

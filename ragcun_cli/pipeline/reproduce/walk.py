@@ -187,7 +187,7 @@ def descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
     """
     tasks = []
     for run in runs:
-        own = run.reference == "bm25" or run.profile.evaluation.similarity == "model"
+        own = run.profile.evaluation.similarity == "model"
         made = (run.folder / paths.MANIFEST).is_file()
         if made and (own or not (run.folder / paths.RUN).is_file()):
             tasks.append(description_task(run))

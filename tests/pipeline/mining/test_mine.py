@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.beir import words as beir_words
 from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.mining.journal import Journal
 from ragcun_cli.pipeline.mining.mine import mine
 from ragcun_cli.pipeline.mining.rows import MinedRow, look_up, read_rows
 from ragcun_cli.pipeline.search.lexical.search import LexicalIndex
@@ -220,16 +221,25 @@ def test_a_data_set_without_train_judgements_is_refused(dataset, tmp_path):
         mined(tmp_path / "sea", tmp_path)
 
 
+def contents(folder):
+    """Name -> bytes of what a mining leaves; how it was parted is in the lists of blocks."""
+    files = (file for file in folder.iterdir() if file.suffix != ".blocks")
+    return {file.name: file.read_bytes() for file in files}
+
+
 def test_a_mining_that_was_stopped_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):
     mined(dataset, tmp_path)
-    whole = {file.name: file.read_bytes() for file in (tmp_path / "draft").iterdir()}
+    whole = contents(tmp_path / "draft")
     for rows in (0, 1, 7, 19, 20):
         draft = tmp_path / f"stopped-{rows}"
         draft.mkdir()
-        for name in ("negatives.jsonl", "details.jsonl"):
-            lines = whole[name].splitlines(keepends=True)
-            torn = lines[rows][:9] if name.startswith("neg") and rows < 20 else b""
-            (draft / name).write_bytes(b"".join(lines[:rows]) + torn)
+        names = ("negatives.jsonl", "details.jsonl")
+        written = [whole[name].splitlines() for name in names]
+        with Journal(draft, names) as journal:
+            for row, facts in zip(*(lines[:rows] for lines in written), strict=True):
+                journal.add(json.loads(row), json.loads(facts))
+        with (draft / "negatives.jsonl").open("ab") as torn:
+            torn.write(b"".join(written[0][rows : rows + 1])[:9])
         searched = []
         search = LexicalIndex.search_batches
 
@@ -250,7 +260,7 @@ def test_a_mining_that_was_stopped_goes_on_to_the_same_bytes(dataset, tmp_path, 
                 progress=Silent(),
             )
         assert len(searched) == 20 - rows
-        assert {file.name: file.read_bytes() for file in draft.iterdir()} == whole
+        assert contents(draft) == whole
 
 
 def test_hits_that_score_nearly_as_the_positive_are_left_out_where_that_is_asked(dataset, tmp_path):
@@ -361,7 +371,7 @@ KILLED = Path(__file__).with_name("killed_mining.py")
 
 def test_a_mining_that_was_killed_three_times_goes_on_to_the_same_bytes(dataset, tmp_path):
     mined(dataset, tmp_path)
-    whole = {file.name: file.read_bytes() for file in (tmp_path / "draft").iterdir()}
+    whole = contents(tmp_path / "draft")
     root = tmp_path / "killed"
     (root / "draft").mkdir(parents=True)
     found = []
@@ -371,7 +381,7 @@ def test_a_mining_that_was_killed_three_times_goes_on_to_the_same_bytes(dataset,
         assert done.returncode == (-signal.SIGKILL if writes else 0), done.stderr
         found.append((root / "draft/negatives.jsonl").read_bytes().count(b"\n"))
     assert found == [3, 12, 18, 20]
-    assert {file.name: file.read_bytes() for file in (root / "draft").iterdir()} == whole
+    assert contents(root / "draft") == whole
 
 
 def deaf(folder, deaf_queries, queries=8):

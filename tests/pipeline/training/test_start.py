@@ -1,5 +1,6 @@
 """The encoder that all arms and seeds of a plan start from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from ragcun_cli.core.model import random_rotation
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.encoders.find import find_encoder
 from ragcun_cli.pipeline.machine.progress import Silent
-from ragcun_cli.pipeline.stages.runs import Run, runs_of, runs_on_disk
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runs import Run, description_task, runs_of, runs_on_disk
 from ragcun_cli.pipeline.training.start_encoder import start_encoder
 from ragcun_cli.pipeline.training.train import set_up_start
 from ragcun_cli.spec.paths import Workspace
@@ -106,5 +108,14 @@ def test_a_run_file_with_the_old_name_of_the_reference_is_read(tmp_path):
     old = run.description().replace("untouched_start", "untouched_pca")
     assert "untouched_pca" in old
     run.folder.mkdir(parents=True)
-    (run.folder / "run.json").write_text(old)
-    assert list(runs_on_disk(space)) == [run]
+    Runner(Silent()).run(replace(description_task(run), action=writing(old)))
+    assert (run.folder / "run.json").read_text() == old
+    assert runs_on_disk(space) == ([run], {})
+
+
+def writing(text):
+    def action(draft, progress):
+        (draft / "run.json").write_text(text)
+        return {}
+
+    return action
