@@ -212,8 +212,9 @@ def starts(root, seed):
     for name in ("baseline_no_isotropy", "with_isotropy", "spread_out"):
         (file,) = root.glob(f"runs/{name}/*/seed-{seed}/manifest.json")
         details = json.loads(file.read_text())["stages"]["train"]["details"]
-        probe = {key: value for key, value in details["probe"].items() if "shares" not in key}
-        found.append((details["rows"], probe))
+        seen = {key: value for key, value in details["probe"].items() if "shares" not in key}
+        del seen["carried_over"]  # shares are of the terms, and so of the arm
+        found.append((details["rows"], seen))
     return found
 
 
