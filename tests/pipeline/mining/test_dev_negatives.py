@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drafts import contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,11 +65,6 @@ def mined(dataset, root, *, seed=1, max_train_queries=None, **mining):
         progress=Silent(),
     )
     return {split: list(read_rows(draft / name)) for split, name in ROWS.items()}, summary
-
-
-def contents(folder):
-    files = (file for file in folder.iterdir() if file.suffix != ".blocks")
-    return {file.name: file.read_bytes() for file in files}
 
 
 def test_dev_gets_the_rows_that_its_queries_would_get_in_training(sea, tmp_path):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from drafts import contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -219,12 +220,6 @@ def test_a_data_set_without_train_judgements_is_refused(dataset, tmp_path):
     beir.write_set(tmp_path / "sea", corpus={"a": "x"}, queries={"q": "x"}, qrels={"test": {}})
     with pytest.raises(DataError, match=r"train\.tsv is missing"):
         mined(tmp_path / "sea", tmp_path)
-
-
-def contents(folder):
-    """Name -> bytes of what a mining leaves; how it was parted is in the lists of blocks."""
-    files = (file for file in folder.iterdir() if file.suffix != ".blocks")
-    return {file.name: file.read_bytes() for file in files}
 
 
 def test_a_mining_that_was_stopped_goes_on_to_the_same_bytes(dataset, tmp_path, monkeypatch):

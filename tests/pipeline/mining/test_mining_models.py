@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from drafts import contents
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
@@ -325,11 +326,6 @@ def encoding_passes():
 
     with register_module_forward_pre_hook(count):
         yield passes
-
-
-def contents(folder):
-    files = (file for file in folder.rglob("*") if file.is_file() and file.suffix != ".blocks")
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def test_neither_groups_of_queries_nor_how_the_draft_is_kept_move_dense_candidates(
