@@ -1,8 +1,10 @@
 """Entry point: register the commands, and be the one place that turns errors into exit codes."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -94,8 +96,21 @@ def _run_as_rank() -> None:
         app(spread_lists(sys.argv[1:]))
 
 
+def _ready_streams() -> None:
+    """What goes to a file or a pipe is UTF-8, whatever the locale; a closed stream is nowhere."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # else a file of ours would take its number
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="replace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; an expected error becomes one message, one hint and an exit code."""
+    _ready_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     keep_kernels()
     # Threads that wait must not spin: on a shared machine that slows everyone down many times.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -24,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -33,8 +36,59 @@ if TYPE_CHECKING:
     from ragcun_cli.pipeline.machine.progress import Advance
     from ragcun_cli.pipeline.report.table import Table
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What a terminal obeys instead of showing it, or cannot show: control characters but tab and line
+feed, changes of direction, separators of lines, bytes that are no text."""
+
+
+def visible(text: str) -> str:
+    r"""A text of somebody else's as a terminal may show it: ``\u001b`` for ESC, as in JSON."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class SafeConsole(Console):
+    """A console on which no text can command the terminal."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich does it; what rich itself has to say to the terminal is not text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+    def print(self, *objects: Any, **more: Any) -> None:  # noqa: ANN401
+        """As rich does it.
+
+        Raises:
+            RagcunError: standard output cannot be written. Messages that cannot be are lost.
+        """
+        with _written(is_data=not self.stderr):
+            super().print(*objects, **more)
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on."""
+        raise
+
+
+@contextmanager
+def _written(*, is_data: bool) -> Iterator[None]:
+    """Where nobody reads on, as in ``| head``, there is no more to say, and nothing failed."""
+    try:
+        yield
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, (sys.stdout if is_data else sys.stderr).fileno())
+        if is_data and isinstance(error, BrokenPipeError):
+            sys.exit(0)
+        if is_data:
+            message = f"standard output cannot be written: {error.strerror}"
+            raise RagcunError(message, hint="df -h, if it goes to a file") from error
+
+
+out = SafeConsole(soft_wrap=True, highlight=False)
+err = SafeConsole(stderr=True, soft_wrap=True, highlight=False)
 
 SHORT = 12
 """Cells up to this long are never broken."""
@@ -64,8 +118,11 @@ def say(text: str) -> None:
 
 
 def write(text: str) -> None:
-    """Data for stdout, as it is."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """Data for stdout, as it is; on a terminal what it would obey is made visible."""
+    with _written(is_data=True):
+        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+        sys.stdout.write("" if text.endswith("\n") else "\n")
+        sys.stdout.flush()
 
 
 def show(document: Any, *, as_json: bool, table: Callable[[], None]) -> None:  # noqa: ANN401
@@ -178,7 +235,7 @@ def _print_table(table: RichTable, *, width: int = PLAIN_WIDTH) -> None:
     if out.is_terminal:
         out.print(table, soft_wrap=False)
     else:
-        Console(width=width, highlight=False, soft_wrap=False).print(table)
+        SafeConsole(width=width, highlight=False, soft_wrap=False).print(table)
 
 
 def asking(yes: bool) -> Callable[[str], bool]:

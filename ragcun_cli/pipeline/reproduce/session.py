@@ -233,7 +233,8 @@ class Session:
         self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(runs, self._road) if baseline_check else None
         ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
-        self._progress.note(f"{ran} stages ran" if ran else "nothing to do: all is current")
+        stages = "1 stage" if ran == 1 else f"{ran} stages"
+        self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
         rows = gather(runs, self._road, self._runner)
         tables = reporting.tables_of(rows)
         return Reproduced(
