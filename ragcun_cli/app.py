@@ -100,7 +100,8 @@ def _ready_streams() -> None:
     """What goes to a file or a pipe is UTF-8, whatever the locale; a closed stream is nowhere."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # else a file of ours would take its number
-            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))
+            nowhere = Path(os.devnull).open("r" if name == "stdin" else "w")  # noqa: SIM115
+            setattr(sys, name, nowhere)
     if isinstance(sys.stdout, io.TextIOWrapper):
         if sys.stdout.isatty():
             sys.stdout.reconfigure(errors="replace")
