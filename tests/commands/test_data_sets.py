@@ -230,6 +230,17 @@ def test_an_export_that_cannot_be_written_is_an_error(ragcun, workspace, forums,
     assert [file.name for file in (tmp_path / "full").iterdir()] == ["precious"]
 
 
+def test_an_export_among_the_workspaces_own_sets_is_refused(ragcun, workspace, tmp_path):
+    (tmp_path / "link").symlink_to(workspace / "data/datasets")
+    before = sorted((workspace / "data/datasets").iterdir())
+    for target in (workspace / "data/datasets/copy", tmp_path / "link/copy/deeper"):
+        outcome = ragcun("data", "export", "smoke", target, "-w", workspace)
+        assert outcome.code == 2
+        assert "lies among the workspace's own data sets" in outcome.err
+    assert sorted((workspace / "data/datasets").iterdir()) == before
+    assert ragcun("data", "export", "smoke", workspace / "copy", "-w", workspace).code == 0
+
+
 def test_a_plan_lacks_no_training_set_unsaid(ragcun, tmp_path):
     command = ("data", "get", "-p", "smoke", "--set", "data.train=robust04", "-w", tmp_path)
     outcome = ragcun(*command)

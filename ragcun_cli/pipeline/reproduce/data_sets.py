@@ -148,9 +148,19 @@ class DataSession(Session):
         return task
 
     def export(self, name: str, target: Path) -> None:
-        """Write a set in BEIR layout."""
+        """Write a set in BEIR layout.
+
+        Raises:
+            WorkspaceError: the target lies among the workspace's own sets.
+        """
         from ragcun_cli.pipeline.data.sets.beir import export_set
 
+        own = self._place.workspace.datasets
+        if target.resolve().is_relative_to(own.resolve()):
+            raise WorkspaceError(
+                f"{target} lies among the workspace's own data sets, which have another layout",
+                hint=f"ragcun data export {name} FOLDER, outside of {own}",
+            )
         export_set(self._here(name).folder, target)
         self._progress.note(f"written: {target}")
 

@@ -16,6 +16,8 @@ def render_csv(tables: Sequence[Table]) -> str:
     interval or deviation beside it; ``pandas.DataFrame.pivot`` makes a table of it again. Numbers
     are unscaled and exact: reading them gives the same floats. Words stand in ``text``, so that
     the other columns are numbers throughout. Empty in both ``value`` and ``text``: not measured.
+    Words that a spreadsheet would take for a formula have ``'`` in front, and words that begin with
+    ``'`` have another.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -24,7 +26,8 @@ def render_csv(tables: Sequence[Table]) -> str:
         for row in table.rows:
             cells = zip(table.columns, row, strict=True)
             for column, cell in list(cells)[table.heading_columns :]:
-                writer.writerow([table.key, table.row_name(row), column.key, *_fields(cell)])
+                name = _as_words(table.row_name(row))
+                writer.writerow([table.key, name, column.key, *_fields(cell)])
     return buffer.getvalue()
 
 
@@ -34,13 +37,18 @@ def _fields(cell: Cell) -> tuple[str, str, str, str, str]:
         case None:
             return "", "", "", "", ""
         case str():
-            return "", "", "", "", cell
+            return "", "", "", "", _as_words(cell)
         case WithDeviation(mean, deviation):
             return _exact(mean), "", "", _exact(deviation), ""
         case WithInterval(value, low, high):
             return _exact(value), _exact(low), _exact(high), "", ""
         case _:
             return _exact(cell), "", "", "", ""
+
+
+def _as_words(text: str) -> str:
+    """As OWASP has it of CSV injection."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")) else text
 
 
 def _exact(number: float) -> str:
