@@ -18,11 +18,9 @@ from ragcun_cli.commands.profile import app as profile_app
 from ragcun_cli.commands.report import report
 from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
-from ragcun_cli.pipeline.machine import processes
+from ragcun_cli.pipeline.machine import processes, stops
 from ragcun_cli.pipeline.machine.kernels import keep_kernels
 from ragcun_cli.spec.errors import RagcunError
-
-INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -116,6 +114,14 @@ def main() -> None:
     keep_kernels()
     # Threads that wait must not spin: on a shared machine that slows everyone down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with stops.heeded():
+        code = _exit_code()
+    sys.exit(code)
+
+
+def _exit_code() -> int | str | None:
+    """Run the command line to its end."""
+    code: int | str | None = 0
     try:
         if processes.is_alone():
             app(spread_lists(sys.argv[1:]))
@@ -125,11 +131,15 @@ def main() -> None:
         from ragcun_cli.console import show_error
 
         show_error(error)
-        sys.exit(error.exit_code)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # what Typer makes of KeyboardInterrupt
-            from ragcun_cli.console import say
+        code = error.exit_code
+    except SystemExit as end:
+        code = end.code
+    except stops.Stopped:
+        pass
+    if (number := stops.asked()) is None:
+        return code
+    from ragcun_cli.console import say
 
-            next_time = "begins anew" if "--force" in sys.argv else "goes on"
-            say(f"interrupted; what was finished is kept, and the same command {next_time}")
-        raise
+    next_time = "begins anew" if "--force" in sys.argv else "goes on"
+    say(f"stopped; what was finished is kept, and the same command {next_time}")
+    return 128 + number

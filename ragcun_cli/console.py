@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -30,6 +30,7 @@ from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ragcun_cli.pipeline.machine.stops import at_once, safe_point
 from ragcun_cli.spec.errors import RagcunError
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ SHORT = 12
 
 GAP = 3
 """Characters that a column takes beside its cells."""
+
+LINE_SECONDS = 60.0
+"""Between the lines that a long loop leaves in a log."""
 
 PLAIN_WIDTH = 240
 """Of a table that goes to a file or a pipe: wide enough that no cell is folded."""
@@ -247,7 +251,9 @@ def asking(yes: bool) -> Callable[[str], bool]:
         say(question)
         if not (sys.stdin.isatty() and err.is_terminal):
             return False
-        return err.input("[y/N] ").strip().lower() in {"y", "yes"}
+        with at_once(), suppress(EOFError):  # Ctrl-D
+            return err.input("[y/N] ", markup=False).strip().lower() in {"y", "yes"}
+        return False
 
     return agree
 
@@ -261,21 +267,47 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else "", style="dim")
 
 
+class _Bar(Progress):
+    """A bar under a line that says how far the whole command is."""
+
+    above = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """That line, then the bar."""
+        yield Text(self.above, style="dim")
+        yield from super().get_renderables()
+
+
 class Watcher:
     """Shows the progress of stages: bars on a terminal, plain lines elsewhere, or nothing."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, begins: str = "", *, quiet: bool = False, verbose: bool = False) -> None:
+        """Say at once what begins, for what it needs is not read in a moment."""
         self._quiet = quiet
+        self._verbose = verbose
+        self._stage = ""
+        if begins:
+            self.note(f"{begins}: looking at what is done and what is not")
 
     def note(self, text: str) -> None:
         """One line."""
         if not self._quiet:
             say(text)
 
+    def detail(self, text: str) -> None:
+        """One line with ``--verbose``."""
+        if self._verbose:
+            self.note(text)
+
+    def stage(self, text: str) -> None:
+        """One line, which stays above the bars of the stage."""
+        self.note(text)
+        self._stage = text
+
     @contextmanager
     def bar(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
-        """A bar with rate and time left; without a terminal one line when it took a while."""
-        if self._quiet or not err.is_terminal:
+        """A bar with rate and time left; without a terminal a line now and then."""
+        if self._quiet or not err.is_terminal or err.is_dumb_terminal:
             with self._plain(label, total=total, unit=unit) as advance:
                 yield advance
             return
@@ -290,15 +322,36 @@ class Watcher:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=err, transient=True) as progress:
+        with _Bar(*columns, console=err, transient=True) as progress:
+            progress.above = self._stage
             task = progress.add_task(escape(label), total=total, unit=unit)
-            yield lambda count: progress.advance(task, count)
+
+            def advance_bar(count: int) -> None:
+                progress.advance(task, count)
+                safe_point()
+
+            yield advance_bar
 
     @contextmanager
     def _plain(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
-        started = time.perf_counter()
-        yield lambda count: None
-        seconds = time.perf_counter() - started
-        if seconds > 2 and not self._quiet:
-            done, shown = (total / 1e6, "MB") if unit == "B" else (total, unit)
-            say(f"{label}: {done:,.0f} {shown} in {seconds:.1f} s ({done / seconds:,.1f}/s)")
+        """A line each minute, and one at the end when it took more than a moment."""
+        done, started = 0, time.perf_counter()
+        said = started
+
+        def line(count: int) -> str:
+            size, shown = (1e6, "MB") if unit == "B" else (1, unit)
+            seconds = time.perf_counter() - started
+            rate = f"{seconds:.1f} s ({count / size / seconds:,.1f}/s)"
+            return f"{label}: {count / size:,.0f} {shown} in {rate}"
+
+        def advance(count: int) -> None:
+            nonlocal done, said
+            done += count
+            if time.perf_counter() - said > LINE_SECONDS and done < total:
+                said = time.perf_counter()
+                self.note(f"{line(done)}, of {total:,}")
+            safe_point()
+
+        yield advance
+        if time.perf_counter() - started > 2:
+            self.note(line(total))

@@ -32,6 +32,7 @@ Prerequisites = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to long work without being asked.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Read files to see that they are intact.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Say more of how a training starts.")]
 Datasets = Annotated[
     list[str] | None,
     typer.Option("--datasets", "-d", metavar="NAMES", help="all, or names: a,b or a b."),

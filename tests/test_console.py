@@ -1,11 +1,14 @@
 """What a person sees of a table where the terminal is too narrow for it."""
 
 import io
+import signal
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from ragcun_cli import console
+from ragcun_cli.pipeline.machine import stops
 from ragcun_cli.pipeline.report.table import Column, Table
 
 SCORES = {f"set-{number}": 0.1 + number / 100 for number in range(12)}
@@ -45,3 +48,62 @@ def test_a_narrow_terminal_shows_it_on_its_side_and_breaks_no_number(monkeypatch
         assert len(rows) == parts
         assert [cell for row in rows for cell in row] == [f"{100 * score:.1f}"] * len(models)
     assert "A note." in lines
+
+
+def watched(monkeypatch, *, terminal, **options):
+    """A watcher, and a function for what it has shown."""
+    file = io.StringIO()
+    err = console.SafeConsole(file=file, force_terminal=terminal, width=100, soft_wrap=True)
+    monkeypatch.setattr(console, "err", err)
+    return console.Watcher("train x", **options), lambda: Text.from_ansi(file.getvalue()).plain
+
+
+def test_a_watcher_says_at_once_what_begins(monkeypatch):
+    _, seen = watched(monkeypatch, terminal=False)
+    assert seen() == "train x: looking at what is done and what is not\n"
+
+
+def test_the_stage_stays_above_the_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    watcher, seen = watched(monkeypatch, terminal=True)
+    watcher.stage("stage 23 of 83, about 12 min left: mine x")
+    with watcher.bar("mine x", total=2, unit="queries") as advance:
+        advance(1)
+    frame = seen().split("\n", 2)[2]
+    assert frame.startswith("stage 23 of 83, about 12 min left: mine x\n")
+    assert "mine x" in frame.splitlines()[1]
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, "dumb"), (False, "xterm")])
+def test_without_cursor_movements_there_are_lines(monkeypatch, terminal, kind):
+    monkeypatch.setenv("TERM", kind)
+    now = iter([0.0, 30.0, 61.0, 61.0, 70.0, 80.0, 80.0, *[100.0] * 9])
+    watcher, seen = watched(monkeypatch, terminal=terminal)
+    monkeypatch.setattr(console.time, "perf_counter", lambda: next(now))
+    with watcher.bar("mine x", total=500, unit="queries") as advance:
+        for _ in range(3):
+            advance(100)
+    lines = seen().splitlines()[1:]
+    assert lines[0].startswith("mine x: 200 queries in ")
+    assert lines[0].endswith("of 500")
+    assert lines[-1].startswith("mine x: 500 queries in ")
+    assert len(lines) == 2
+
+
+def test_details_are_for_those_who_ask_for_them(monkeypatch):
+    plain, seen = watched(monkeypatch, terminal=False)
+    plain.detail("more")
+    assert "more" not in seen()
+    verbose, seen = watched(monkeypatch, terminal=False, verbose=True)
+    verbose.detail("more")
+    assert "more" in seen()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_a_place_to_stop(monkeypatch, terminal):
+    watcher, _ = watched(monkeypatch, terminal=terminal)
+    with stops.heeded(), watcher.bar("", total=2, unit="texts") as advance:
+        advance(1)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(stops.Stopped):
+            advance(1)

@@ -54,6 +54,7 @@ def evaluate(
     prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
     yes: options.Yes = False,
+    verbose: options.Verbose = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Score models on test sets: those of a profile, or every finished run of the workspace.
@@ -68,6 +69,8 @@ def evaluate(
     Example: ragcun eval --query "is vitamin D good for bones" --datasets scifact --profile NAME
     """
     from ragcun_cli.console import Watcher, asking, show
+
+    watcher = Watcher("eval", verbose=verbose)
     from ragcun_cli.pipeline.reproduce.evaluations import EvaluationSession
     from ragcun_cli.pipeline.reproduce.session import Choice
 
@@ -79,7 +82,7 @@ def evaluate(
     )
     _refuse_beside_query(query, baseline_check or force or not prerequisites)
     session = EvaluationSession(
-        *(workspace, Watcher()),
+        *(workspace, watcher),
         ask=asking(yes),
         force=force,
         prerequisites=prerequisites,

@@ -15,6 +15,7 @@ def isotropy(
     prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
     yes: options.Yes = False,
+    verbose: options.Verbose = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure how evenly embeddings fill their space, on the test texts of each run's sets.
@@ -22,11 +23,13 @@ def isotropy(
     Example: ragcun isotropy --profile quickstart
     """
     from ragcun_cli.console import Watcher, asking, show, show_tables
+
+    watcher = Watcher("isotropy", verbose=verbose)
     from ragcun_cli.pipeline.report.formats.formats import render
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
 
     session = Session(
-        *(workspace, Watcher()),
+        *(workspace, watcher),
         ask=asking(yes),
         force=force,
         prerequisites=prerequisites,

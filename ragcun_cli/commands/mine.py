@@ -33,10 +33,12 @@ def mine(
     Example: ragcun mine --profile with_isotropy --show 1185869
     """
     from ragcun_cli.console import Watcher, asking, show
+
+    watcher = Watcher(f"mine {profile}")
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
 
     session = Session(
-        *(workspace, Watcher()),
+        *(workspace, watcher),
         ask=asking(yes),
         force=force,
         prerequisites=prerequisites,

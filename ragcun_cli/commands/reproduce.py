@@ -29,6 +29,7 @@ def reproduce(
         ),
     ] = True,
     yes: options.Yes = False,
+    verbose: options.Verbose = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Walk the whole road of a plan: data, negatives, training, evaluation, isotropy, report.
@@ -41,9 +42,11 @@ def reproduce(
     Example: ragcun reproduce --profile quickstart
     """
     from ragcun_cli.console import Watcher, asking, show
+
+    watcher = Watcher(f"reproduce {profile}", verbose=verbose)
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
 
-    session = Session(workspace, Watcher(), ask=asking(yes), device=device, verify=verify)
+    session = Session(workspace, watcher, ask=asking(yes), device=device, verify=verify)
     choice = Choice(profile, set_, seed)
     found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
     show(found, as_json=as_json, table=partial(_show_found, found))

@@ -17,6 +17,7 @@ def train(
     prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
     yes: options.Yes = False,
+    verbose: options.Verbose = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Fine-tune the encoder of an experiment, or of every experiment of a plan.
@@ -24,10 +25,12 @@ def train(
     Example: ragcun train --profile with_isotropy --set training.batch_size=32
     """
     from ragcun_cli.console import Watcher, asking, show
+
+    watcher = Watcher(f"train {profile}", verbose=verbose)
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
 
     session = Session(
-        *(workspace, Watcher()),
+        *(workspace, watcher),
         ask=asking(yes),
         force=force,
         prerequisites=prerequisites,

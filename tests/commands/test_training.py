@@ -34,7 +34,7 @@ def workspace(prepared, tmp_path):
 def train(ragcun, workspace):
     """Train one experiment of the smoke plan and return what its record says."""
 
-    def run(profile, *sets, code=0):
+    def run(profile, *sets, code=0, more=()):
         overrides = Path("profiles/smoke.toml").read_text().split("[overrides]")[1]
         file = workspace / f"{profile}-plan.toml"
         file.write_text(
@@ -44,7 +44,7 @@ def train(ragcun, workspace):
         options = [option for value in sets for option in ("--set", value)]
         outcome = ragcun(
             *("train", "--profile", file, "--workspace", workspace, "--seed", "1", "--json"),
-            *options,
+            *(*options, *more),
         )
         assert outcome.code == code, outcome.err
         if code:
@@ -101,11 +101,16 @@ def test_the_record_says_what_the_probe_saw(train):
     probe = record["probe"]
     assert (probe["texts"], probe["batch_size"], probe["dimensions"]) == (64, 8, 16)
     assert sum(probe["gradient_shares"].values()) == pytest.approx(1)
-    assert "probe: 64 texts, batch 8: participation ratio" in record["notes"]
+    (line,) = [line for line in record["notes"].splitlines() if line.startswith("probe:")]
+    assert "contrastive" in line
+    assert "with --verbose" in line
     assert sum(probe["head_gradient_shares"].values()) == pytest.approx(1)
-    assert "on the head's parameters: contrastive" in record["notes"]
     assert list(probe["carried_over"]) == ["16", "32"]
-    assert "a starting point for lambda_isotropy in larger batches" in record["notes"]
+    assert "on the head's parameters" not in record["notes"]
+    said = train("with_isotropy", "training.max_steps=3", more=["--verbose"])["notes"]
+    assert "  64 texts, batch 8: participation ratio" in said
+    assert "on the head's parameters: contrastive" in said
+    assert "a starting point for lambda_isotropy in larger batches" in said
     silent = train("with_isotropy", "training.max_steps=2", "training.probe_texts=0")
     assert silent["probe"] is None
     assert "probe:" not in silent["notes"]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from ragcun_cli.pipeline.machine import stops
 from ragcun_cli.pipeline.machine.progress import Progress, Silent
 
 T = TypeVar("T", covariant=True)
@@ -66,23 +67,48 @@ def leading() -> Iterator[None]:
 
 
 @contextmanager
-def joined(work: Work, *, stops: type[Exception]) -> Iterator[None]:
+def joined(work: Work, *, ends: type[Exception]) -> Iterator[None]:
     """Have the other ranks do their part of what rank 0 does inside.
 
     Args:
         work: is called there.
-        stops: an error that all ranks raise at once, after which the others wait for the next call.
+        ends: an error that all ranks raise at once, as they stop together, after which the others
+            wait for the next call.
     """
     global _joined
     if not is_alone():
-        _broadcast(work)
+        _broadcast(partial(_in_step, work))
         _joined = True
     try:
-        yield
-    except stops:
+        with nullcontext() if is_alone() else stops.only_together():
+            yield
+    except (ends, stops.Stopped):
         _joined = False
         raise
     _joined = False
+
+
+def _in_step(work: Work) -> None:
+    with stops.only_together():
+        work()
+
+
+def stop_together() -> None:
+    """A safe point that all processes come to, and leave at if one of them was asked to stop.
+
+    Raises:
+        Stopped: one was.
+    """
+    if not is_alone():
+        import torch
+        import torch.distributed as dist
+
+        number = torch.tensor(stops.asked() or 0)
+        dist.all_reduce(number, op=dist.ReduceOp.MAX, group=_calls)
+        if number:
+            stops.ask_for_stop(int(number))
+            raise stops.Stopped
+    stops.safe_point()
 
 
 def shared(work: Shared[T], progress: Progress) -> list[T]:
@@ -104,12 +130,12 @@ def _gathered(work: Shared[T], progress: Progress) -> list[T]:
     found: Any
     try:
         found = work(here, world, progress)
-    except Exception as error:  # noqa: BLE001 - the others wait; rank 0 raises it
+    except (Exception, stops.Stopped) as error:  # noqa: BLE001 - the others wait; rank 0 raises it
         found = error
     box: list[Any] = [None] * world
     dist.gather_object(found, box if here == 0 else None, dst=0, group=_calls)
     for result in box:
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             raise result
     return box
 
@@ -118,7 +144,8 @@ def follow() -> None:
     """What ranks 1 and up do: all that rank 0 calls them for, until it is done."""
     _join()
     while (work := _broadcast(None)) is not None:
-        work()
+        with suppress(stops.Stopped):
+            work()
     _leave()
 
 

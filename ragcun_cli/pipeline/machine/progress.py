@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from ragcun_cli.pipeline.machine.stops import safe_point
+
 Advance = Callable[[int], None]
-"""Called with the number of units finished since the last call."""
+"""Called with the number of units finished since the last call; a safe point to stop at."""
 
 
 class Progress(Protocol):
@@ -13,6 +15,12 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """One line worth reading, such as what a stage found or decided."""
+
+    def detail(self, text: str) -> None:
+        """One line for those who asked for more."""
+
+    def stage(self, text: str) -> None:
+        """Which stage of how many begins."""
 
     def bar(self, label: str, *, total: int, unit: str) -> AbstractContextManager[Advance]:
         """A measure of one loop: ``with progress.bar("encode", total=n, unit="texts") as step``."""
@@ -24,7 +32,9 @@ class Silent:
     def note(self, text: str) -> None:
         """Drop the line."""
 
+    detail = stage = note
+
     @contextmanager
     def bar(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:
         """Count nothing."""
-        yield lambda count: None
+        yield lambda count: safe_point()

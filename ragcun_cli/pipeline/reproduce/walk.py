@@ -12,6 +12,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run, description_task, runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
@@ -20,6 +21,7 @@ from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, Work
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.marks import damaged_files
 from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig
 
 ASK_ABOVE_SECONDS = 1800
 ASK_ABOVE_BYTES = 1e9
@@ -160,11 +162,8 @@ def bring_up_to_date(
     encoder_bytes = road.place.bytes_to_fetch(encoders)
     _say_why(pending, runner)
     _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
-    for encoder in encoders:
-        road.place.fetch_encoder(encoder)
-    for task in pending:
-        if task.fetch is not None:
-            task.fetch()
+    runner.course = Course(pending)
+    _fetch(encoders, pending, road, runner.progress)
     ran = 0
     if gate is not None:
         gate.say_what_is_left_out(runner.progress)
@@ -178,6 +177,18 @@ def bring_up_to_date(
     ran += sum(runner.run(task, force=consent.force) for task in targets)
     _describe(runs, runner)
     return ran
+
+
+def _fetch(
+    encoders: Sequence[EncoderConfig], pending: Sequence[Task], road: Road, progress: Progress
+) -> None:
+    for encoder in encoders:
+        if road.place.encoder(encoder) is None:
+            progress.note(f"getting the base encoder {encoder.base}")
+        road.place.fetch_encoder(encoder)
+    for task in pending:
+        if task.fetch is not None:
+            task.fetch()
 
 
 def descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:

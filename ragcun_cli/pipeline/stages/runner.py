@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from ragcun_cli.core.folders import discard, put_on_disk
 from ragcun_cli.pipeline.machine import provenance
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.machine.stops import locked, safe_point
+from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import (
     RagcunError,
@@ -76,6 +76,7 @@ class Runner:
         self.progress = progress
         self._verify = verify
         self._stale: dict[tuple[Path, str], Stale | None] = {}
+        self.course = Course([])
 
     def record(self, task: Task) -> StageRecord | None:
         """What the manifest says of a task, current or not."""
@@ -186,16 +187,20 @@ class Runner:
             WorkspaceError: its folder cannot be written, or what it reads is damaged.
             StageFailedError: the disk gave out while it ran.
         """
+        safe_point()
+        how_far = self.course.comes_to(task)
         for need in task.needs:
             if not self.is_current(need):
                 raise StaleInputError(f"'{task.label}' reads '{need.label}', not up to date")
         if not force and self.is_current(task):
             return False
         _make_folder(task.folder)
-        with FileLock(task.lock):
+        with locked(task.lock):
             self._stale.clear()
             if not force and self.is_current(task):
                 return False
+            if how_far is not None:
+                self.progress.stage(how_far)
             self.require_intact(task.needs)
             try:
                 self._execute(task, force=force)
@@ -329,7 +334,7 @@ def _prepare_draft(task: Task, recipe: str, *, force: bool) -> Path:
 def _write_record(task: Task, record: StageRecord | None) -> None:
     """Set a task's record in its manifest, or drop it; other stages may be writing theirs."""
     file = task.folder / MANIFEST
-    with FileLock(task.folder / f".{MANIFEST}.lock"):
+    with locked(task.folder / f".{MANIFEST}.lock"):
         Manifest.load(file).with_stage(task.key, record).save(file)
 
 

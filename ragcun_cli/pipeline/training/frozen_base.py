@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from ragcun_cli.pipeline.encoders.encode import TEXTS_AT_ONCE, encode
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.machine.stops import locked
 from ragcun_cli.spec.manifest import replaced
 from ragcun_cli.spec.marks import check_marked, is_marked, mark, read_marked
 
@@ -99,7 +99,7 @@ class BaseOutputs:
             progress: told of each batch.
         """
         started = time.perf_counter()
-        with FileLock(self._folder / ".lock"):
+        with locked(self._folder / ".lock"):
             self._read()  # another training may have encoded some meanwhile
             wanted = self.missing(texts, prompt=prompt)
             for start in range(0, len(wanted), TEXTS_AT_ONCE):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
@@ -46,8 +48,9 @@ def probe_start(
     with apart():
         size, seed = training.batch_size, job.seed
         seen = probe(*sides, settings=settings, batch_size=size, seed=seed, head=head)
+    progress.note(_in_a_line(seen))
     for line in _probe_lines(seen):
-        progress.note(line)
+        progress.detail(line)
     return seen
 
 
@@ -66,10 +69,23 @@ def say_unknown(job: Job, model: SentenceTransformer, rows: Dataset, progress: P
         progress.note(f"{said} {job.encoder.name}")
 
 
+def _in_a_line(seen: Probe) -> str:
+    shares = seen.head_gradient_shares or seen.gradient_shares
+    return (
+        f"probe: participation ratio {seen.participation_ratio:.0f} of {seen.dimensions}, SIGReg "
+        f"{seen.signal:.1f} spreads above N(0, I), gradient {_listed(shares)}; more in the run's "
+        "manifest.json and with --verbose"
+    )
+
+
+def _listed(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+
+
 def _probe_lines(seen: Probe) -> list[str]:
     measured = "" if seen.measured is None else f", measured {seen.measured:.3g}"
     lines = [
-        f"probe: {seen.texts:,} texts, batch {seen.batch_size}: participation ratio "
+        f"  {seen.texts:,} texts, batch {seen.batch_size}: participation ratio "
         f"{seen.participation_ratio:.0f} of {seen.dimensions}, mean offset {seen.mean_offset:.0%}, "
         f"mean square {seen.mean_square:.3g}",
         f"  SIGReg expected {seen.expected:.3g}{measured}; N(0, I) gives {seen.null_mean:.3g} "
@@ -80,8 +96,7 @@ def _probe_lines(seen: Probe) -> list[str]:
         ("with respect to the embeddings", seen.gradient_shares),
         ("on the head's parameters", seen.head_gradient_shares),
     ):
-        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        lines += [f"  gradient {what}: {listed}"] * bool(shares)
+        lines += [f"  gradient {what}: {_listed(shares)}"] * bool(shares)
     if seen.carried_over:
         weights = ", ".join(f"{weight:.3g} at {size}" for size, weight in seen.carried_over.items())
         lines.append(

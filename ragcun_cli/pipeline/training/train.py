@@ -70,7 +70,7 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
     cached = use_cached_base(job, ready, progress)
     with progress.bar(f"train {run.label}", total=steps, unit="steps") as advance:
         try:
-            with processes.joined(partial(join_training, job), stops=TrainingStoppedError):
+            with processes.joined(partial(join_training, job), ends=TrainingStoppedError):
                 on_step = partial(clock.on_step, advance)
                 outcome = _fit(job, ready, progress=progress, on_step=on_step)
         except TrainingStoppedError as error:
@@ -163,6 +163,11 @@ def _fit(
             every=config.every,
             patience=config.patience,
         )
+
+    def after_step(step: int) -> None:
+        on_step(step)
+        processes.stop_together()
+
     return train_encoder(
         ready.fitted,
         ready.rows,
@@ -171,7 +176,7 @@ def _fit(
         head_modules=ready.head,
         folder=job.draft,
         save=lambda folder: _save(ready.model, folder, job.run, job.encoder),
-        on_step=on_step,
+        on_step=after_step,
         say=lambda text: progress.note(f"{job.run.label}: {text}"),
         prompts=ready.prompts,
         selection=selection,

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
-
 from ragcun_cli.pipeline.data.bring.mirrors import (
     Answer,
     DamagedError,
@@ -29,6 +27,7 @@ from ragcun_cli.pipeline.data.bring.mirrors import (
     ask,
 )
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.machine.stops import at_once, locked
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import write_atomically
 
@@ -88,7 +87,7 @@ def fetch(
     if flaw(file, target) is not None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(target.with_name(f".{target.name}.lock")):
+            with locked(target.with_name(f".{target.name}.lock")):
                 if flaw(file, target) is not None:
                     _Download(file, target, progress, label, patience).run()
         except OSError as error:
@@ -173,7 +172,8 @@ class _Download:
             seconds = longest * random.uniform(0.5, 1)
         seconds = min(seconds, self.patience.longest_wait_seconds)
         self.progress.note(f"{self.label}: {reason}; trying again in {seconds:.0f} s")
-        self.patience.sleep(seconds)
+        with at_once():
+            self.patience.sleep(seconds)
 
     def _receive(self, url: str) -> None:
         """Bring the partial file to its full size, going on from where it ends if that is safe."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
 from ragcun_cli.core.folders import whole_folder
@@ -17,6 +16,7 @@ from ragcun_cli.core.search.bm25 import Floats, Ints, Weights
 from ragcun_cli.core.search.postings import add_postings, count_occurrences
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.machine.stops import locked
 from ragcun_cli.pipeline.search.lexical.terms import Terms
 from ragcun_cli.spec.manifest import write_atomically
 from ragcun_cli.spec.marks import check_marked, is_marked, mark, read_marked
@@ -93,7 +93,7 @@ def open_or_build(
     wanted = {**recipe(digest, config), "passages": len(corpus)}
     if _read_record(folder) != wanted:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if _read_record(folder) != wanted:  # another process may have made it meanwhile
                 with whole_folder(folder) as draft:
                     build_index(draft, corpus, config, digest=digest, progress=progress)
