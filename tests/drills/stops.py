@@ -1,0 +1,260 @@
+"""Stop `ragcun reproduce --profile smoke` again and again, and see that nothing is lost.
+
+    python tests/drills/stops.py FOLDER --stops 200 --training-ends 30
+
+SIGINT, SIGTERM, SIGHUP and SIGKILL in turn, each at a random moment after a stage of that attempt
+began; some of them in the second after the last step of a training, in which its model is saved.
+A plan that is finished is compared with one that was never stopped, and begun anew. After about an
+hour on two cores (200 stops) FOLDER/stops.jsonl has a line for each stop. Killed itself, the drill
+goes on where it was. Words after `--` are added to the command. Exit 1 at the first of:
+
+- a signal that did not end the command, or not within 30 seconds, or with another exit code;
+- an attempt that could not go on from what the one before it left;
+- a finished stage that ran again;
+- results, scores of a query, isotropy, rankings, negatives, training logs or weights that differ by
+  one byte from those of the uninterrupted run. Records of cost and provenance are no part of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+LIMIT = 30.0
+"""Seconds from a signal to the end of the command."""
+LONGEST = 6.0
+"""Seconds from the beginning of an attempt's first stage to its stop, at most."""
+NOT_COMPARED = {"manifest.json"}
+"""Cost and provenance of a stage."""
+
+
+class DrillError(Exception):
+    """What must not happen."""
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words.add_argument("folder", type=Path)
+    words.add_argument("--stops", type=int, default=200)
+    words.add_argument("--training-ends", type=int, default=30)
+    words.add_argument("--seed", type=int, default=0)
+    given = [*sys.argv[1:], "--"]
+    options = words.parse_args(given[: given.index("--")])
+    options.more = given[given.index("--") + 1 : -1]
+    options.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        Drill(options).run()
+    except DrillError as error:
+        sys.exit(f"failed: {error}")
+
+
+class Drill:
+    """A run of it, in a folder from which it goes on."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.log = options.folder / "stops.jsonl"
+        self.workspace = options.folder / "stopped"
+        self.whole = options.folder / "whole"
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.stops: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def run(self) -> None:
+        if not (self.options.folder / "whole.done").exists():
+            shutil.rmtree(self.whole, ignore_errors=True)
+            attempt = Attempt(self.whole, self.options.more)
+            attempt.wait(3600)
+            attempt.must_have_ended({0})
+            (self.options.folder / "whole.done").touch()
+        while len(self.stops) < self.options.stops:
+            self.stop()
+        while not self.finished():
+            pass
+        took = [stop["seconds"] for stop in self.stops]
+        ends = sum(stop["training_end"] for stop in self.stops)
+        print(  # noqa: T201
+            f"{len(took)} stops, {ends} of them where a training ended, the slowest in "
+            f"{max(took):.1f} s; all that was finished is byte for byte that of a run without stops"
+        )
+        if ends < self.options.training_ends:
+            raise DrillError(f"only {ends} stops where a training ended")
+
+    def finished(self) -> bool:
+        attempt = Attempt(self.workspace, self.options.more)
+        attempt.wait(3600)
+        self.complete(attempt)
+        return True
+
+    def stop(self) -> None:
+        """One attempt: stopped, or at its end before that."""
+        number = len(self.stops)
+        drawn = random.Random(f"{self.options.seed} {number}")
+        signum = SIGNALS[number % len(SIGNALS)]
+        done = records(self.workspace)
+        attempt = Attempt(self.workspace, self.options.more)
+        delay = drawn.uniform(0, LONGEST)
+        short = sum(stop["training_end"] for stop in self.stops) < self.options.training_ends
+        training_end = attempt.reach(delay, drawn.uniform(0, 1), self.steps() if short else {})
+        if attempt.ended():
+            self.complete(attempt)
+            return
+        before = records(self.workspace)
+        stage = attempt.stage
+        sent = time.monotonic()
+        if signum in (signal.SIGINT, signal.SIGKILL):  # a terminal asks all processes of a command
+            os.killpg(attempt.process.pid, signum)
+        else:
+            os.kill(attempt.process.pid, signum)
+        attempt.wait(LIMIT)
+        seconds = time.monotonic() - sent
+        attempt.must_have_ended({-signum if signum == signal.SIGKILL else 128 + signum})
+        after = records(self.workspace)
+        for earlier in (done, before):
+            again = [name for name in earlier if earlier[name] != after.get(name)]
+            if again:
+                raise DrillError(f"finished, and ran again: {again}")
+        line = {
+            "number": number,
+            "signal": signum.name,
+            "stage": stage,
+            "training_end": training_end,
+            "seconds": round(seconds, 2),
+        }
+        self.stops.append(line)
+        with self.log.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def steps(self) -> dict[str, int]:
+        """How many lines the log of each training has at its end, by the folder of its run."""
+        return {
+            str(file.parent.relative_to(self.whole)): len(file.read_bytes().splitlines())
+            for file in self.whole.glob("runs/*/*/*/training_log.jsonl")
+        }
+
+    def complete(self, attempt: Attempt) -> None:
+        """Compare what is finished with what was never stopped, and clear the place."""
+        attempt.must_have_ended({0})
+        whole, here = contents(self.whole), contents(self.workspace)
+        if whole.keys() != here.keys():
+            raise DrillError(f"other files: {sorted(whole.keys() ^ here.keys())}")
+        differing = [name for name in whole if whole[name] != here[name]]
+        if differing:
+            raise DrillError(f"other bytes: {differing}")
+        shutil.rmtree(self.workspace)
+
+
+class Attempt:
+    """A command that runs, and what it has said."""
+
+    def __init__(self, workspace: Path, more: list[str]) -> None:
+        self.workspace = workspace
+        command = [sys.executable, "-m", "ragcun_cli", "reproduce", "--profile", "smoke"]
+        self.process = subprocess.Popen(
+            [*command, "--workspace", str(workspace), *more],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        assert self.process.stderr is not None
+        os.set_blocking(self.process.stderr.fileno(), False)
+        self.lines = selectors.DefaultSelector()
+        self.lines.register(self.process.stderr, selectors.EVENT_READ)
+        self.said = b""
+        self.stage = ""
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def read(self, seconds: float) -> None:
+        """Read what is said within that time."""
+        assert self.process.stderr is not None
+        if self.lines.select(seconds):
+            some = self.process.stderr.read()
+            if not some:
+                time.sleep(min(seconds, 0.05))
+            self.said += some or b""
+        stages = [line for line in self.said.decode().splitlines() if line.startswith("stage ")]
+        self.stage = stages[-1] if stages else ""
+
+    def wait(self, seconds: float) -> None:
+        """Until its end, or that long."""
+        until = time.monotonic() + seconds
+        while not self.ended() and time.monotonic() < until:
+            self.read(0.1)
+        self.read(0)
+
+    def reach(self, delay: float, after_training: float, steps: dict[str, int]) -> bool:
+        """Wait for the moment to stop at; True if a training has just come to its last step."""
+        while not self.ended() and not self.stage:
+            self.read(0.1)
+        until = time.monotonic() + delay
+        while not self.ended() and time.monotonic() < until:
+            self.read(0.02)
+            if ": train " in self.stage and steps:
+                last = self.stage
+                while not self.ended() and self.stage == last:
+                    if self.at_last_step(steps):
+                        self.wait(after_training)
+                        return True
+                    self.read(0.02)
+        return False
+
+    def at_last_step(self, steps: dict[str, int]) -> bool:
+        drafts = self.workspace.glob("runs/*/*/*/.train.*/training_log.jsonl")
+        return any(
+            len(draft.read_bytes().splitlines()) >= steps[run]
+            for draft in drafts
+            if (run := str(draft.parent.parent.relative_to(self.workspace))) in steps
+        )
+
+    def must_have_ended(self, codes: set[int]) -> None:
+        """Fail unless it has, with one of these exit codes and without a traceback."""
+        code = self.process.poll()
+        if code is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if code not in codes or b"Traceback" in self.said:
+            ending = "did not end" if code is None else f"ended with {code}"
+            raise DrillError(f"{ending}, not with {codes}, at {self.stage}\n{self.said.decode()}")
+
+
+def records(workspace: Path) -> dict[str, Any]:
+    """The records of finished stages, by manifest and key."""
+    found = {}
+    for file in workspace.rglob("manifest.json"):
+        for key, record in json.loads(file.read_text())["stages"].items():
+            found[f"{file.relative_to(workspace)} {key}"] = record
+    return found
+
+
+def contents(workspace: Path) -> dict[str, Any]:
+    """What is compared, by file."""
+    found: dict[str, Any] = {}
+    for top in ("data", "negatives", "runs"):
+        for file in (workspace / top).rglob("*"):
+            name = file.relative_to(workspace)
+            hidden = any(part.startswith(".") for part in name.parts)
+            if file.is_file() and not hidden and file.name not in NOT_COMPARED:
+                found[str(name)] = file.read_bytes()
+    for file in workspace.glob("reports/*/report.json"):
+        tables = json.loads(file.read_text())["tables"]
+        found |= {
+            f"{file.name} {table['key']}": table for table in tables if table["key"] != "cost"
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()
