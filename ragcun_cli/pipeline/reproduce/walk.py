@@ -182,9 +182,9 @@ def bring_up_to_date(
 def _fetch(
     encoders: Sequence[EncoderConfig], pending: Sequence[Task], road: Road, progress: Progress
 ) -> None:
+    for base in {found.base: None for found in encoders if road.place.encoder(found) is None}:
+        progress.note(f"getting the base encoder {base}")
     for encoder in encoders:
-        if road.place.encoder(encoder) is None:
-            progress.note(f"getting the base encoder {encoder.base}")
         road.place.fetch_encoder(encoder)
     for task in pending:
         if task.fetch is not None:

@@ -1,0 +1,18 @@
+"""A short drill; `python tests/drills/stops.py` is the long one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.system
+def test_a_plan_that_is_stopped_eight_times_ends_as_one_that_never_was(tmp_path):
+    drill = Path(__file__).with_name("stops.py")
+    words = ["--stops", "8", "--", "--seed", "1"]
+    done = subprocess.run(
+        [sys.executable, drill, tmp_path, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("8 stops, 1 of them where a training ended")
