@@ -603,3 +603,65 @@ def test_two_processes_at_once_end_with_one_whole_file(stage, tmp_path):
     assert [child.wait(timeout=20) for child in children] == [0, 0]
     assert whole(tmp_path)
     assert stage.sent == SIZE
+
+
+DIGITS = "9" * 6_000
+LATER = "Fri, 31 Dec {} 23:59:59 GMT"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content_Length": DIGITS},
+        {"Content_Length": "-5"},
+        {"Content_Length": "many"},
+        {"Content_Length": "9" * 19},
+        {"Location": "http://[::1"},
+        {"Location": "http://[::1]:port/"},
+        {"Location": "http://a:99999999/"},
+        {"Location": "http://" + "a" * 64 + ".example/"},
+        {"Location": "http://a..b/"},
+        {"Location": "http://\u00ad/"},
+        {"Location": "http://" + "x" * 5_000},
+        {"Location": "http://%zz/"},
+        {"Location": "//"},
+        {"Location": "http://a b/"},
+        {"Location": "gopher://[/"},
+        {"Location": f"http://127.0.0.1:{DIGITS}/"},
+    ],
+    ids=lambda headers: next(iter(headers.values()))[:30],
+)
+def test_an_answer_that_makes_no_sense_is_refused_and_the_next_mirror_is_asked(
+    stage, bring, watch, tmp_path, headers
+):
+    def senseless(handler):
+        handler.say(302 if "Location" in headers else 200, **headers)
+
+    bring(stage.mirror(senseless), stage.mirror(good, path="/second"), **PROVEN)
+    assert whole(tmp_path)
+    assert watch.notes
+    assert all(len(note) < 300 for note in watch.notes)
+
+
+@pytest.mark.parametrize("given", [f"bytes {DIGITS}-{DIGITS}/{DIGITS}", f"bytes {HALF}-9/{DIGITS}"])
+def test_a_range_of_thousands_of_digits_is_refused(stage, bring, watch, tmp_path, given):
+    senseless = answers(206, b"x", Content_Range=given)
+    bring(stage.mirror(cuts, senseless), stage.mirror(good, path="/second"), **PROVEN)
+    assert whole(tmp_path)
+    assert all(len(note) < 300 for note in watch.notes)
+
+
+@pytest.mark.parametrize("wait", [DIGITS, LATER.format(99999), LATER.format(DIGITS), "1" * 300])
+def test_a_wait_that_is_no_time_is_not_heeded(stage, bring, waits, tmp_path, wait):
+    bring(stage.mirror(answers(503, Retry_After=wait), good), **PROVEN)
+    assert whole(tmp_path)
+    assert 4 <= waits[0] <= 8
+
+
+@pytest.mark.parametrize(
+    "url",
+    [*("http://[::1", "http://a:b:c/", "http:", "", "//", "http://\0/"), f"file:///{'n' * 300}"],
+)
+def test_what_is_no_address_is_refused_and_the_next_mirror_is_asked(stage, bring, tmp_path, url):
+    bring(url, stage.mirror(good), **PROVEN)
+    assert whole(tmp_path)

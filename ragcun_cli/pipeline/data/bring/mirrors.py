@@ -19,6 +19,7 @@ import requests
 import urllib3.exceptions
 
 _PIECE_BYTES = 1 << 20
+_LONGEST_DATE = 60
 _PASSING_STATUS = (429, 500, 502, 503, 504)
 _HOPELESS = (
     requests.exceptions.InvalidSchema,
@@ -70,9 +71,12 @@ def ask(
         PassingError: there may be.
         DamagedError: the bytes held are not the beginning of the mirror's file.
     """
-    scheme = urlsplit(url).scheme
+    try:
+        scheme, _, path, *_ = urlsplit(url)
+    except ValueError as error:
+        raise RefusedError(f"no address: {error}") from error
     if scheme == "file":
-        return _ask_disk(Path(url2pathname(urlsplit(url).path)))
+        return _ask_disk(Path(url2pathname(path)))
     if scheme in ("http", "https"):
         return _ask_server(url, held, validator, stall_seconds)
     raise RefusedError("not an http, https or file address")
@@ -80,9 +84,13 @@ def ask(
 
 @contextmanager
 def _ask_disk(path: Path) -> Iterator[Answer]:
-    if not path.is_file():
+    try:
+        stream = path.open("rb") if path.is_file() else None
+    except (OSError, ValueError) as error:  # not to be read, a name that is too long
+        raise RefusedError(_cause(error)) from error
+    if stream is None:
         raise RefusedError("there is no such file")
-    with path.open("rb") as stream:
+    with stream:
         size = os.fstat(stream.fileno()).st_size
         yield Answer(0, size, None, iter(partial(stream.read, _PIECE_BYTES), b""))
 
@@ -102,13 +110,15 @@ def _ask_server(url: str, held: int, validator: str | None, stall: float) -> Ite
         raise PassingError(f"no answer for {stall:g} s") from error
     except requests.RequestException as error:
         raise PassingError(_cause(error)) from error
+    except (ValueError, urllib3.exceptions.LocationValueError) as error:  # of a redirect
+        raise RefusedError(f"it leads to no address: {_cause(error)}") from error
     with response:
         yield _answer(response, held, stall)
 
 
 def _answer(response: requests.Response, held: int, stall: float) -> Answer:
     status, headers = response.status_code, response.headers
-    said = f"it answered {status} {response.reason or ''}".rstrip()
+    said = f"it answered {status} {response.reason or '':.80}".rstrip()
     range_given = headers.get("Content-Range", "")
     if status in _PASSING_STATUS:
         raise PassingError(said, wait=_seconds(headers.get("Retry-After")))
@@ -120,12 +130,12 @@ def _answer(response: requests.Response, held: int, stall: float) -> Answer:
         raise RefusedError(said)
     if "html" in headers.get("Content-Type", "").lower():
         raise RefusedError("it gave an HTML page instead of the file")
-    start, total = 0, _number(headers.get("Content-Length"))
+    start, total = 0, _size(headers.get("Content-Length"))
     if status == 206:
         match = re.match(r"bytes (\d+)-\d+/(\d+|\*)", range_given)
-        if match is None or int(match[1]) != held:
-            raise DamagedError(f"asked to go on from byte {held:,}, it sent {range_given!r}")
-        start, total = held, _number(match[2])
+        if match is None or match[1] != str(held):
+            raise DamagedError(f"asked to go on from byte {held:,}, it sent {range_given!r:.80}")
+        start, total = held, None if match[2] == "*" else _size(match[2])
     tag = headers.get("ETag", "W/")
     validator = headers.get("Last-Modified") if tag.startswith("W/") else tag
     return Answer(start, total, validator, _pieces(response, stall))
@@ -144,20 +154,27 @@ def _pieces(response: requests.Response, stall: float) -> Iterator[bytes]:
         raise PassingError(_cause(error)) from error
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+def _size(text: str | None) -> int | None:
+    """In bytes; None where none is given."""
+    if text is None or re.fullmatch("[0-9]{1,18}", text):
+        return None if text is None else int(text)
+    raise RefusedError(f"it offers {text!r:.40} bytes, which is no size of a file")
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """From now to the moment that is given as seconds or as an HTTP date."""
-    number, date = _number(retry_after), parsedate_tz(retry_after or "")
-    if number is not None or date is None:
-        return number
-    return max(0.0, mktime_tz(date) - time.time())
+    """From now to the moment that is given as seconds or as an HTTP date; None where it is none."""
+    said = retry_after or ""
+    if re.fullmatch("[0-9]{1,18}", said):
+        return int(said)
+    try:
+        date = parsedate_tz(said) if len(said) < _LONGEST_DATE else None
+        return None if date is None else max(0.0, mktime_tz(date) - time.time())
+    except (ValueError, OverflowError):  # the year 99999
+        return None
 
 
 def _cause(error: BaseException) -> str:
     """What lies at the bottom of an error, such as "Connection refused"."""
     while below := error.__cause__ or error.__context__:
         error = below
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error)[:200] or type(error).__name__
