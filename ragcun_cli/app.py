@@ -1,6 +1,7 @@
 """Entry point: register the commands, and be the one place that turns errors into exit codes."""
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
 from ragcun_cli.pipeline.machine import processes, stops
 from ragcun_cli.pipeline.machine.kernels import keep_kernels
+from ragcun_cli.spec.addresses import HidingRecord
 from ragcun_cli.spec.errors import RagcunError
 
 
@@ -111,6 +113,7 @@ def main() -> None:
     """Run the command line; an expected error becomes one message, one hint and an exit code."""
     _ready_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.setLogRecordFactory(HidingRecord)
     keep_kernels()
     # Threads that wait must not spin: on a shared machine that slows everyone down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

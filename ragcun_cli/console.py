@@ -31,6 +31,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ragcun_cli.pipeline.machine.stops import at_once, safe_point
+from ragcun_cli.spec.addresses import shown
 from ragcun_cli.spec.errors import RagcunError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def hint(command: str) -> None:
 
 def say(text: str) -> None:
     """One line for the person at the terminal."""
-    err.print(escape(text))
+    err.print(escape(shown(text)))
 
 
 def write(text: str) -> None:

@@ -1,5 +1,7 @@
 """The mistakes a person can make and can mend. Anything else is a bug and keeps its traceback."""
 
+from ragcun_cli.spec.addresses import shown
+
 
 class RagcunError(Exception):
     """An expected failure: one message, one hint that can be pasted, one exit code, no traceback.
@@ -11,8 +13,8 @@ class RagcunError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(shown(message))
+        self.hint = None if hint is None else shown(hint)
 
 
 class ProfileError(RagcunError):

@@ -28,6 +28,7 @@ from ragcun_cli.pipeline.data.bring.mirrors import (
 )
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import at_once, locked
+from ragcun_cli.spec.addresses import shown
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import write_atomically
 
@@ -235,7 +236,9 @@ class _Download:
 
     def _begin(self, url: str, validator: str | None) -> None:
         self.part.write_bytes(b"")
-        write_atomically(self.version, json.dumps({"url": url, "validator": validator}) + "\n")
+        write_atomically(
+            self.version, json.dumps({"url": shown(url), "validator": validator}) + "\n"
+        )
 
     def _resumable(self, url: str) -> tuple[int, str | None]:
         """Bytes held that may begin this mirror's file, and its version if that is known.
@@ -246,6 +249,6 @@ class _Download:
         known = None
         with contextlib.suppress(FileNotFoundError, ValueError):
             known = json.loads(self.version.read_text(encoding="utf-8"))
-        if isinstance(known, dict) and known.get("url") == url and known.get("validator"):
+        if isinstance(known, dict) and known.get("url") == shown(url) and known.get("validator"):
             return self._held(), known["validator"]
         return (self._held() if self.file.has_digest else 0), None

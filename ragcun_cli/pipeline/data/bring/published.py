@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ragcun_cli.core.folders import discard
 from ragcun_cli.pipeline.data import sources
@@ -18,6 +18,7 @@ from ragcun_cli.pipeline.data.sets.lending import share_with_like
 from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.pipeline.data.sources import PublishedSet
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.spec.addresses import file_address, shown
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import CORPUS, Workspace
 
@@ -94,8 +95,8 @@ def _origins(
         return folders
 
     for mirror in mirrors:
-        url = f"{mirror.rstrip('/')}/{name}.zip"
-        mark = hashlib.sha256(url.encode()).hexdigest()[:8]
+        url = file_address(mirror, f"{name}.zip")
+        mark = hashlib.sha256(shown(url).encode()).hexdigest()[:8]
         target = downloads / f"{name}.mirror-{mark}.zip"
         yield _Origin(_host(url), "counts", from_zip(RemoteFile((url,)), target), target)
     url = sources.HOST.format(name=name)
@@ -109,7 +110,8 @@ def _origins(
 
 def _host(url: str) -> str:
     """What a record may say of an address: no path of this machine."""
-    return urlsplit(url).netloc.rpartition("@")[2] or "a local mirror"
+    host = re.fullmatch(r"([\w+.-]*:)?//([^/?#]*@)?([^/?#]*).*", shown(url))
+    return (host and host[3]) or "a local mirror"
 
 
 def _folders(scratch: Path, source: PublishedSet, archive: str) -> dict[str, Path]:
