@@ -69,15 +69,15 @@ def losses(record):
 
 
 def test_a_frozen_base_trains_alike_with_its_outputs_kept_and_without(train):
-    options = ("encoder.head.dropout=0",)
-    kept = train("frozen_efficient", *options)
-    run = train("frozen_efficient", *options, "training.cache_frozen_base=false")
+    """With the head's dropout, 0.1: the masks are the same."""
+    kept = train("frozen_efficient")
+    run = train("frozen_efficient", "training.cache_frozen_base=false")
     assert kept["frozen_base"]["texts"] > 100
     assert kept["frozen_base"]["break_even_steps"] > 0
     assert "through the frozen base in" in kept["notes"]
     assert run["frozen_base"] is None
     assert losses(kept) == pytest.approx(losses(run), rel=1e-5)
-    again = train("frozen_efficient", *options, "training.lambda_reg=0.2")
+    again = train("frozen_efficient", "training.lambda_reg=0.2")
     assert again["frozen_base"]["encoded"] == 0
 
 
