@@ -18,13 +18,14 @@ from torch import Tensor
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.machine.stops import locked
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import digest, replaced, write_atomically
 from ragcun_cli.spec.marks import is_marked, mark, read_marked
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import Workspace
 
-INDEX, IDS = "index.json", "ids.txt"
+INDEX, IDS, LOCK = "index.json", "ids.txt", ".lock"
 WORTH_SAYING = 1e9
 """Bytes above which embeddings are spoken of."""
 
@@ -57,11 +58,14 @@ class EmbeddingCache:
         return torch.from_numpy(vectors.astype(np.float32))
 
     def write(self, rows: range, embeddings: Tensor) -> None:
-        """Keep a block."""
+        """Keep a block, unless another process has done so meanwhile."""
         file = self._file(rows)
-        with replaced(file) as stream:
-            np.save(stream, embeddings.cpu().numpy().astype(self._dtype))
-        mark(file)
+        with locked(self._folder / LOCK):
+            if is_marked(file):
+                return
+            with replaced(file) as stream:
+                np.save(stream, embeddings.cpu().numpy().astype(self._dtype))
+            mark(file)
 
     def take(self, rows: Iterable[int]) -> Tensor:
         """``(n, d)`` fp32 embeddings of some rows, once all are kept: blocks are not read whole.
@@ -114,8 +118,11 @@ def open_cache(
     }
     folder = workspace.embeddings(digest(recipe))
     if not is_marked(folder / INDEX):
-        with replaced(folder / IDS) as stream:
-            stream.writelines(f"{name}\n".encode() for name in corpus.ids)
-        write_atomically(folder / INDEX, json.dumps(recipe, indent=1) + "\n")
-        mark(folder / IDS, folder / INDEX)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / LOCK):
+            if not is_marked(folder / INDEX):
+                with replaced(folder / IDS) as stream:
+                    stream.writelines(f"{name}\n".encode() for name in corpus.ids)
+                write_atomically(folder / INDEX, json.dumps(recipe, indent=1) + "\n")
+                mark(folder / IDS, folder / INDEX)
     return EmbeddingCache(folder, config.embeddings)

@@ -11,12 +11,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ragcun_cli.core.folders import whole_folder
+from ragcun_cli.pipeline.machine.stops import locked
 
 TINY_ENCODER = "ragcun/tiny"
 
 
 def build_tiny_encoder(folder: Path) -> None:
-    """Write a 2-layer BERT of width 32 with mean pooling, from seed 0, in this folder."""
+    """Write a 2-layer BERT of width 32 with mean pooling, from seed 0, in this folder.
+
+    Several processes may ask for it at once: one writes it, and the others wait.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            _write_tiny_encoder(folder)
+
+
+def _write_tiny_encoder(folder: Path) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -59,6 +70,8 @@ def build_tiny_encoder(folder: Path) -> None:
             BertModel(config).save_pretrained(bert)
         fast.save_pretrained(bert)
         transformer = Transformer(bert, max_seq_length=64)
+        # It would be saved, and is another one where HF_HUB_OFFLINE is set.
+        transformer.tokenizer.init_kwargs["local_files_only"] = False
         pooling = Pooling(transformer.get_embedding_dimension(), "mean")
         model = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
         model.save(str(draft), create_model_card=False)

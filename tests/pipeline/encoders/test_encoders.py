@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from hub_server import COMMIT, Hub, files_of
+from huggingface_hub import constants
 from transformers import AutoModel
 
 import ragcun_cli
 from ragcun_cli.pipeline.encoders.find import fetch_encoder, find_encoder, load_encoder
-from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
+from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec import manifest
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import digest_once, file_digest
@@ -120,13 +121,28 @@ def test_the_tiny_encoder_is_made_when_it_is_fetched_and_then_found(workspace):
     made = fetch_encoder(config, workspace)
     assert (made.source, made.folder) == ("made by ragcun", workspace.encoder("tiny"))
     assert find_encoder(config, workspace) == made
-    assert [path.name for path in made.folder.parent.iterdir()] == ["tiny"]
+    assert sorted(path.name for path in made.folder.parent.iterdir()) == [".tiny.lock", "tiny"]
 
 
 def test_the_tiny_encoder_has_the_same_weights_wherever_it_is_made(tiny, workspace):
     made = fetch_encoder(EncoderConfig(base=TINY_ENCODER), workspace)
     assert made.sha256 == file_digest(tiny / "model.safetensors")
     assert made.files == find_encoder(EncoderConfig(base=str(tiny)), workspace).files
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_the_tiny_encoder_has_the_same_bytes_with_a_network_and_without(
+    tiny, tmp_path, monkeypatch, offline
+):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    build_tiny_encoder(tmp_path / "tiny")
+    assert bytes_below(tmp_path / "tiny") == bytes_below(tiny)
+
+
+def bytes_below(folder):
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    assert len(files) > 5
+    return {file.relative_to(folder): file.read_bytes() for file in files}
 
 
 def test_weights_the_profile_does_not_name_are_refused(tiny, workspace):

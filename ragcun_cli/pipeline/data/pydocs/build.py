@@ -11,6 +11,7 @@ from ragcun_cli.pipeline.data.pydocs.pairs import Pair, choose_pairs, library_ve
 from ragcun_cli.pipeline.data.sets import beir, storing
 from ragcun_cli.pipeline.data.sources import Docstrings
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.machine.stops import locked
 from ragcun_cli.spec.manifest import write_atomically
 from ragcun_cli.spec.marks import is_marked, mark, read_marked
 from ragcun_cli.spec.paths import Workspace
@@ -57,11 +58,12 @@ def _splits(pairs: list[Pair], source: Docstrings) -> dict[str, list[Pair]]:
 
 def _cached_pairs(library: str, cache: Path, progress: Progress) -> list[Pair]:
     """Parsing takes up to half a minute for a large library, and its version decides the result."""
-    if is_marked(cache):
-        lines = read_marked(cache).decode().splitlines()
-        return [Pair(**json.loads(line)) for line in lines]
-    pairs = read_pairs(library, progress=progress)
-    text = "".join(json.dumps(asdict(pair), ensure_ascii=True) + "\n" for pair in pairs)
-    write_atomically(cache, text)
-    mark(cache)
-    return pairs
+    if not is_marked(cache):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with locked(cache.with_name(f".{cache.name}.lock")):
+            if not is_marked(cache):  # another process may have parsed it meanwhile
+                pairs = read_pairs(library, progress=progress)
+                lines = (json.dumps(asdict(pair), ensure_ascii=True) + "\n" for pair in pairs)
+                write_atomically(cache, "".join(lines))
+                mark(cache)
+    return [Pair(**json.loads(line)) for line in read_marked(cache).decode().splitlines()]
