@@ -32,12 +32,17 @@ def discard(folder: Path) -> None:
 
     What stops left of others beside it goes too: hidden, under names that nothing reads.
     """
-    aside = folder.with_name(f".{folder.name}.discarded")
+    aside = discarded(folder)
     shutil.rmtree(aside, ignore_errors=True)
     with suppress(FileNotFoundError):
         folder.rename(aside)
     for left in folder.parent.glob(".*.discarded"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def discarded(folder: Path) -> Path:
+    """Where a folder lies while it is deleted."""
+    return folder.with_name(f".{folder.name}.discarded")
 
 
 def put_on_disk(files: Iterable[Path]) -> None:

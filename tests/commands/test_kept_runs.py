@@ -51,8 +51,10 @@ def test_a_stop_after_a_training_and_before_its_description_loses_nothing(
     del content["stages"]["run"]
     file.write_text(json.dumps(content))
     (seed_folder / "run.json").unlink()
+    (seed_folder / ".train.draft/resume").mkdir(parents=True)
     model = (seed_folder / "model/model.safetensors").stat().st_mtime_ns
     assert ragcun("train", "--profile", "smoke", "-w", workspace).code == 0
+    assert not (seed_folder / ".train.draft").exists()
     assert "left out" not in ragcun("report", "-w", workspace, "--json").err
     assert (seed_folder / "model/model.safetensors").stat().st_mtime_ns == model
 

@@ -209,8 +209,9 @@ def _is_logged(entry: Mapping[str, float]) -> bool:
 
 
 def _log_entry(entry: Mapping[str, float]) -> dict[str, float]:
+    """Without what differs each time; in the order of a checkpoint, whatever was read from one."""
     timings = ("_runtime", "_per_second")
-    return {key: value for key, value in entry.items() if not key.endswith(timings)}
+    return {key: value for key, value in sorted(entry.items()) if not key.endswith(timings)}
 
 
 def training_arguments(

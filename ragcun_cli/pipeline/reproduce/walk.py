@@ -144,6 +144,7 @@ def bring_up_to_date(
         RagcunError: the work is long, and nobody agreed to it.
     """
     targets = [*(gate.tasks() if gate is not None else ()), *build()]
+    runner.remove_left(targets)
     pending = [
         task
         for task in with_needs(targets)

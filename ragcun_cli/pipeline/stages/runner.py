@@ -19,7 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ragcun_cli.core.folders import discard, put_on_disk
+from filelock import FileLock
+
+from ragcun_cli.core.folders import discard, discarded, put_on_disk
 from ragcun_cli.pipeline.machine import provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
@@ -179,6 +181,15 @@ class Runner:
         """The tasks, and what they rest on, that are not current, in the order they run."""
         return [task for task in with_needs(tasks) if not self.is_current(task)]
 
+    def remove_left(self, tasks: Iterable[Task]) -> None:
+        """Remove what a kill left of the drafts of tasks that were just finished."""
+        for task in with_needs(tasks):
+            left = [place for place in _drafts(task) if place.exists() or discarded(place).exists()]
+            if left and self.is_current(task):
+                with suppress(OSError), FileLock(task.lock, timeout=0):  # else it runs elsewhere
+                    for place in left:
+                        discard(place)
+
     def run(self, task: Task, *, force: bool = False) -> bool:
         """Bring one task up to date; True if it ran. With force it begins anew, whatever is there.
 
@@ -314,13 +325,15 @@ def _clear_failed(task: Task) -> None:
             task.folder.rmdir()
 
 
-def _prepare_draft(task: Task, recipe: str, *, force: bool) -> Path:
-    """An empty draft, or the one that an interrupted attempt with this recipe left.
+def _drafts(task: Task) -> list[Path]:
+    """Where a task's draft may lie: a stop may leave it in a folder that was being kept aside."""
+    aside = task.folder.parent.glob(f"{task.folder.name}.kept-*")
+    return [folder / task.draft.name for folder in (task.folder, *aside)]
 
-    A stop may have left it in a folder that was being kept aside.
-    """
-    aside = task.folder.parent.glob(f"{task.folder.name}.kept-*/{task.draft.name}")
-    for left in (task.draft, *aside):
+
+def _prepare_draft(task: Task, recipe: str, *, force: bool) -> Path:
+    """An empty draft, or the one that an interrupted attempt with this recipe left."""
+    for left in _drafts(task):
         mark = left / DRAFT_RECIPE
         resumes = task.resumable and not force and mark.exists()
         if resumes and mark.read_bytes() == recipe.encode():

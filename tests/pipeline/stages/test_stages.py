@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.stages import runner as stages
@@ -475,6 +476,41 @@ def test_a_draft_is_gone_on_from_though_a_stop_set_it_aside_with_an_earlier_mode
     (kept,) = tmp_path.glob("seed-1.kept-*")
     assert (kept / "out.txt").read_text() == "first"
     assert not list(tmp_path.rglob("*.draft"))
+
+
+@pytest.mark.parametrize("when", ["before it is deleted", "while it is deleted"])
+def test_a_draft_that_a_kill_left_of_a_finished_task_is_removed(tmp_path, monkeypatch, when):
+    """Not while another process is at work in it, nor while the task is out of date."""
+
+    def action(draft, progress):
+        (draft / "inner").mkdir()
+        (draft / "inner/checkpoint").write_text("large")
+        return writing("done")(draft, progress)
+
+    folder = tmp_path / "seed-1"
+    task = one(folder, action)
+    at = ("rename", task.draft.name) if when.startswith("before") else ("unlink", "checkpoint")
+    with monkeypatch.context() as patch:
+        stop_in(
+            patch, os, at[0], when=lambda path: path.name == at[1] and (folder / "out.txt").exists()
+        )
+        with pytest.raises(KeyboardInterrupt):
+            Runner(Silent()).run(task)
+    aside = tmp_path / "seed-1.kept-00/.train.draft"
+    aside.mkdir(parents=True)
+
+    def left():
+        return [path.name for path in tmp_path.rglob("*draft*")]
+
+    assert len(left()) == 2
+    Runner(Silent()).remove_left([one(folder, action, values={"rate": 2})])
+    with FileLock(task.lock):
+        Runner(Silent()).remove_left([task])
+    assert len(left()) == 2
+    assert Runner(Silent()).is_current(task)
+    Runner(Silent()).remove_left([task])
+    assert left() == []
+    assert (folder / "out.txt").read_text() == "done"
 
 
 def test_an_irreplaceable_output_of_another_recipe_is_kept_aside(tmp_path):
