@@ -45,30 +45,37 @@ def show(
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(help="Of the new profile.")],
-    extends: Annotated[str, typer.Option(help="The profile it starts from.")] = "with_isotropy",
+    extends: Annotated[str, typer.Option(help="What it starts from.")] = "with_isotropy",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="A plan: experiments, references, seeds, overrides.")
+    ] = False,
 ) -> None:
-    """Write ./profiles/NAME.toml, which extends another profile.
+    """Write ./profiles/NAME.toml, which extends another profile, or a plan.
 
     Example: ragcun profile init lambda_half --extends with_isotropy
+
+    Example: ragcun profile init --plan my_paper --extends quickstart
     """
     from ragcun_cli.console import say, write
     from ragcun_cli.pipeline.profiles.load import write_new
 
-    file = write_new(name, extends=extends)
-    say("written; change what you like, then: ragcun train --profile " + name)
+    file = write_new(name, extends=extends, is_plan=plan)
+    say("written; change what you like, then: ragcun reproduce --profile " + name)
     write(str(file))
 
 
 @app.command()
 def schema(
-    plan: Annotated[bool, typer.Option("--plan", help="Of a plan instead of a profile.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Of plans alone.")] = False,
 ) -> None:
-    """Print the JSON schema of a profile: every key, its bounds and what it means.
+    """Print the JSON schema of profiles and plans: every key, its bounds and what it means.
+
+    A file that names experiments is a plan.
 
     Example: ragcun profile schema > profile.schema.json
     """
     from ragcun_cli.console import write_json
-    from ragcun_cli.pipeline.profiles.load import json_schema
+    from ragcun_cli.pipeline.profiles.schema import json_schema
 
     write_json(json_schema(of_plan=plan))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -13,11 +13,21 @@ Sha256 = Annotated[str, Field(pattern=SHA256)]
 
 
 class Section(BaseModel):
-    """A frozen part of a profile. An unknown key is an error, never ignored."""
+    """A frozen part of a profile. An unknown key is an error, never ignored.
+
+    TOML has no null: ``"none"`` unsets a key that may be unset.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none_unsets(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        field = cls.model_fields[str(info.field_name)]
+        may_be_unset = type(None) in get_args(field.annotation)
+        return None if value == "none" and may_be_unset else value
 
 
 def stated(section: Section) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def load(name: str, *, sets: Sequence[str] = ()) -> RunProfile | PaperPlan:
     values = _read(file)
     changes = _changes(sets)
     if "experiments" not in values:
-        return _experiment(file, values, [("--set", changes)])
+        return _experiment(file, [("--set", changes)])
     if "extends" in values:
         raise ProfileError(f"{file}: a plan extends nothing; it names experiments")
     plan = validated(PlanFile, values, file)
@@ -115,7 +115,7 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     for name in plan.experiments:
         try:
             source = _find(name, beside=file)
-            experiments.append(_experiment(source, _read(source), layers))
+            experiments.append(_experiment(source, layers))
         except ProfileError as error:
             where, _, why = str(error).partition("\n")
             problems.setdefault(why, []).append(where)
@@ -136,25 +136,34 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     )
 
 
-def _experiment(
-    file: Path, values: dict[str, Any], layers: Sequence[tuple[str, dict[str, Any]]]
-) -> RunProfile:
-    values = dict(values)
-    base = values.pop("extends", None)
-    if base is not None:
-        base_file = _find(str(base), beside=file)
-        base_values = _read(base_file)
-        if "extends" in base_values or "experiments" in base_values:
-            raise ProfileError(
-                f"{file} extends '{base}', which is a plan or extends another; one level only"
-            )
-        values = overlay(base_values, values)
+def _experiment(file: Path, layers: Sequence[tuple[str, dict[str, Any]]]) -> RunProfile:
+    values = _extended(file)
     sources = [str(file)]
     for label, layer in layers:
         if layer:
             values = overlay(values, layer)
             sources.append(label)
     return validated(RunProfile, values, " with ".join(sources))
+
+
+def _extended(file: Path) -> dict[str, Any]:
+    """The values of a file, laid over those of the one that it extends, and so on."""
+    values = _read(file)
+    seen = [file.resolve()]
+    while (name := values.pop("extends", None)) is not None:
+        base = _find(str(name), beside=file)
+        below = _read(base)
+        if "experiments" in below:
+            raise ProfileError(f"{file} extends '{name}', which is a plan", hint=f"mend {file}")
+        if (whole := base.resolve()) in seen:
+            circle = [*seen[seen.index(whole) :], whole]
+            named = " extends ".join(other.stem for other in circle)
+            raise ProfileError(
+                f"profiles extend each other in a circle: {named}", hint=f"mend {file}"
+            )
+        file, values = base, overlay(below, values)
+        seen.append(whole)
+    return values
 
 
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,11 +242,6 @@ def summaries() -> list[dict[str, str]]:
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
-def json_schema(*, of_plan: bool) -> dict[str, Any]:
-    """The JSON schema of a profile, or of a plan."""
-    return (PlanFile if of_plan else RunProfile).model_json_schema()
-
-
 def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
     """Every value of a profile, or of a plan and its experiments."""
     if isinstance(loaded, RunProfile):
@@ -251,28 +255,42 @@ def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
     }
 
 
-def write_new(name: str, *, extends: str) -> Path:
-    """Write ./profiles/NAME.toml, which extends an experiment and changes nothing yet.
+def write_new(name: str, *, extends: str, is_plan: bool = False) -> Path:
+    """Write ./profiles/NAME.toml, which changes nothing yet.
+
+    An experiment extends another. A plan has what another has, or one experiment.
 
     Raises:
-        ProfileError: the name is taken or not a name, or the base is a plan or extends another.
+        ProfileError: the name is taken or not a name, the base is not valid or a plan that an
+            experiment would extend, or the file cannot be written.
     """
     if not re.fullmatch(NAME, name):
         raise ProfileError(
             f"'{name}' is not a name: lower-case letters, digits, _ and -",
             hint="ragcun profile init my_experiment",
         )
-    base = _read(_find(extends))
-    if "experiments" in base:
-        raise ProfileError(f"'{extends}' is a plan; an experiment extends an experiment")
-    file = Path("profiles") / f"{name}.toml"
+    base = load(extends)
+    if isinstance(base, PaperPlan) and not is_plan:
+        raise ProfileError(
+            f"'{extends}' is a plan; an experiment extends an experiment",
+            hint=f"ragcun profile init {name} --plan --extends {extends}",
+        )
     if name in profile_files():
         raise ProfileError(f"there is a profile '{name}' already", hint="ragcun profile list")
-    parent, values = extends, {}
-    if "extends" in base:  # one level only: extend what it extends, and state what it states
-        parent = str(base["extends"])
-        values = {k: v for k, v in base.items() if k not in ("extends", "name", "description")}
-    head = {"extends": parent, "name": name, "description": f"As {extends}, but …"}
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(as_toml({**head, **values}), encoding="utf-8")
+    values: dict[str, Any] = {"name": name, "description": f"As {extends}, but …"}
+    if not is_plan:
+        values = {"extends": extends, **values}
+    elif isinstance(base, PaperPlan):
+        values = _read(_find(extends)) | values
+    else:
+        chosen = {"references": ["untouched"], "experiments": [extends], "seeds": [1]}
+        values |= {**chosen, "overrides": {}}
+    file = Path("profiles") / f"{name}.toml"
+    try:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(as_toml(values), encoding="utf-8")
+    except OSError as error:
+        raise ProfileError(
+            f"{file} cannot be written: {error.strerror}", hint="ls -ld . profiles"
+        ) from error
     return file

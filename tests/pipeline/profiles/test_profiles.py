@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import tomllib
 from pathlib import Path
 
@@ -5,10 +7,12 @@ import pytest
 
 from ragcun_cli.pipeline.profiles import load as profiles
 from ragcun_cli.pipeline.profiles.problems import _IN_WORDS
+from ragcun_cli.pipeline.profiles.schema import json_schema
 from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
 from ragcun_cli.spec.profile import RunProfile, model_values
+from ragcun_cli.spec.section import dotted
 
 EXPERIMENTS = (
     "baseline_no_isotropy",
@@ -126,14 +130,82 @@ def test_a_profile_holds_its_own_values_over_those_it_extends():
     assert (loaded.name, loaded.training.epochs, loaded.training.batch_size) == ("top", 5, 4)
 
 
-def test_a_profile_that_extends_another_that_extends_is_refused():
-    put("mine", 'extends = "with_isotropy"\nname = "mine"\n')
-    assert "one level only" in refusal("mine")
+def test_a_profile_may_extend_one_that_extends_as_deep_as_it_likes():
+    put("p0", 'extends = "with_isotropy"\nname = "p0"\n[training]\nepochs = 7\nbatch_size = 4\n')
+    for level in range(1, 1100):
+        put(f"p{level}", f'extends = "p{level - 1}"\n[training.sigreg]\nslices = {level}\n')
+    loaded = profiles.load("p1099")
+    assert (loaded.training.epochs, loaded.training.sigreg.slices) == (7, 1099)
+    assert loaded.training.lambda_isotropy == 1.0  # of with_isotropy
+    assert loaded.training.warmup_steps == 1000  # of what that extends
 
 
-def test_a_profile_that_extends_itself_is_refused():
-    put("mine", 'extends = "mine"\nname = "mine"\n')
-    assert "one level only" in refusal("mine")
+@pytest.mark.parametrize(
+    ("arrows", "circle"),
+    [
+        ({"a": "a"}, "a extends a"),
+        ({"a": "b", "b": "c", "c": "a"}, "a extends b extends c extends a"),
+        ({"a": "b", "b": "c", "c": "./profiles/b.toml"}, "b extends c extends b"),
+    ],
+)
+def test_profiles_that_extend_each_other_in_a_circle_are_named(arrows, circle):
+    for name, base in arrows.items():
+        put(name, f'extends = "{base}"\nname = "{name}"\n')
+    assert refusal("a") == f"profiles extend each other in a circle: {circle}"
+    plan = put("plan", 'name = "plan"\nexperiments = ["with_isotropy", "a"]\n')
+    assert circle in refusal(str(plan))
+
+
+OPTIONAL = [
+    "encoder.revision",
+    "encoder.sha256",
+    "encoder.max_seq_length",
+    "data.max_train_queries",
+    "mining.dense_model",
+    "mining.dense_model_revision",
+    "mining.dense_model_sha256",
+    "mining.max_score_ratio",
+    "mining.near_duplicate",
+    "mining.rescore_model",
+    "mining.rescore_model_revision",
+    "mining.rescore_model_sha256",
+    "training.max_steps",
+    "training.mini_batch_size",
+    "training.selection.dataset",
+    "training.selection.split",
+    "training.selection.patience",
+    "isotropy.max_queries",
+]
+
+
+def dotted_value(values, key):
+    for part in key.split("."):
+        values = values[part]
+    return values
+
+
+def test_none_unsets_every_key_that_may_be_unset():
+    unset = {
+        key
+        for key, value in dotted(profiles.resolved(RunProfile(name="x"))).items()
+        if value is None
+    }
+    assert unset == set(OPTIONAL)
+    lengths = ["encoder.max_seq_length=64", "training.max_steps=9", "training.mini_batch_size=4"]
+    cleared = profiles.load("quickstart", sets=[*lengths, *(f"{key}=none" for key in OPTIONAL)])
+    for experiment in cleared.experiments:
+        values = profiles.resolved(experiment)
+        assert {key: dotted_value(values, key) for key in OPTIONAL} == dict.fromkeys(OPTIONAL)
+    put("mine", 'extends = "cut"\nname = "mine"\n[training]\nmax_steps = "none"\n')
+    put("cut", 'name = "cut"\n[training]\nmax_steps = 3\n')
+    assert profiles.load("mine").training.max_steps is None
+    assert profiles.load("mine", sets=['training.max_steps="none"']).training.max_steps is None
+
+
+def test_none_is_a_value_where_a_key_has_it_and_is_refused_where_it_has_no_meaning():
+    loaded = profiles.load("with_isotropy", sets=["mining.stemmer=none", "description=none"])
+    assert (loaded.mining.stemmer, loaded.description) == ("none", "none")
+    assert "training.epochs: " in refusal("with_isotropy", "training.epochs=none")
 
 
 def test_a_profile_that_extends_a_plan_is_refused():
@@ -369,6 +441,22 @@ def test_a_new_profile_starts_with_the_values_of_the_one_it_was_made_from(base):
     assert made.model_copy(update={"name": base, "description": source.description}) == source
 
 
+@pytest.mark.parametrize("base", EXPERIMENTS + PLANS)
+def test_a_new_plan_has_what_another_has_or_one_experiment(base):
+    file = profiles.write_new("my_own", extends=base, is_plan=True)
+    made, source = profiles.load(str(file)), profiles.load_plan(base)
+    assert made.name == "my_own"
+    assert made == dataclasses.replace(source, name="my_own", description=made.description)
+    assert "overrides" in tomllib.loads(file.read_text())
+
+
+def test_where_no_profile_can_be_written_it_is_said():
+    Path("profiles").write_text("a file")
+    with pytest.raises(ProfileError, match=r"profiles/my_own.toml cannot be written"):
+        profiles.write_new("my_own", extends="with_isotropy")
+    assert len(profiles.summaries()) == len(EXPERIMENTS + PLANS)
+
+
 def test_a_new_profile_can_be_made_from_one_that_was_made():
     profiles.write_new("first", extends="frozen_efficient")
     profiles.write_new("second", extends="first")
@@ -436,3 +524,33 @@ def test_every_pattern_of_a_profile_is_told_in_words():
 
     used = patterns(RunProfile.model_json_schema()) | patterns(PlanFile.model_json_schema())
     assert used == set(_IN_WORDS)
+
+
+def test_the_schema_describes_plans_and_what_both_have_beside_their_values():
+    whole, of_plan = (json_schema(of_plan=kind) for kind in (False, True))
+    plan, profile = (whole["$defs"][name] for name in ("PlanFile", "RunProfile"))
+    assert whole["if"] == {"required": ["experiments"]}
+    assert (whole["then"]["$ref"], whole["else"]["$ref"]) == (
+        "#/$defs/PlanFile",
+        "#/$defs/RunProfile",
+    )
+    assert of_plan["$ref"] == "#/$defs/PlanFile"
+    assert set(plan["properties"]) == {
+        *("name", "description", "experiments", "references", "seeds", "overrides")
+    }
+    laid_over = plan["properties"]["overrides"]
+    assert laid_over["additionalProperties"] is False
+    assert laid_over["properties"]["training"]["$ref"] == "#/$defs/TrainingConfig"
+    assert set(profile["properties"]) - set(laid_over["properties"]) == {"name", "extends"}
+    steps = whole["$defs"]["TrainingConfig"]["properties"]["max_steps"]["anyOf"]
+    assert {"const": "none"} in steps
+    assert json.loads(json.dumps(whole)) == whole
+
+
+def test_the_plan_of_the_readme_is_one():
+    readme = Path(profiles.shipped_profiles().parent / "README.md").read_text("utf-8")
+    put("my_paper", readme.partition("```toml\n")[2].partition("```")[0])
+    plan = profiles.load("my_paper")
+    assert [e.name for e in plan.experiments] == ["baseline_no_isotropy", "with_isotropy"]
+    assert {e.training.max_steps for e in plan.experiments} == {2000}
+    assert (len(plan.references), plan.seeds) == (3, (1, 2, 3))
