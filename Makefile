@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
+PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: quickstart test test-system lint pins clean
 
@@ -11,11 +13,11 @@ quickstart: $(BIN)/pip  ## install pinned, and run the three experiments on docs
 test: $(BIN)/pip  ## install pinned, and run lint, types, import contracts and tests
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	$(MAKE) lint VENV=$(VENV)
-	$(BIN)/pytest
+	$(PYTEST)
 
-test-system: $(BIN)/pip  ## tests that take more than a minute each
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/pytest -m system
+test-system: $(BIN)/pip  ## tests of minutes, of mteb itself, and of every Python that is installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,mteb]'
+	$(PYTEST) -m system
 
 lint:  ## what `test` checks before the tests
 	$(BIN)/ruff check .

@@ -5,7 +5,6 @@ import pty
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -50,7 +49,7 @@ def test_a_reader_that_has_enough_is_no_failure(smoke_workspace):
         assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.needs("/dev/full")
 def test_a_full_disk_behind_standard_output_is_one_message(smoke_workspace):
     for words in ("report", "report --format html", "data list --json"):
         done = start(shell=f'"$@" {words} -w {smoke_workspace} > /dev/full')

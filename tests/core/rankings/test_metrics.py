@@ -1,6 +1,7 @@
 import math
 import random
 
+import ir_measures
 import pytest
 from beir.retrieval.evaluation import EvaluateRetrieval
 
@@ -40,7 +41,6 @@ def test_averages_are_those_of_beir(depth):
 
 @pytest.mark.parametrize("depth", [300, 7])
 def test_scores_of_queries_are_those_of_ir_measures(depth):
-    ir_measures = pytest.importorskip("ir_measures")
     qrels, ranked = random_judgements_and_lists(depth, depth=depth)
     del ranked["q1"]
     scores = score_queries(qrels, ranked)

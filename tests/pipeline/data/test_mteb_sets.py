@@ -1,4 +1,4 @@
-"""Data sets `mteb:TASK`. What follows `importorskip` runs where mteb is installed."""
+"""Data sets `mteb:TASK`. What needs mteb itself is marked `system`."""
 
 import importlib.util
 import json
@@ -195,8 +195,11 @@ def test_a_profile_may_test_on_a_task_and_not_train_on_it():
         )
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mteb") is not None, reason="mteb is installed")
-def test_without_mteb_the_extra_is_named(tmp_path, ragcun):
+def test_without_mteb_the_extra_is_named(tmp_path, ragcun, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: (name != "mteb" and find(name)) or None
+    )
     with pytest.raises(DataError, match="not installed") as caught:
         task_action("mteb:SciFact")(tmp_path, Silent())
     assert caught.value.hint == "pip install 'ragcun[mteb]'"
@@ -302,9 +305,15 @@ def test_a_set_that_is_not_here_is_asked_for_by_its_task(tmp_path):
 # With mteb itself
 
 
+def with_mteb(test):
+    return pytest.mark.system(pytest.mark.needs("mteb")(test))
+
+
 @pytest.fixture
 def mteb():
-    return pytest.importorskip("mteb")
+    import mteb
+
+    return mteb
 
 
 @pytest.fixture
@@ -351,6 +360,7 @@ def local_task(mteb, tmp_path, monkeypatch):
     return LocalTask
 
 
+@with_mteb
 def test_a_task_that_mteb_loads_is_the_same_set(local_task, tmp_path):
     found = load_task("mteb:LocalTask")
     assert found.task == MtebTask("LocalTask", "abc")
@@ -360,6 +370,7 @@ def test_a_task_that_mteb_loads_is_the_same_set(local_task, tmp_path):
         assert (tmp_path / "real" / name).read_text() == (tmp_path / "made" / name).read_text()
 
 
+@with_mteb
 def test_data_get_brings_a_task(local_task, tmp_path, ragcun):
     outcome = ragcun("data", "get", "mteb:LocalTask", "-w", tmp_path, "--json")
     assert outcome.code == 0, outcome.err
@@ -370,6 +381,7 @@ def test_data_get_brings_a_task(local_task, tmp_path, ragcun):
     assert "task LocalTask of mteb" in outcome.out
 
 
+@with_mteb
 def test_a_task_of_the_older_form_is_read_too(local_task, monkeypatch):
     def load_data(self, **kwargs):
         self.corpus = {"test": {row["id"]: row for row in CORPUS[:2]}}
@@ -382,6 +394,7 @@ def test_a_task_of_the_older_form_is_read_too(local_task, monkeypatch):
     assert found.qrels == QRELS
 
 
+@with_mteb
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
@@ -405,6 +418,7 @@ def test_what_mteb_cannot_give_is_said(mteb, name, message, hint):
     assert caught.value.hint == hint or hint is None
 
 
+@with_mteb
 def test_every_task_and_subset_has_a_name_and_a_folder_of_its_own(mteb):
     names = []
     for task in mteb.get_tasks(task_types=["Retrieval"]):

