@@ -19,6 +19,18 @@ Sets = Annotated[
 Seeds = Annotated[
     list[int] | None, typer.Option("--seed", min=0, help="Only this seed; repeatable.")
 ]
+Experiments = Annotated[
+    list[str] | None,
+    typer.Option("--experiment", metavar="NAME", help="Only this one of the plan; repeatable."),
+]
+References = Annotated[
+    str | None,
+    typer.Option(
+        "--references",
+        metavar="NAMES",
+        help="Rows beside the experiments: untouched,untouched_start,bm25, or none.",
+    ),
+]
 WorkspaceFolder = Annotated[
     str | None,
     typer.Option("--workspace", "-w", help="Folder of runs; RAGCUN_WORKSPACE, or ./workspace."),
@@ -35,7 +47,12 @@ Verify = Annotated[bool, typer.Option("--verify", help="Read files to see that t
 Verbose = Annotated[bool, typer.Option("--verbose", help="Say more of how a training starts.")]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--datasets", "-d", metavar="NAMES", help="all, or names: a,b or a b."),
+    typer.Option(
+        "--datasets",
+        "-d",
+        metavar="NAMES",
+        help="Names, beir or public: a,b or a b; all: of the plan.",
+    ),
 ]
 
 

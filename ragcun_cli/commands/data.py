@@ -33,7 +33,7 @@ def list_sets(workspace: options.WorkspaceFolder = None, as_json: options.AsJson
 def get(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Sets by name, `beir` for its 18 test sets, `all` for MS MARCO too."),
+        typer.Argument(help="Sets by name, `beir` for its 18 test sets, `public` for free ones."),
     ] = None,
     profile: Annotated[
         str | None,

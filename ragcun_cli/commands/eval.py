@@ -21,7 +21,9 @@ def evaluate(
     datasets: options.Datasets = None,
     profile: options.Profile = None,
     set_: options.Sets = None,
+    experiment: options.Experiments = None,
     seed: options.Seeds = None,
+    references: options.References = None,
     model: Annotated[
         list[str] | None,
         typer.Option("--model", "-m", help="Any sentence-transformers folder or name; repeatable."),
@@ -60,7 +62,7 @@ def evaluate(
     """Score models on test sets: those of a profile, or every finished run of the workspace.
 
     Run files and per-query scores are kept. `all`, the default, means the sets of each run's plan;
-    `public` means MS MARCO's dev set and BEIR's sets that can be downloaded.
+    `beir` means BEIR's 18 test sets, and `public` those that can be downloaded, and MS MARCO's.
 
     Example: ragcun eval --datasets all
 
@@ -91,7 +93,7 @@ def evaluate(
         how=how,
     )
     found = session.evaluate(
-        Choice(profile, set_, seed),
+        Choice(profile, set_, seed, experiment, references),
         datasets=datasets,
         models=model,
         query=query,

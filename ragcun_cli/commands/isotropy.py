@@ -8,7 +8,9 @@ from ragcun_cli import options
 def isotropy(
     profile: options.Profile = None,
     set_: options.Sets = None,
+    experiment: options.Experiments = None,
     seed: options.Seeds = None,
+    references: options.References = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
     force: options.Force = False,
@@ -36,6 +38,6 @@ def isotropy(
         device=device,
         verify=verify,
     )
-    tables = session.isotropy(Choice(profile, set_, seed))
+    tables = session.isotropy(Choice(profile, set_, seed, experiment, references))
     document = partial(render, tables, (), "json", title="isotropy")
     show(document, as_json=as_json, table=partial(show_tables, tables))

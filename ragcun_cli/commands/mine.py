@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def mine(
     profile: options.RequiredProfile,
     set_: options.Sets = None,
+    experiment: options.Experiments = None,
     seed: options.Seeds = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
@@ -45,7 +46,7 @@ def mine(
         device=device,
         verify=verify,
     )
-    mined = session.mine(Choice(profile, set_, seed), query=query)
+    mined = session.mine(Choice(profile, set_, seed, experiment), query=query)
     show(mined.found, as_json=as_json, table=partial(_show_mined, mined))
 
 

@@ -22,7 +22,9 @@ def report(
     ] = None,
     profile: options.Profile = None,
     set_: options.Sets = None,
+    experiment: options.Experiments = None,
     seed: options.Seeds = None,
+    references: options.References = None,
     workspace: options.WorkspaceFolder = None,
     verify: options.Verify = False,
     as_json: options.AsJson = False,
@@ -36,7 +38,11 @@ def report(
 
     session = Session(workspace, Watcher(), verify=verify)
     chosen = _one_format(format_, as_json=as_json)
-    _show_report(session.report(Choice(profile, set_, seed), format_name=chosen, output=output))
+    _show_report(
+        session.report(
+            Choice(profile, set_, seed, experiment, references), format_name=chosen, output=output
+        )
+    )
 
 
 def _one_format(format_: ReportFormat | None, *, as_json: bool) -> ReportFormat | None:

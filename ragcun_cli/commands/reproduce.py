@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def reproduce(
     profile: options.RequiredProfile,
     set_: options.Sets = None,
+    experiment: options.Experiments = None,
     seed: options.Seeds = None,
+    references: options.References = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
     dry_run: Annotated[
@@ -47,7 +49,7 @@ def reproduce(
     from ragcun_cli.pipeline.reproduce.session import Choice, Session
 
     session = Session(workspace, watcher, ask=asking(yes), device=device, verify=verify)
-    choice = Choice(profile, set_, seed)
+    choice = Choice(profile, set_, seed, experiment, references)
     found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
     show(found, as_json=as_json, table=partial(_show_found, found))
 

@@ -10,6 +10,7 @@ from ragcun_cli import options
 def train(
     profile: options.RequiredProfile,
     set_: options.Sets = None,
+    experiment: options.Experiments = None,
     seed: options.Seeds = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
@@ -37,7 +38,7 @@ def train(
         device=device,
         verify=verify,
     )
-    trained = session.train(Choice(profile, set_, seed))
+    trained = session.train(Choice(profile, set_, seed, experiment))
     show(trained, as_json=as_json, table=partial(_show_trained, trained))
 
 

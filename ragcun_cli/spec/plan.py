@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
+from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.profile import RunProfile
 from ragcun_cli.spec.section import NAME, Section
 
 REFERENCES_ONCE_CALLED = {"untouched_pca": "untouched_start"}
 """Old name of a reference -> its name, in plans and in the files of old runs."""
 
+ReferenceName = Literal["untouched", "untouched_start", "bm25"]
 Reference = Annotated[
-    Literal["untouched", "untouched_start", "bm25"],
+    ReferenceName,
     BeforeValidator(lambda name: REFERENCES_ONCE_CALLED.get(name, name)),
 ]
 """Rows that nothing was trained for: the base encoder as published; the base behind the untrained
@@ -64,3 +67,42 @@ class PaperPlan:
     def datasets(self) -> tuple[str, ...]:
         """The data sets of the results table; the same for every experiment."""
         return self.experiments[0].evaluation.datasets
+
+    def part(
+        self,
+        experiments: Sequence[str] | None = None,
+        references: str | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> PaperPlan:
+        """Some experiments of it, in its order, with other references or seeds.
+
+        Args:
+            experiments: names of those to keep; all by default.
+            references: names separated by commas, or ``none``.
+            seeds: each once; its own by default.
+
+        Raises:
+            ProfileError: it has no such experiment, or there is no such reference.
+        """
+        names = [profile.name for profile in self.experiments]
+        known = [*get_args(ReferenceName), *REFERENCES_ONCE_CALLED]
+        listed = [name.strip() for name in (references or "").split(",") if name.strip()]
+        chosen = () if listed == ["none"] else dict.fromkeys(listed)
+        for wanted, there, what in (
+            (experiments or (), names, f"an experiment of {self.name}"),
+            (chosen, known, "a reference"),
+        ):
+            for name in wanted:
+                if name not in there:
+                    raise ProfileError(
+                        f"'{name}' is not {what}; these are: {', '.join(there)}",
+                        hint=f"ragcun profile show {self.name}",
+                    )
+        return replace(
+            self,
+            experiments=tuple(p for p in self.experiments if p.name in (experiments or names)),
+            references=self.references
+            if references is None
+            else tuple(TypeAdapter(Reference).validate_python(name) for name in chosen),
+            seeds=tuple(dict.fromkeys(seeds or self.seeds)),
+        )

@@ -11,7 +11,8 @@ from ragcun_cli.pipeline.data.sets import beir
 def refuses(outcome, *texts, hint=""):
     assert outcome.code == 2, outcome
     assert outcome.out == ""
-    assert outcome.err.startswith("Error: ")
+    begins = outcome.err.partition(": looking at what is done and what is not\n")
+    assert (begins[2] or begins[0]).startswith("Error: ")
     assert "Traceback" not in outcome.err
     assert f"Hint: {hint}" in outcome.err
     for text in texts:

@@ -162,6 +162,13 @@ OUTSIDE_AVERAGES = {"msmarco", *DERIVED}
 
 GATED = frozenset(name for name, source in BEIR.items() if source.gated)
 
+GROUPS = {
+    "beir": [name for name in BEIR if name != "msmarco"],
+    "public": [name for name in BEIR if name not in GATED],
+}
+"""Words that stand for several sets, in every command: BEIR's 18 test sets; those of them that can
+be downloaded, and MS MARCO."""
+
 
 Source = Docstrings | PublishedSet | Derived | MtebSet
 
@@ -189,13 +196,6 @@ def is_made_here(name: str) -> bool:
     """Whether ragcun makes or downloads a set by itself."""
     known = find(name)
     return known is not None and not (isinstance(known, PublishedSet) and known.gated)
-
-
-def group(name: str) -> list[str]:
-    """The sets that a word stands for; none for a set's own name."""
-    if name == "all":
-        return list(BEIR)
-    return [member for member in BEIR if member != "msmarco"] if name == "beir" else []
 
 
 def absent_error(names: Sequence[str]) -> DataError:

@@ -88,7 +88,8 @@ class DataTasks:
         """
         if name in sources.PYDOCS or name in sources.DERIVED:
             raise DataError(f"'{name}' is made by ragcun", hint=f"ragcun data get {name}")
-        if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME or sources.group(name):
+        taken = name in (*sources.GROUPS, "all")
+        if taken or not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
             raise DataError(
                 f"'{name:.80}' is no name for a data set: up to {LONGEST_NAME} small letters, "
                 "digits, - and _, and no word for several sets",

@@ -6,6 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,16 @@ def _read(file: Path) -> dict[str, Any]:
         raise ProfileError(f"{file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{file} is not TOML: {error}") from error
+
+
+def plans_with(experiment: str) -> list[str]:
+    """The plans, by name, that have an experiment."""
+    found = []
+    for name, file in profile_files().items():
+        with suppress(ProfileError):
+            if experiment in _read(file).get("experiments", ()):
+                found.append(name)
+    return found
 
 
 def summaries() -> list[dict[str, str]]:

@@ -52,24 +52,25 @@ class DataSession(Session):
         return self._get_plan(choice) if choice.name else self._get_named(names)
 
     def _get_named(self, names: Sequence[str]) -> SetDetails:
-        """Of a group, those that cannot be had are said."""
-        wanted: dict[str, None] = {}
         for name in names:
-            members = sources.group(name)
-            if not members and sources.find(name) is None:
+            if name not in sources.GROUPS and sources.find(name) is None:
                 known = ", ".join([*sources.BEIR, *sources.DERIVED, *sources.PYDOCS])
+                groups = ", ".join(sources.GROUPS)
                 raise DataError(
-                    f"no data set '{name}' to get; these are: {known}, mteb:TASK",
-                    hint="ragcun data list",
+                    f"no data set '{name}' to get; these are: {known}, mteb:TASK, and of several: "
+                    f"{groups}",
+                    hint="ragcun data get --profile NAME, for all of a plan"
+                    if name == "all"
+                    else "ragcun data list",
                 )
-            wanted |= dict.fromkeys(self._available(members) if members else [name])
-        return self._get_sets(list(wanted), [])
+        return self._get_sets(walk.spread_groups(names, self._place, self._progress), [])
 
     def _get_plan(self, choice: Choice) -> SetDetails:
         runs = runs_of(self.plan(choice), self.workspace)
         tested = {name for run in runs for name in run.profile.evaluation.datasets}
         names = list(dict.fromkeys(name for run in runs for name in run.profile.named_datasets))
-        available = self._available([name for name in names if name in tested])
+        of_tests = [name for name in names if name in tested]
+        available = walk.without_absent_gated(of_tests, self._place, self._progress)
         wanted = [name for name in names if name not in tested or name in available]
         found = self._get_sets(wanted, runs)
         configs = {run.profile.encoder for run in runs if run.reference != "bm25"}
@@ -77,9 +78,6 @@ class DataSession(Session):
         for name, encoder in encoders.items():
             self._progress.note(f"encoder {name}: here ({encoder.source})")
         return found
-
-    def _available(self, names: Sequence[str]) -> list[str]:
-        return walk.without_absent_gated(names, self._place, self._progress)
 
     def _get_sets(self, names: Sequence[str], runs: Sequence[Run]) -> SetDetails:
         self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
@@ -171,7 +169,11 @@ class DataSession(Session):
         here = sorted(self.names_here())
         if not names and not here:
             raise WorkspaceError("no data set in this workspace", hint="ragcun data build pydocs")
-        tasks = [self._place.sets.task(name) for name in names or here]
+        groups = {
+            name: [one for one in here if one in sources.GROUPS[name]] for name in sources.GROUPS
+        }
+        chosen = [one for name in names for one in groups.get(name, [name])]
+        tasks = [self._place.sets.task(name) for name in chosen or here]
         for task in tasks:
             verify_data(task, self._runner)
             self._progress.note(f"{task.folder.name}: intact")

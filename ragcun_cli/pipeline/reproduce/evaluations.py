@@ -43,6 +43,7 @@ class EvaluationSession(Session):
             None where a shard was searched, which has no scores yet.
         """
         names = data_set_names(datasets)
+        names = names and walk.spread_groups(names, self._place, self._progress)
         runs = self._chosen(choice, models, names)
         if query is not None:
             return self._look(runs, query, names)
@@ -67,8 +68,11 @@ class EvaluationSession(Session):
         """The runs of a profile and the models that are named; without both, all finished runs."""
         if not models:
             return self.runs(choice)
-        if choice.name is None and choice.seeds:
-            raise RagcunError("--seed chooses runs of a profile", hint="--profile NAME --seed 1")
+        if choice.name is None and (choice.seeds or choice.experiments or choice.references):
+            raise RagcunError(
+                "--seed, --experiment and --references choose rows of a profile",
+                hint="--profile NAME --seed 1",
+            )
         runs = [] if choice.name is None else self.runs(choice)
         named = datasets or self._testable()
         like = runs[0].profile if runs else None
@@ -164,13 +168,11 @@ class EvaluationSession(Session):
 
 
 def data_set_names(given: Sequence[str] | None) -> list[str] | None:
-    """Data sets by name, ``public`` for those that can be downloaded; None for ``all``."""
+    """Data sets by name or by the name of a group; None for ``all``."""
     split = [name.strip() for text in given or [] for name in text.split(",")]
     names = list(dict.fromkeys(name for name in split if name))
     if not names or names == ["all"]:
         return None
     if "all" in names:
         raise RagcunError("'all' stands alone: it means the sets of each run's plan")
-    public = [name for name in sources.BEIR if name not in sources.GATED]
-    spread = [one for name in names for one in (public if name == "public" else [name])]
-    return list(dict.fromkeys(spread))
+    return names

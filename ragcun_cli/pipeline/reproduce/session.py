@@ -13,7 +13,7 @@ from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.rows import look_up
 from ragcun_cli.pipeline.place import Place, open_workspace
-from ragcun_cli.pipeline.profiles.load import load_plan
+from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import ModelRow, gather
@@ -42,6 +42,10 @@ class Choice:
     """Changes to it, ``key=value``."""
     seeds: Sequence[int] | None = None
     """Only these."""
+    experiments: Sequence[str] | None = None
+    """Only these of the plan."""
+    references: str | None = None
+    """Instead of the plan's, separated by commas."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,22 @@ class Session:
     # What to work on
 
     def plan(self, choice: Choice) -> PaperPlan:
-        """A plan, or an experiment and the untouched base, with what the options change."""
-        plan = load_plan(choice.name or "", sets=choice.sets or ())
-        return replace(plan, seeds=tuple(dict.fromkeys(choice.seeds))) if choice.seeds else plan
+        """A plan, or an experiment and the untouched base, with what the options change.
+
+        Raises:
+            ProfileError: there is none, or it has no such experiment or reference.
+        """
+        name = choice.name or ""
+        plan = load_plan(name, sets=choice.sets or ())
+        part = plan.part(choice.experiments, choice.references, choice.seeds)
+        less = ""
+        if len(part.experiments) > 1:
+            less = f"for one of the {len(part.experiments)} experiments: --experiment NAME"
+        elif others := plans_with(name):
+            names = sorted(others, key=lambda other: not self.workspace.report(other).exists())
+            less = f"as in a plan: --profile {'|'.join(names)} --experiment {name}"
+        self._consent = replace(self._consent, less=less)
+        return part
 
     def trained_runs(self, choice: Choice) -> list[Run]:
         """The runs of a profile that are trained."""
@@ -140,15 +157,17 @@ class Session:
         """The runs and references of a profile, or all that the workspace has finished."""
         if choice.name is not None:
             return runs_of(self.plan(choice), self.workspace)
-        if choice.sets:
-            raise WorkspaceError(
-                "--set changes a profile, and none is named", hint="--profile NAME --set KEY=VALUE"
-            )
-        seeds, found = choice.seeds, walk.finished_runs(self._road, self._runner)
-        chosen = [run for run in found if not seeds or run.seed is None or run.seed in seeds]
-        if seeds and not any(run.reference is None for run in chosen):
-            raise WorkspaceError(f"no finished run has seed {seeds}", hint="ragcun report")
-        return chosen
+        for option, given in (("--set", choice.sets), ("--references", choice.references)):
+            if given:
+                raise WorkspaceError(
+                    f"{option} changes a profile, and none is named",
+                    hint=f"--profile NAME {option} …",
+                )
+        return walk.finished_runs(
+            *(self._road, self._runner),
+            experiments=choice.experiments or (),
+            seeds=choice.seeds or (),
+        )
 
     def names_here(self) -> set[str]:
         """The data sets that lie in this workspace."""

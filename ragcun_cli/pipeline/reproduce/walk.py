@@ -43,6 +43,9 @@ class Consent:
     ask: Callable[[str], bool] = lambda question: True
     """Asked before more than half an hour of work, or a gigabyte of download."""
 
+    less: str = ""
+    """How to ask for less, said before the question."""
+
 
 def without_absent_gated(names: Sequence[str], place: Place, progress: Progress) -> list[str]:
     """The sets without the gated ones that are not here, which are said."""
@@ -50,6 +53,17 @@ def without_absent_gated(names: Sequence[str], place: Place, progress: Progress)
     if gated:
         progress.note(f"not available, left out: {', '.join(gated)} (they need a licence)")
     return [name for name in names if name not in gated]
+
+
+def spread_groups(names: Sequence[str], place: Place, progress: Progress) -> list[str]:
+    """Data sets by name, each once: those of a group that are not here and need a licence not."""
+    found: dict[str, None] = {}
+    for name in names:
+        group = sources.GROUPS.get(name)
+        found |= dict.fromkeys(
+            [name] if group is None else without_absent_gated(group, place, progress)
+        )
+    return list(found)
 
 
 def datasets_of(
@@ -69,8 +83,16 @@ def datasets_of(
     }
 
 
-def finished_runs(road: Road, runner: Runner) -> list[Run]:
+def finished_runs(
+    road: Road, runner: Runner, *, experiments: Sequence[str], seeds: Sequence[int]
+) -> list[Run]:
     """Every run of the workspace whose model is current, and the untouched base of each.
+
+    Args:
+        road: of their tasks.
+        runner: knows which are current.
+        experiments: by name, only these and what they start from; none means all.
+        seeds: only trainings with these; none means all.
 
     Raises:
         WorkspaceError: there is none.
@@ -85,15 +107,28 @@ def finished_runs(road: Road, runner: Runner) -> list[Run]:
         else:
             left_out[run.label] = stale.why
     _say("left out", left_out, runner.progress)
-    if not finished:
-        raise WorkspaceError(
-            f"no finished run in {workspace.root}", hint="ragcun reproduce --profile quickstart"
-        )
-    bases = [
-        Run(run.profile, None, "untouched", workspace) for run in finished if run.reference is None
+    trained = [
+        run
+        for run in finished
+        if run.reference is None
+        and (not experiments or run.name in experiments)
+        and (not seeds or run.seed in seeds)
     ]
+    if not (trained if experiments or seeds else finished):
+        kind = f" of {', '.join(experiments)}" if experiments else ""
+        drawn = f" with seed {', '.join(map(str, seeds))}" if seeds else ""
+        raise WorkspaceError(
+            f"no finished run{kind}{drawn} in {workspace.root}",
+            hint="ragcun report" if finished else "ragcun reproduce --profile quickstart",
+        )
+    bases = [Run(run.profile, None, "untouched", workspace) for run in trained]
+    references = [run for run in finished if run.reference is not None]
+    if experiments:
+        names = {run.reference for run in references}
+        own = {Run(run.profile, None, name, workspace).folder for run in trained for name in names}
+        references = [run for run in references if run.folder in own]
     unique: dict[Path, Run] = {}
-    for run in [*bases, *finished]:
+    for run in [*bases, *references, *trained]:
         unique.setdefault(run.folder, run)
     return list(unique.values())
 
@@ -295,6 +330,8 @@ def _agree(
     if seconds <= ASK_ABOVE_SECONDS and size <= ASK_ABOVE_BYTES:
         return
     download = f", {size / 1e9:.1f} GB to download" if size > ASK_ABOVE_BYTES else ""
+    if consent.less:
+        progress.note(consent.less)
     work = f"{len(pending)} stages to run, {estimate.duration(seconds)} on this machine"
     if not consent.ask(f"{work}{download}. Go on?"):
         raise RagcunError("nothing was run", hint="the same command with --yes")

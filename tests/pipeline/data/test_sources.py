@@ -4,9 +4,9 @@ from ragcun_cli.pipeline.data.sources import (
     BEIR,
     DERIVED,
     GATED,
+    GROUPS,
     HOST,
     OUTSIDE_AVERAGES,
-    group,
     reported_split,
 )
 
@@ -101,7 +101,7 @@ def test_sets_made_of_ms_marco_are_graded_or_for_selection_and_in_no_average():
 
 
 def test_words_stand_for_groups_of_sets():
-    assert len(group("all")) == 19
-    assert len(group("beir")) == 18
-    assert group("scifact") == []
+    assert len(GROUPS["beir"]) == 18
+    assert len(GROUPS["public"]) == 15
+    assert set(GROUPS["public"]) - set(GROUPS["beir"]) == {"msmarco"}
     assert len(BEIR["cqadupstack"].forums) == 12
