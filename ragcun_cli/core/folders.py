@@ -45,6 +45,13 @@ def discarded(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.discarded")
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in one of its name where there is none yet."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110
+    effective = os.access in os.supports_effective_ids
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=effective)
+
+
 def put_on_disk(files: Iterable[Path]) -> None:
     """Return once a power cut would not take what was written to these files."""
     for file in files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,14 +107,18 @@ def open_workspace(root: str | None) -> Workspace:
     """The workspace a person names, by option or by RAGCUN_WORKSPACE; ./workspace by default.
 
     Raises:
-        WorkspaceError: it is a file, or cannot be made.
+        WorkspaceError: it is a file, or cannot be read.
     """
     path = Path(root or os.environ.get("RAGCUN_WORKSPACE") or "workspace").expanduser()
-    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        reason = "is not a folder" if not parent.is_dir() else "cannot be written"
-        raise WorkspaceError(
-            f"workspace {path}: {parent} {reason}", hint="--workspace FOLDER, one you can write"
-        )
     data = os.environ.get("RAGCUN_DATA")
-    return Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
+    found = Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
+    for folder in (path, found.runs, found.data, found.datasets):
+        try:
+            with suppress(FileNotFoundError):
+                next(folder.iterdir(), None)
+        except OSError as error:
+            raise WorkspaceError(
+                f"workspace {path}: {folder} cannot be read: {error.strerror}",
+                hint="--workspace FOLDER, and RAGCUN_DATA=FOLDER where that is set",
+            ) from error
+    return found

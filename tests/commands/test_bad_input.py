@@ -91,7 +91,7 @@ def test_an_imported_set_is_listed_verified_and_not_replaced_unasked(ragcun, dat
 def test_a_workspace_that_cannot_be_written_is_refused(ragcun, tmp_path):
     (tmp_path / "file").write_text("")
     outcome = ragcun("reproduce", "--profile", "smoke", "-w", tmp_path / "file")
-    refuses(outcome, "is not a folder", hint="--workspace FOLDER")
+    refuses(outcome, "cannot be read: Not a directory", hint="--workspace FOLDER")
 
 
 @pytest.mark.parametrize("command", ["eval", "isotropy", "report"])

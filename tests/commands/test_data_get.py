@@ -69,6 +69,7 @@ def mirror(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(sources, "BEIR", known)
     monkeypatch.setattr(sources, "GATED", frozenset(["locked"]))
+    monkeypatch.setattr(sources, "GROUPS", {"beir": list(known)})
     return folder
 
 
@@ -175,7 +176,7 @@ def test_a_set_with_other_passages_is_refused_where_their_digest_is_known(get, m
 
 
 def test_of_a_group_what_cannot_be_had_is_said_and_the_rest_is_brought(get):
-    outcome = get("all")
+    outcome = get("beir")
     assert outcome.code == 0, outcome.err
     assert "not available, left out: locked" in outcome.err
     assert set(json.loads(outcome.out)) == {"small", "alike", "forums"}

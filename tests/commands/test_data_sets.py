@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 
 import pytest
 from transformers import AutoTokenizer
@@ -260,7 +261,7 @@ def test_an_interrupted_command_says_what_the_same_one_will_do(
     ragcun, tmp_path, monkeypatch, force, next_time
 ):
     def interrupt(descriptor):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     table = tmp_path / "table.jsonl"
     table.write_text('{"query": "what is tide", "positive": "the moon moves the sea"}\n')

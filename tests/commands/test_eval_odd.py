@@ -76,7 +76,7 @@ def test_named_models_stand_in_one_table_by_the_names_that_were_typed(
         (("--query", "x", "--merge"), "no part in it"),
         (("--query", "x", "--force"), "only looks at hits"),
         (("--query", " "), "query is empty"),
-        (("--seed", "5"), "--seed chooses runs"),
+        (("--seed", "5"), "choose rows of a profile"),
         (("--datasets", "all"), "stands alone"),
     ],
 )

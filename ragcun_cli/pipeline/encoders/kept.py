@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -58,7 +59,9 @@ class EmbeddingCache:
         return torch.from_numpy(vectors.astype(np.float32))
 
     def write(self, rows: range, embeddings: Tensor) -> None:
-        """Keep a block, unless another process has done so meanwhile."""
+        """Keep a block, where that can be written and no other process has done so meanwhile."""
+        if not is_writable(self._folder):
+            return
         file = self._file(rows)
         with locked(self._folder / LOCK):
             if is_marked(file):
@@ -117,7 +120,7 @@ def open_cache(
         **config.model_dump(include=settings),
     }
     folder = workspace.embeddings(digest(recipe))
-    if not is_marked(folder / INDEX):
+    if not is_marked(folder / INDEX) and is_writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / LOCK):
             if not is_marked(folder / INDEX):

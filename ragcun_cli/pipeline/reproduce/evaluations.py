@@ -156,8 +156,9 @@ class EvaluationSession(Session):
             )
         trainings, data = self._road.trainings, self._place.sets.task(names[0])
         consent = Consent(ask=self._consent.ask)
-        self._bring(lambda: [*map(trainings.task, runs), data], runs, consent)
-        self._runner.require_intact([*map(trainings.task, runs), data])
+        made = [run for run in runs if run.holds_model]
+        self._bring(lambda: [*map(trainings.task, made), data], runs, consent)
+        self._runner.require_intact([*map(trainings.task, made), data])
         return {
             run.label: [
                 hit._asdict()

@@ -117,7 +117,7 @@ class Session:
             how: data sets are searched.
 
         Raises:
-            WorkspaceError: it is a file, or cannot be made.
+            WorkspaceError: it is a file, or cannot be read.
         """
         self.workspace = open_workspace(workspace)
         self._progress = progress

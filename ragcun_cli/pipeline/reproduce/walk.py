@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -13,7 +14,7 @@ from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
-from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runner import Runner, refuse_unwritable
 from ragcun_cli.pipeline.stages.runs import Run, description_task, runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
@@ -176,6 +177,7 @@ def bring_up_to_date(
         DataError: a data set is not here, and ragcun cannot make it, lacks a split, or would be
             overwritten by another.
         StaleInputError: an earlier stage would have to run, and may not.
+        WorkspaceError: a folder cannot be written in which a stage would have to run.
         RagcunError: the work is long, and nobody agreed to it.
     """
     targets = [*(gate.tasks() if gate is not None else ()), *build()]
@@ -188,6 +190,8 @@ def bring_up_to_date(
     if not pending:
         _describe(runs, runner)
         return 0
+    for task in pending:
+        refuse_unwritable(task.folder)
     _refuse_absent(pending, road)
     for task in pending:
         if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
@@ -243,7 +247,8 @@ def descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
 
 def _describe(runs: Sequence[Run], runner: Runner) -> None:
     for task in descriptions(runs, runner):
-        runner.run(task)
+        if is_writable(task.folder):  # a workspace of others is shown all the same
+            runner.run(task)
 
 
 def _refuse_damaged(pending: Sequence[Task], runner: Runner, consent: Consent) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from ragcun_cli.core.folders import discard, discarded, put_on_disk
+from ragcun_cli.core.folders import discard, discarded, is_writable, put_on_disk
 from ragcun_cli.pipeline.machine import provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
@@ -205,7 +205,8 @@ class Runner:
                 raise StaleInputError(f"'{task.label}' reads '{need.label}', not up to date")
         if not force and self.is_current(task):
             return False
-        _make_folder(task.folder)
+        refuse_unwritable(task.folder)
+        task.folder.mkdir(parents=True, exist_ok=True)
         with locked(task.lock):
             self._stale.clear()
             if not force and self.is_current(task):
@@ -288,20 +289,21 @@ def _within(path: str, name: str) -> bool:
     return path == name or path.startswith(f"{name}/")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
+def refuse_unwritable(folder: Path) -> None:
+    """Pass if files can be made in a folder, or in one of its name where there is none yet.
+
+    Raises:
+        WorkspaceError: they cannot.
+    """
+    if not is_writable(folder):
         shared = os.environ.get("RAGCUN_DATA")
         data = shared is not None and folder.is_relative_to(Path(shared).expanduser())
         raise WorkspaceError(
-            f"{folder} cannot be written: {error.strerror}",
+            f"{folder} cannot be written",
             hint="export RAGCUN_DATA=FOLDER, one you can write"
             if data
             else "--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
-        ) from error
+        )
 
 
 def _failed_on_disk(task: Task, error: OSError) -> StageFailedError:

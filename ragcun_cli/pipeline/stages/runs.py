@@ -59,6 +59,11 @@ class Run:
         return self.workspace.run(self.name, digest(self.values), self.seed)
 
     @property
+    def holds_model(self) -> bool:
+        """Whether the model that its rows are about lies in its folder."""
+        return self.reference not in ("untouched", "bm25")
+
+    @property
     def is_named_model(self) -> bool:
         """Whether it is a model that was named on the command line."""
         return self.reference == "untouched" and self.profile.name == NAMED_MODEL

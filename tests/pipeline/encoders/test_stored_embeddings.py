@@ -25,8 +25,8 @@ def test_a_block_is_a_plain_npy_of_its_rows_beside_its_digest(kept, tmp_path):
     found = [np.load(tmp_path / f"{name}.npy") for name in names]
     assert np.concatenate(found).tolist() == ROWS.tolist()
     assert {rows.dtype for rows in found} == {np.dtype(np.float32)}
-    endings = (".npy", ".npy.sha256")
-    assert {file.name for file in tmp_path.iterdir()} == {n + e for n in names for e in endings}
+    blocks = {name + ending for name in names for ending in (".npy", ".npy.sha256")}
+    assert {file.name for file in tmp_path.iterdir()} == {".lock", *blocks}
 
 
 def test_rows_of_any_blocks_are_taken_in_any_order(kept):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sets.records import read_record
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -25,9 +26,14 @@ def open_index(
     workspace: Workspace,
     progress: Progress,
 ) -> LexicalIndex:
-    """The BM25 index of a data set, from the workspace's cache, where it is made if need be."""
+    """The BM25 index of a data set, from the workspace's cache, where it is made if need be.
+
+    Where that cannot be written and has none, it is made now and not kept.
+    """
     sha256 = read_record(dataset).sha256
     folder = workspace.lexical_index(digest(recipe(sha256, mining)))
+    if not (folder.exists() or is_writable(folder)):
+        return LexicalIndex(corpus, mining)
     kept = open_or_build(folder, corpus, mining, digest=sha256, progress=progress)
     return LexicalIndex(corpus, mining, postings=kept)
 
