@@ -1,5 +1,6 @@
 import io
 import stat
+import tracemalloc
 import unicodedata
 import zipfile
 
@@ -270,3 +271,30 @@ def test_any_names_stay_inside_the_folder_or_are_refused(tmp_path_factory, names
         assert len(content(place / "deep" / "out")) == len(files)
     assert {file.name for file in place.iterdir()} <= {archive.name, "deep"}
     assert not (place / "deep").exists() or len(list((place / "deep").iterdir())) <= 1
+
+
+@pytest.mark.parametrize("name", ["a/" * 100 + "b", "a/" * 30_000, "b" * 4_097, "ü" * 2_049])
+def test_a_path_that_is_too_deep_or_too_long_is_refused(pack, tmp_path, name):
+    message = refusal(pack(("good", b"1"), (name, b"")), tmp_path)
+    assert message.endswith("has a longer path than the 100 parts and 4,096 bytes allowed")
+    assert len(message) < 300
+
+
+def test_a_path_of_100_parts_is_unpacked(pack, tmp_path):
+    archives.unpack(pack(("a/" * 99 + "b", b"1")), tmp_path / "out", max_bytes=9)
+    assert content(tmp_path / "out") == {"a/" * 99 + "b": b"1"}
+
+
+def test_folders_that_are_no_members_count_as_such(pack, tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_MOST_MEMBERS", 100)
+    message = refusal(pack(*((f"{n}/b/c/d/e/f", b"") for n in range(20))), tmp_path)
+    assert message == "member '16/b/c/d/e/f' is one more than the 100 files and folders allowed"
+
+
+def test_very_deep_paths_cost_little_memory(pack, tmp_path):
+    """Each of the folders on the way was kept with the whole way to it."""
+    archive = pack(*((f"{n}/" + "a/" * 30_000, b"") for n in range(3)))
+    tracemalloc.start()
+    refusal(archive, tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()

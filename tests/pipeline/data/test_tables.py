@@ -1,14 +1,16 @@
 import csv
 import gzip
 import hashlib
+import itertools
 import json
 import random
 import subprocess
+import tracemalloc
 
 import pytest
 
 from ragcun_cli.pipeline.data.bring.user_tables import store_table
-from ragcun_cli.pipeline.data.sets import beir, corpus_writer
+from ragcun_cli.pipeline.data.sets import beir, corpus_writer, lines
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.spec.errors import DataError
 
@@ -505,3 +507,53 @@ def test_rows_of_empty_cells_are_left_out_and_said(tmp_path):
     counts = store_table(file, tmp_path / "draft")
     assert (counts.passages, counts.queries) == (1, 1)
     assert counts.notes == ("pairs.csv: rows of empty cells left out (2 times)",)
+
+
+def packed(file, pieces):
+    """A file packed by gzip, from pieces as they come."""
+    with gzip.open(file, "wb", compresslevel=1) as stream:
+        stream.writelines(pieces)
+    return file
+
+
+MEGABYTE = b"x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "number"),
+    [
+        ("a.jsonl.gz", itertools.repeat(MEGABYTE, 60), 1),
+        ("a.csv.gz", (b"query,positive\nq,", *[MEGABYTE] * 60), 2),
+        ("a.tsv.gz", (b"query\tpositive\nq\ta\n", *[MEGABYTE] * 60), 3),
+        ("a.csv.gz", (b"query,positive\nq,a\n", b'q,"', *[MEGABYTE + b"\n"] * 60), 3),
+        ("a.csv.gz", (b"query,positive\n", *[b'"' + MEGABYTE + b'\n",'] * 60), 2),
+    ],
+)
+def test_a_line_or_a_row_without_end_is_refused_in_little_memory(tmp_path, name, line, number):
+    file = packed(tmp_path / name, line)
+    tracemalloc.start()
+    message, hint = refusal(file)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+    assert message.startswith(f":{number}: the ")
+    assert f" has more than {1 << 24:,} " in message
+    assert f"sed -n {number}p" in hint
+
+
+def test_a_line_as_long_as_is_allowed_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "LONGEST_LINE", 5)
+    file = put(tmp_path / "a.jsonl", "four\nfive5")
+    assert list(lines.read_lines(file, lines.Notes())) == [(1, "four"), (2, "five5")]
+    file.write_text("four\nfive5\n")
+    with pytest.raises(DataError, match=f"{file}:2: the line has more than 5 bytes"):
+        list(lines.read_lines(file, lines.Notes()))
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_table_of_very_many_columns_is_refused(tmp_path, suffix, named):
+    names = (["query", "positive"] if named else []) + [f"n{n}" for n in range(500_000)]
+    separator = "," if suffix == ".csv" else "\t"
+    message, hint = refusal(put(tmp_path / f"a{suffix}", f"{separator.join(names)}\n"))
+    assert message == f":1: {len(names):,} columns, of 10,000 allowed"
+    assert len(hint) < 300

@@ -14,6 +14,7 @@ from ragcun_cli.spec.errors import DataError
 
 _PIECE_BYTES = 1 << 18
 _MOST_MEMBERS = 100_000
+_MOST_PARTS, _LONGEST_PATH = 100, 4_096
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _DAMAGE = (EOFError, NotImplementedError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error)
 
@@ -25,9 +26,9 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
     ``.DS_Store``) is left out, and so are modes, owners and times.
 
     Raises:
-        DataError: the folder exists; the archive is damaged, or holds more than ``max_bytes``,
-            something other than plain files and folders, a name that leads elsewhere or two names
-            that some file systems hold for one.
+        DataError: the folder exists; the archive is damaged, or holds more than ``max_bytes``, too
+            many files and folders, too long a path, something other than plain files and folders,
+            a name that leads elsewhere or two names that some file systems hold for one.
     """
     if folder.exists():
         raise DataError(f"{archive} cannot be unpacked: {folder} exists already")
@@ -52,13 +53,11 @@ def _checked(
     declared = 0
     for count, member in enumerate(opened.infolist(), 1):
         name = member.orig_filename
-        where = f"{archive}: member {name!r}"
+        where = f"{archive}: member {name!r:.100}"
         parts = _parts(member, where)
         declared += member.file_size
         if declared > max_bytes:
             raise DataError(f"{where} brings it to {declared:,} bytes of {max_bytes:,} allowed")
-        if count > _MOST_MEMBERS:
-            raise DataError(f"{where} is one more than the {_MOST_MEMBERS:,} members allowed")
         if not parts:
             continue
         key = tuple(unicodedata.normalize("NFC", part.casefold()) for part in parts)
@@ -69,6 +68,9 @@ def _checked(
             raise DataError(f"{where} has the same name as {files[key]!r}")
         else:
             files[key] = name
+        if max(count, len(files) + len(folders)) > _MOST_MEMBERS:
+            most = f"{_MOST_MEMBERS:,} files and folders"
+            raise DataError(f"{where} is one more than the {most} allowed")
         members.append((member, parts))
     for key in files.keys() & folders:
         raise DataError(f"{archive}: member {files[key]!r} is a file and a folder")
@@ -79,6 +81,9 @@ def _parts(member: zipfile.ZipInfo, where: str) -> tuple[str, ...]:
     """The names on the way to the member; none for what is left out."""
     name = member.orig_filename
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if len(parts) > _MOST_PARTS or len(name.encode(errors="replace")) > _LONGEST_PATH:
+        most = f"{_MOST_PARTS} parts and {_LONGEST_PATH:,} bytes"
+        raise DataError(f"{where} has a longer path than the {most} allowed")
     if not name.isprintable() or "\\" in name:
         raise DataError(f"{where} has a character in its name that is not allowed")
     if name.startswith("/") or any(re.match("[A-Za-z]:", part) for part in parts):

@@ -17,6 +17,7 @@ from ragcun_cli.pipeline.data.sets.beir import Qrels
 from ragcun_cli.pipeline.data.sets.corpus import Passage
 from ragcun_cli.pipeline.data.sets.corpus_writer import write_corpus
 from ragcun_cli.pipeline.data.sets.lines import (
+    LONGEST_LINE,
     Notes,
     json_of,
     quoted,
@@ -41,15 +42,11 @@ _DIALECTS: dict[str, type[csv.Dialect]] = {".csv": csv.excel, ".tsv": _Tabbed}
 _REASONS = {
     "expected after": "a cell that begins with a quote goes on after the quote that ends it",
     "unexpected end": "a cell begins with a quote, and none ends it",
-    "field larger": "a cell begins with a quote, and none ends it for a long time",
     "new-line": r"a line ends with \r alone, as on an old Macintosh",
 }
 """What the csv module says, and what it means."""
 
-_CELL_CHARACTERS = 100_000_000
-"""Of one cell, at most: where the quote that ends it is missing, the rest of the file is in it."""
-
-_COLUMNS_TOLD = 10
+_COLUMNS_TOLD, _MOST_COLUMNS = 10, 10_000
 
 
 class _Row(NamedTuple):
@@ -259,6 +256,9 @@ def _look_at_quotes(
 
 def _header(cells: Sequence[str], number: int, file: Path, suffix: str) -> list[str]:
     header = [cell.strip() for cell in cells]
+    if len(header) > _MOST_COLUMNS:
+        told = f"{len(header):,} columns, of {_MOST_COLUMNS:,} allowed"
+        raise _refused(file, number, told)
     if _query_column(header) not in header or _POSITIVE not in header:
         wanted = [_QUERY, _POSITIVE, *(f"negative_{n}" for n in range(1, len(cells) - 1))]
         line = _DIALECTS[suffix].delimiter.join(wanted).replace("\t", r"\t")
@@ -275,11 +275,21 @@ def _header(cells: Sequence[str], number: int, file: Path, suffix: str) -> list[
 
 def _split_rows(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, list[str]]]:
     """Number of the first line, and cells, of each row that is not blank."""
-    csv.field_size_limit(max(csv.field_size_limit(), _CELL_CHARACTERS))
-    lines = (f"{line}\n" for _, line in read_lines(file, notes, keep_blank=True))
-    reader = csv.reader(lines, _DIALECTS[suffix], strict=True)
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))
+    number, characters = 1, 0
+
+    def lines() -> Iterator[str]:
+        nonlocal characters
+        for _, line in read_lines(file, notes, keep_blank=True):
+            characters += len(line)
+            if characters > LONGEST_LINE:
+                told = f"the row has more than {LONGEST_LINE:,} characters"
+                raise _refused(file, number, f"{told}; does a quote begin that none ends?")
+            yield f"{line}\n"
+
+    reader = csv.reader(lines(), _DIALECTS[suffix], strict=True)
     while True:
-        number = reader.line_num + 1
+        number, characters = reader.line_num + 1, 0
         try:
             cells = next(reader, None)
         except csv.Error as error:

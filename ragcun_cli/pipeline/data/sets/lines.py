@@ -8,7 +8,8 @@ import re
 import shlex
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ragcun_cli.spec.errors import DataError
 
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+LONGEST_LINE = 1 << 24
+"""Bytes of a line, with its end, at most: a packed file of a few bytes can hold one that fills the
+memory."""
 
 
 class Notes:
@@ -54,7 +58,7 @@ def read_lines(file: Path, notes: Notes, *, keep_blank: bool = False) -> Iterato
     blank lines, which come too where ``keep_blank``.
 
     Raises:
-        DataError: the file is missing, damaged or not UTF-8.
+        DataError: the file is missing, damaged or not UTF-8, or has a line without end.
     """
     try:
         with file.open("rb") as opened:
@@ -64,7 +68,7 @@ def read_lines(file: Path, notes: Notes, *, keep_blank: bool = False) -> Iterato
                 notes.add(file, "packed by gzip, read all the same", once=True)
             elif file.suffix == ".gz":
                 notes.add(file, "not packed, in spite of its name, read all the same", once=True)
-            stream = gzip.GzipFile(fileobj=opened) if packed else opened
+            stream = BufferedReader(gzip.GzipFile(fileobj=opened)) if packed else opened
             for number, line in _decoded(file, stream, notes):
                 if keep_blank or line.strip():
                     yield number, line
@@ -80,9 +84,15 @@ def read_lines(file: Path, notes: Notes, *, keep_blank: bool = False) -> Iterato
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
-def _decoded(file: Path, stream: Iterable[bytes], notes: Notes) -> Iterator[tuple[int, str]]:
-    for number, raw in enumerate(stream, 1):
-        line = raw
+def _decoded(file: Path, stream: BufferedIOBase, notes: Notes) -> Iterator[tuple[int, str]]:
+    number = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise DataError(
+                f"{file}:{number}: the line has more than {LONGEST_LINE:,} bytes",
+                hint=f"{quoted(file, number)} | head -c 1000",
+            )
         if number == 1 and line.startswith(_UTF16):
             raise _not_utf8(file, number, "it begins as UTF-16 does", "UTF-16")
         if number == 1 and line.startswith(_BOM):
