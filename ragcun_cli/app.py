@@ -19,10 +19,10 @@ from ragcun_cli.commands.profile import app as profile_app
 from ragcun_cli.commands.report import report
 from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
-from ragcun_cli.pipeline.machine import processes, stops
+from ragcun_cli.pipeline.machine import giving_out, processes, stops
 from ragcun_cli.pipeline.machine.kernels import keep_kernels
 from ragcun_cli.spec.addresses import HidingRecord
-from ragcun_cli.spec.errors import RagcunError
+from ragcun_cli.spec.errors import RagcunError, WorkspaceError
 
 
 class Commands(TyperGroup):
@@ -122,19 +122,38 @@ def main() -> None:
     sys.exit(code)
 
 
+def _told(error: RagcunError) -> int:
+    from ragcun_cli.console import show_error
+
+    show_error(error)
+    return error.exit_code
+
+
+def _refuse_nowhere() -> None:
+    """Pass if the working directory is there, which paths are read from."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise WorkspaceError(
+            f"the working directory cannot be read: {error.strerror}", hint="cd FOLDER"
+        ) from error
+
+
 def _exit_code() -> int | str | None:
     """Run the command line to its end."""
     code: int | str | None = 0
     try:
+        _refuse_nowhere()
         if processes.is_alone():
             app(spread_lists(sys.argv[1:]))
         else:
             _run_as_rank()
     except RagcunError as error:
-        from ragcun_cli.console import show_error
-
-        show_error(error)
-        code = error.exit_code
+        code = _told(error)
+    except Exception as error:
+        if (known := giving_out.gave_out(error)) is None:
+            raise
+        code = _told(known)
     except SystemExit as end:
         code = end.code
     except stops.Stopped:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ragcun_cli.spec.section import LARGEST
+
 Profile = Annotated[
     str | None,
     typer.Option("--profile", "-p", help="Profile or plan: a name, or a path to a TOML file."),
@@ -17,7 +19,7 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the profile; repeatable."),
 ]
 Seeds = Annotated[
-    list[int] | None, typer.Option("--seed", min=0, help="Only this seed; repeatable.")
+    list[int] | None, typer.Option("--seed", min=0, max=LARGEST, help="Only this seed; repeatable.")
 ]
 Experiments = Annotated[
     list[str] | None,

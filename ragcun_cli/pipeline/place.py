@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders.find import FoundEncoder, fetch_encoder, find_encoder
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
-from ragcun_cli.pipeline.machine.devices import check_precision, choose_device
+from ragcun_cli.pipeline.machine.devices import check_precision, choose_device, refuse_no_device
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
-from ragcun_cli.spec.manifest import digest
-from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.manifest import Stage, digest
+from ragcun_cli.spec.paths import Workspace, path_of
 from ragcun_cli.spec.profile import EncoderConfig
 from ragcun_cli.spec.section import stated
 
@@ -38,6 +37,7 @@ class Place:
     ) -> None:
         self.workspace = workspace
         self.sets = DataTasks(workspace, mirrors=mirrors)
+        refuse_no_device(device)
         self._device_name = device
         self._encoders: dict[str, FoundEncoder | None] = {}
 
@@ -50,6 +50,22 @@ class Place:
     def on_gpu(self) -> bool:
         """Whether they are expected to compute on a GPU; asking imports nothing."""
         return self._device_name.startswith("cuda") or estimate.sees_gpu()
+
+    def refuse_device(self, runs: Sequence[Run], stages: Set[Stage]) -> None:
+        """Find out before any work that stages of runs could not be computed here.
+
+        Raises:
+            RagcunError: the device is not there, or does not compute in a run's precision.
+        """
+        precisions: set[str] = set()
+        for run in runs:
+            if run.reference != "bm25" and stages & {Stage.SEARCH, Stage.ISOTROPY}:
+                precisions.add(run.profile.evaluation.precision)
+            if run.reference is None and Stage.TRAIN in stages:
+                precisions.add(run.profile.training.precision)
+        if self._device_name not in ("auto", "cpu") or "fp16" in precisions:
+            for precision in precisions:
+                check_precision(precision, self.device)
 
     # Encoders
 
@@ -109,9 +125,9 @@ def open_workspace(root: str | None) -> Workspace:
     Raises:
         WorkspaceError: it is a file, or cannot be read.
     """
-    path = Path(root or os.environ.get("RAGCUN_WORKSPACE") or "workspace").expanduser()
+    path = path_of(root or os.environ.get("RAGCUN_WORKSPACE") or "workspace")
     data = os.environ.get("RAGCUN_DATA")
-    found = Workspace(root=path, data=Path(data).expanduser() if data else path / "data")
+    found = Workspace(root=path, data=path_of(data) if data else path / "data")
     for folder in (path, found.runs, found.data, found.datasets):
         try:
             with suppress(FileNotFoundError):

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragcun_cli.spec.errors import WorkspaceError
+
 MANIFEST = "manifest.json"
 
 
@@ -143,3 +145,17 @@ def shard_file(dataset: str, index: int, count: int) -> str:
 def mteb_folder(model: str, revision: str) -> str:
     """Folder of a model's results in mteb's layout."""
     return f"{model.replace('/', '__').replace(' ', '_')}/{revision.replace('/', '_')}"
+
+
+def path_of(named: str) -> Path:
+    """A path as a person names it, ``~`` and ``~user`` spelled out.
+
+    Raises:
+        WorkspaceError: there is no such user.
+    """
+    try:
+        return Path(named).expanduser()
+    except RuntimeError as error:
+        raise WorkspaceError(
+            f"{named} is in the home of a user that is not known here", hint="a path without ~"
+        ) from error

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.profile import RunProfile
-from ragcun_cli.spec.section import NAME, Section
+from ragcun_cli.spec.section import LARGEST, NAME, Section
 
 REFERENCES_ONCE_CALLED = {"untouched_pca": "untouched_start"}
 """Old name of a reference -> its name, in plans and in the files of old runs."""
@@ -18,10 +18,13 @@ REFERENCES_ONCE_CALLED = {"untouched_pca": "untouched_start"}
 ReferenceName = Literal["untouched", "untouched_start", "bm25"]
 Reference = Annotated[
     ReferenceName,
-    BeforeValidator(lambda name: REFERENCES_ONCE_CALLED.get(name, name)),
+    BeforeValidator(lambda name: REFERENCES_ONCE_CALLED.get(str(name), name)),
 ]
 """Rows that nothing was trained for: the base encoder as published; the base behind the untrained
 linear head that every experiment starts from, rotation included; and BM25."""
+
+
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class PlanFile(Section):
@@ -36,7 +39,7 @@ class PlanFile(Section):
     references: tuple[Reference, ...] = ("untouched",)
     """Rows above the experiments."""
 
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
     """Each experiment is trained once for each seed."""
 
     overrides: dict[str, Any] = Field(default_factory=dict)

@@ -74,7 +74,7 @@ class EncoderConfig(Section):
     normalize_base: bool = True
     """Keep the base's own Normalize module before the head."""
 
-    output_dim: int = Field(512, ge=2)
+    output_dim: int = Field(512, ge=2, le=65_536)
     """Width K of the embeddings."""
 
     head: HeadConfig = HeadConfig()

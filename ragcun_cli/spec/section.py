@@ -7,6 +7,9 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+LARGEST = (1 << 32) - 1
+"""Whole number of a profile: what every library takes for a seed, and more than any size."""
+
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
 Sha256 = Annotated[str, Field(pattern=SHA256)]
@@ -15,19 +18,22 @@ Sha256 = Annotated[str, Field(pattern=SHA256)]
 class Section(BaseModel):
     """A frozen part of a profile. An unknown key is an error, never ignored.
 
-    TOML has no null: ``"none"`` unsets a key that may be unset.
+    TOML has no null: ``"none"`` unsets a key that may be unset. Its lists are tuples here.
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
     @field_validator("*", mode="before")
     @classmethod
-    def _none_unsets(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+    def _as_toml_has_it(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
         field = cls.model_fields[str(info.field_name)]
-        may_be_unset = type(None) in get_args(field.annotation)
-        return None if value == "none" and may_be_unset else value
+        if value == "none" and type(None) in get_args(field.annotation):
+            return None
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"no whole number here is larger than {LARGEST:,}")
+        return tuple(value) if isinstance(value, list) else value
 
 
 def stated(section: Section) -> dict[str, Any]:

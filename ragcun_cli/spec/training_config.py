@@ -14,10 +14,10 @@ from ragcun_cli.spec.section import NAME, Section
 class SigregConfig(Section):
     """SIGReg: the Epps-Pulley test of normality on random directions (arXiv:2511.08544)."""
 
-    slices: int = Field(1024, ge=1)
+    slices: int = Field(1024, ge=1, le=65_536)
     """Random unit directions, drawn afresh at every step."""
 
-    knots: int = Field(17, ge=3)
+    knots: int = Field(17, ge=3, le=999)
     """Points of the trapezoid rule on [0, t_max]; odd, as in the official library. The paper's
     grid, 17 on [-5, 5], is 9 with t_max 5."""
 
@@ -180,12 +180,18 @@ class TrainingConfig(Section):
         steps = math.ceil(batches / self.gradient_accumulation_steps) * self.epochs
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
-    def check_warmup(self, rows: int, *, label: str) -> None:
-        """Hold the warm-up against the steps on at most so many training rows.
+    def check_rows(self, rows: int, *, label: str) -> None:
+        """Hold batch and warm-up against at most so many training rows.
 
         Raises:
-            ProfileError: it is more than half of them: the rates would hardly reach their peak.
+            ProfileError: they are fewer than a batch; or the warm-up is more than half of the steps
+                on them: the rates would hardly reach their peak.
         """
+        if rows < self.batch_size:
+            raise ProfileError(
+                f"{label}: there are {rows:,} training rows, and a batch has {self.batch_size:,}",
+                hint=f"--set training.batch_size={max(2, rows // 2)}, or more training queries",
+            )
         steps = self.steps(rows)
         warmup = self.warmup_steps * (1 if self.warmup_steps >= 1 else steps)
         if 2 * warmup > steps > 0:

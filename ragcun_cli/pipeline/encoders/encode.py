@@ -11,6 +11,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from ragcun_cli.pipeline.machine.giving_out import of_memory
 from ragcun_cli.pipeline.machine.progress import Advance, Progress
 from ragcun_cli.spec.errors import EncoderError
 
@@ -27,7 +28,6 @@ TEXTS_AT_ONCE = 8192
 BATCH_TEXTS = 64
 """Through the model together, where no profile says how many."""
 
-_NO_MEMORY = re.compile("out of memory|can't allocate memory")
 _NO_SUCH_ROW = re.compile("index out of range in self|out of bounds|device-side assert")
 """What PyTorch says of a position or a word piece that a model has not."""
 
@@ -130,7 +130,7 @@ def told(model: Any) -> Iterator[None]:  # noqa: ANN401
     except Exception as error:
         said = (str(error).splitlines() or [""])[0]
         name, kind = getattr(model[0], "loaded_from", "the model"), type(error).__name__
-        if isinstance(error, MemoryError) or _NO_MEMORY.search(said):
+        if of_memory(error):
             what = f"memory gave out while encoding with {name}: {said}"
             raise EncoderError(what, hint=FEWER_TEXTS) from error
         positions = getattr(getattr(model[0], "config", None), "max_position_embeddings", None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.errors import EncoderError, RagcunError
 from ragcun_cli.spec.manifest import digest, digest_once
 
 WEIGHTS = "model.safetensors"
@@ -30,6 +31,25 @@ TEXT_FILES = (
 
 ROUTER = "router_config.json"
 ADAPTER = "adapter_config.json"
+
+
+@contextmanager
+def reading(folder: Path, what: str = "an encoder") -> Iterator[None]:
+    """Tell whatever goes wrong with the files of a model in one message that names their folder.
+
+    Raises:
+        EncoderError: something did; ``what`` they were to be.
+    """
+    try:
+        yield
+    except RagcunError:
+        raise
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise EncoderError(
+            f"{folder} cannot be loaded as {what}: {said} ({type(error).__name__})",
+            hint="copy or download it anew, or save it again with SentenceTransformer's save",
+        ) from error
 
 
 def modules_of(folder: Path) -> dict[Path, str]:

@@ -17,7 +17,7 @@ from ragcun_cli.pipeline.encoders.published import published_weights
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
 from ragcun_cli.spec.errors import EncoderError, WorkspaceError
 from ragcun_cli.spec.manifest import digest_once
-from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.paths import Workspace, path_of
 from ragcun_cli.spec.profile import EncoderConfig
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def find_folder(
 def _places(
     config: EncoderConfig, workspace: Workspace, marker: str
 ) -> Iterator[tuple[str, Path | None]]:
-    local = Path(config.base).expanduser()
+    local = path_of(config.base)
     yield "local path", local if local.is_dir() else None
     if config.base == TINY_ENCODER:
         tiny = workspace.encoder("tiny")
@@ -185,16 +185,17 @@ def _where_from(name: str) -> str:
 
 
 def _checked(config: EncoderConfig, folder: Path, source: str) -> FoundEncoder:
-    weights = files.first_weights(folder)
-    seen = files.weights_digest(weights)
+    with files.reading(folder):
+        weights = files.first_weights(folder)
+        size = sum(file.stat().st_size for file in weights)
+        seen, every = files.weights_digest(weights), files.files_digest(folder)
     if config.sha256 not in (None, seen):
         raise EncoderError(
             f"encoder '{config.base}' ({source}) has weights with sha256 {seen}, and the profile "
             f"names {config.sha256}",
             hint="change encoder.sha256, or encoder.revision, in the profile",
         )
-    size = sum(file.stat().st_size for file in weights)
-    return FoundEncoder(config.base, folder, source, seen, files.files_digest(folder), size)
+    return FoundEncoder(config.base, folder, source, seen, every, size)
 
 
 def load_encoder(found: FoundEncoder, config: EncoderConfig, *, device: str) -> SentenceTransformer:
@@ -220,17 +221,35 @@ def load_model(
     from ragcun_cli.pipeline.encoders.look import refuse_unsteady
 
     model: SentenceTransformer = load_saved(SentenceTransformer, folder, device=device)
-    if max_seq_length is not None:
-        try:
-            model.max_seq_length = max_seq_length
-        except AttributeError as error:
-            raise EncoderError(
-                f"{folder} has no maximum length to set: static embeddings read whole texts",
-                hint="remove encoder.max_seq_length from the profile",
-            ) from error
-    embed = partial(encode_block, model, side="document", batch_size=BATCH_TEXTS)
-    refuse_unsteady(folder, getattr(model, "tokenizer", None), embed)
+    with files.reading(folder):
+        embed = partial(encode_block, model, side="document", batch_size=BATCH_TEXTS)
+        if max_seq_length is not None:
+            _set_length(folder, model, max_seq_length, embed)
+        refuse_unsteady(folder, getattr(model, "tokenizer", None), embed)
     return model
+
+
+def _set_length(
+    folder: Path, model: SentenceTransformer, length: int, embed: Callable[[list[str]], object]
+) -> None:
+    """Let a model read longer texts than its files say only where it has positions for them."""
+    own, config = model.max_seq_length, getattr(model[0], "config", None)
+    positions = getattr(config, "max_position_embeddings", None)
+    try:
+        model.max_seq_length = length
+    except AttributeError as error:
+        raise EncoderError(
+            f"{folder} has no maximum length to set: static embeddings read whole texts",
+            hint="remove encoder.max_seq_length from the profile",
+        ) from error
+    if own is None or length <= own or not isinstance(positions, int):
+        return
+    if length > positions:
+        raise EncoderError(
+            f"encoder.max_seq_length is {length:,}, and {folder} has {positions:,} positions",
+            hint=f"--set encoder.max_seq_length={own}, as it is served",
+        )
+    embed(["a " * length])  # some models use up a position or two themselves
 
 
 def load_saved(
@@ -242,20 +261,16 @@ def load_saved(
         EncoderError: the files make none, or lack weights; ``what`` it was to be.
     """
     quieten_libraries()
-    try:
-        with _absent_weights() as absent:
-            model = kind(
-                str(folder),
-                device=device,
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True, "dtype": "float32"},
-            )
-    except Exception as error:
-        said = f"{folder} cannot be loaded as {what}: {error} ({type(error).__name__})"
-        raise EncoderError(said) from error
-    model[0].loaded_from = folder
-    _refuse_absent_weights(folder, model, absent)
+    with files.reading(folder, what), _absent_weights() as absent:
+        model = kind(
+            str(folder),
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True, "dtype": "float32"},
+        )
+        model[0].loaded_from = folder
+        _refuse_absent_weights(folder, model, absent)
     return model
 
 

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 from ragcun_cli.spec.errors import RagcunError
+
+_KNOWN = re.compile("auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?")
+
+
+def refuse_no_device(name: str) -> None:
+    """Pass if a name can be that of a device; asking imports nothing.
+
+    Raises:
+        RagcunError: it cannot.
+    """
+    if not _KNOWN.fullmatch(name):
+        raise RagcunError(
+            f"there is no device '{name}'; these are: auto, cpu, cuda, cuda:1, mps, xpu",
+            hint="--device auto",
+        )
 
 
 def choose_device(name: str) -> str:

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 import ragcun_cli
+from ragcun_cli.spec.errors import RagcunError
+from ragcun_cli.spec.paths import path_of
 
 
 def keep_kernels() -> None:
@@ -21,12 +23,12 @@ def keep_kernels() -> None:
     digest = hashlib.sha256()
     for file in sorted((Path(ragcun_cli.__file__).parent / "core").rglob("*.py")):
         digest.update(file.read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = cache / "ragcun" / "kernels" / digest.hexdigest()[:16]
     try:
+        cache = path_of(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        folder = cache / "ragcun" / "kernels" / digest.hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except (OSError, RuntimeError):
+    except (OSError, RagcunError):
         return
     os.environ["NUMBA_CACHE_DIR"] = str(folder)

@@ -8,6 +8,7 @@ pickled: functions of modules, ``partial`` of them, and methods of frozen datacl
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -16,11 +17,14 @@ from typing import Any, Protocol, TypeVar
 
 from ragcun_cli.pipeline.machine import stops
 from ragcun_cli.pipeline.machine.progress import Progress, Silent
+from ragcun_cli.spec.errors import RagcunError
 
 T = TypeVar("T", covariant=True)
 Work = Callable[[], object]
 
 _PATIENCE = timedelta(days=7)  # of ranks that wait while rank 0 mines or evaluates
+
+_OF_TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 _calls: Any = None
 """The process group of rank 0's calls; a training has another, with shorter patience."""
@@ -38,12 +42,23 @@ class Shared(Protocol[T]):
 
 def is_alone() -> bool:
     """Whether this command is one process, not one of several that torchrun started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return _number("WORLD_SIZE", 1) == 1
 
 
 def rank() -> int:
     """Of this process among those torchrun started."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", 0)
+
+
+def _number(name: str, least: int) -> int:
+    """What torchrun says by a variable of the environment; the least where it is not set."""
+    said = os.environ.get(name, str(least))
+    if not re.fullmatch("[0-9]{1,9}", said) or int(said) < least:
+        raise RagcunError(
+            f"the variable {name} of the environment is '{said}', which torchrun would not set",
+            hint=f"unset {name}",
+        )
+    return int(said)
 
 
 def own_device(device: str) -> str:
@@ -151,6 +166,12 @@ def follow() -> None:
 
 def _join() -> None:
     global _calls
+    lacking = [name for name in _OF_TORCHRUN if not os.environ.get(name)]
+    if lacking:
+        raise RagcunError(
+            f"WORLD_SIZE is set as torchrun does it, and {', '.join(lacking)} not",
+            hint="unset WORLD_SIZE",
+        )
     import torch
     import torch.distributed as dist
 

@@ -12,6 +12,7 @@ from sentence_transformers import CrossEncoder
 
 from ragcun_cli.core.search.ranking import exact_scores
 from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, Side, encode, told
+from ragcun_cli.pipeline.encoders.files import reading
 from ragcun_cli.pipeline.encoders.find import load_model, load_saved
 from ragcun_cli.pipeline.encoders.look import refuse_unsteady
 from ragcun_cli.pipeline.machine.progress import Silent
@@ -44,17 +45,18 @@ class CrossScores:
 
     def __init__(self, folder: Path, *, device: str) -> None:
         self._model = load_saved(CrossEncoder, folder, device=device, what="a cross-encoder")
+        self._folder = folder
         if self._model.num_labels != 1:
             raise EncoderError(
                 f"{folder} gives {self._model.num_labels} scores a pair; one is needed",
                 hint="--set mining.rescore_model=cross-encoder/ms-marco-MiniLM-L6-v2",
             )
-        self._folder = folder
-        refuse_unsteady(
-            folder,
-            self._model.tokenizer,
-            lambda texts: torch.from_numpy(self.scores("query", texts))[:, None],
-        )
+        with reading(folder, "a cross-encoder"):
+            refuse_unsteady(
+                folder,
+                self._model.tokenizer,
+                lambda texts: torch.from_numpy(self.scores("query", texts))[:, None],
+            )
 
     def scores(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
         """Logits, as `Scorer` says."""

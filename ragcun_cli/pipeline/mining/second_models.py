@@ -140,22 +140,24 @@ def _is_crossed(key: str, config: MiningConfig) -> bool:
 
 def _cross_encoder(name: str, folder: Path, source: str) -> FoundEncoder:
     """A saved cross-encoder; the Hub's are often plain checkpoints without a list of modules."""
-    files.refuse_parts(folder)
-    architectures = (files.read_json(folder / "config.json") or {}).get("architectures") or [""]
-    classifies = str(architectures[0]).endswith("ForSequenceClassification")
-    if not classifies and files.saved_as(folder) != "CrossEncoder":
-        raise EncoderError(
-            f"{folder} is no cross-encoder: a head to score pairs would be random",
-            hint="--set mining.rescore=dense, if it is a SentenceTransformer",
-        )
-    weights = files.weight_files(folder)
-    if not weights:
-        raise EncoderError(
-            f"{folder} has no weights in safetensors format; pickled weights are never loaded",
-            hint="save it with CrossEncoder(...).save(FOLDER)",
-        )
-    others = (folder / file for file in (*files.TEXT_FILES, *CHECKPOINT_FILES))
-    read = [*weights, *(file for file in others if file.is_file())]
-    digests = {file.name: digest_once(file) for file in read}
-    size = sum(file.stat().st_size for file in weights)
-    return FoundEncoder(name, folder, source, files.weights_digest(weights), digest(digests), size)
+    with files.reading(folder, "a cross-encoder"):
+        files.refuse_parts(folder)
+        architectures = (files.read_json(folder / "config.json") or {}).get("architectures") or [""]
+        classifies = str(architectures[0]).endswith("ForSequenceClassification")
+        if not classifies and files.saved_as(folder) != "CrossEncoder":
+            raise EncoderError(
+                f"{folder} is no cross-encoder: a head to score pairs would be random",
+                hint="--set mining.rescore=dense, if it is a SentenceTransformer",
+            )
+        weights = files.weight_files(folder)
+        if not weights:
+            raise EncoderError(
+                f"{folder} has no weights in safetensors format; pickled weights are never loaded",
+                hint="save it with CrossEncoder(...).save(FOLDER)",
+            )
+        others = (folder / file for file in (*files.TEXT_FILES, *CHECKPOINT_FILES))
+        read = [*weights, *(file for file in others if file.is_file())]
+        digests = {file.name: digest_once(file) for file in read}
+        size = sum(file.stat().st_size for file in weights)
+        weights_digest = files.weights_digest(weights)
+    return FoundEncoder(name, folder, source, weights_digest, digest(digests), size)

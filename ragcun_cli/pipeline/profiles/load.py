@@ -15,6 +15,7 @@ from ragcun_cli.pipeline.profiles.problems import validated
 from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.paths import path_of
 from ragcun_cli.spec.plan import PaperPlan, PlanFile
 from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile
 from ragcun_cli.spec.section import NAME
@@ -97,7 +98,7 @@ def profile_of_model(
                     f"--set {section}.{key} does nothing to a model that is evaluated as it is",
                     hint="--set evaluation.KEY=VALUE, or encoder.max_seq_length",
                 )
-    folder = Path(name).expanduser()
+    folder = path_of(name)
     base = str(folder.resolve()) if folder.is_dir() else name
     evaluation: dict[str, Any] = {} if like is None else like.evaluation.model_dump(mode="json")
     values = {
@@ -152,7 +153,9 @@ def _extended(file: Path) -> dict[str, Any]:
     values = _read(file)
     seen = [file.resolve()]
     while (name := values.pop("extends", None)) is not None:
-        base = _find(str(name), beside=file)
+        if not isinstance(name, str):
+            raise ProfileError(f"{file}: extends takes the name or path of a profile, in quotes")
+        base = _find(name, beside=file)
         below = _read(base)
         if "experiments" in below:
             raise ProfileError(f"{file} extends '{name}', which is a plan", hint=f"mend {file}")
@@ -168,13 +171,17 @@ def _extended(file: Path) -> dict[str, Any]:
 
 
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge tables key by key; any other value in ``top`` replaces the one in ``base``."""
+    """Merge tables key by key; any other value in ``top`` replaces the one in ``base``.
+
+    A table replaces nothing else, which would hide that one of both is no valid value.
+    """
     merged = dict(base)
     for key, value in top.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = overlay(below, value)
-        merged[key] = value
+        below = merged.get(key, {})
+        if not isinstance(value, Mapping):
+            merged[key] = value
+        elif isinstance(below, Mapping):
+            merged[key] = overlay(below, value)
     return merged
 
 
@@ -199,9 +206,10 @@ def _changes(sets: Sequence[str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:  # noqa: ANN401
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # TOML's own errors among them
         return text
+    return found["value"] if len(found) == 1 else text
 
 
 def _find(name: str, *, beside: Path | None = None) -> Path:
@@ -225,7 +233,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"{file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ProfileError(f"{file} is not TOML: {error}") from error
 
 
@@ -234,7 +242,8 @@ def plans_with(experiment: str) -> list[str]:
     found = []
     for name, file in profile_files().items():
         with suppress(ProfileError):
-            if experiment in _read(file).get("experiments", ()):
+            listed = _read(file).get("experiments")
+            if isinstance(listed, list) and experiment in listed:
                 found.append(name)
     return found
 
@@ -249,7 +258,8 @@ def summaries() -> list[dict[str, str]]:
             rows.append((name, "broken", str(error), str(file)))
             continue
         kind = "plan" if "experiments" in values else "experiment"
-        rows.append((name, kind, str(values.get("description", "")), str(file)))
+        said = values.get("description", "")
+        rows.append((name, kind, said if isinstance(said, str) else "", str(file)))
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 

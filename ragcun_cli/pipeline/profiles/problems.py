@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,31 @@ _IN_WORDS = {
     VARIANT: "a variant is int8, binary, binary-rescored or truncate-N",
 }
 """What a value has to look like, by the pattern that it did not match."""
+
+_WRONG = {
+    "extra_forbidden": "there is no such key",
+    "missing": "it has to be there",
+    "int_type": "a whole number is needed, without quotes or a point",
+    "float_type": "a number is needed, without quotes",
+    "finite_number": "a finite number is needed",
+    "bool_type": "true or false is needed, without quotes",
+    "string_type": "a text is needed, in quotes",
+    "tuple_type": "a list is needed, in square brackets",
+    "dict_type": "a table of keys and values is needed",
+    "model_type": "a table of keys and values is needed",
+    "literal_error": "it has to be {expected}",
+    "greater_than": "it has to be above {gt}",
+    "greater_than_equal": "it has to be {ge} or more",
+    "less_than": "it has to be below {lt}",
+    "less_than_equal": "it has to be {le} or less",
+    "too_short": "the list needs {min_length} or more",
+    "too_long": "the list may have {max_length} at most",
+    "string_too_short": "the text is empty",
+}
+"""What is wrong, by the type of pydantic's error."""
+
+_SHOWN = 100
+"""Characters of a value that is not valid."""
 
 
 def validated(model: type[Model], values: dict[str, Any], source: Path | str) -> Model:
@@ -44,17 +70,31 @@ def validated(model: type[Model], values: dict[str, Any], source: Path | str) ->
 
 def _problem(problem: dict[str, Any], known: Sequence[str]) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "(whole profile)"
-    if problem["type"] != "extra_forbidden":
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "string_pattern_mismatch":
-            message = _IN_WORDS[problem["ctx"]["pattern"]]
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        message = _IN_WORDS[context["pattern"]]
+    elif kind == "value_error":
+        message = str(context["error"])
+    else:
+        message = _WRONG[kind].format(**context)
+    if kind != "extra_forbidden":
         shown = problem["input"]
-        given = "" if isinstance(shown, dict) or shown is None else f" (got {shown!r})"
+        given = "" if isinstance(shown, dict) or shown is None else f" (got {_brief(shown)})"
         return f"{key}: {message}{given}"
     close = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
     close = close or difflib.get_close_matches(key, known, n=1)
     meant = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{key}: there is no such key{meant}"
+    return f"{key}: {message}{meant}"
+
+
+def _brief(value: object) -> str:
+    """A value as TOML has it, or its beginning."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    with suppress(ValueError, RecursionError):  # whole numbers of thousands of digits have no text
+        text = repr(list(value) if isinstance(value, tuple) else value)
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return "a number of thousands of digits, or lists in lists"
 
 
 def _dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -280,6 +280,8 @@ class Session:
 
     def _planned(self, plan: PaperPlan, tasks: Sequence[Task]) -> dict[str, Any]:
         pending = self._runner.pending(tasks)
+        runs = runs_of(plan, self.workspace)
+        self._place.refuse_device(runs, {task.stage for task in pending})
         walk.refuse_unfit(pending, self._runner)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
         return {

@@ -197,6 +197,7 @@ def bring_up_to_date(
         if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
             road.place.sets.refuse_overwriting(task)
     _refuse_damaged(pending, runner, consent)
+    road.place.refuse_device(runs, {task.stage for task in pending})
     refuse_unfit(pending, runner)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
     encoder_bytes = road.place.bytes_to_fetch(encoders)

@@ -6,10 +6,8 @@ computed now and its files are intact, and so is everything that it rests on.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import shlex
 import time
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
@@ -22,14 +20,13 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from ragcun_cli.core.folders import discard, discarded, is_writable, put_on_disk
-from ragcun_cli.pipeline.machine import provenance
+from ragcun_cli.pipeline.machine import giving_out, provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import (
     RagcunError,
-    StageFailedError,
     StaleInputError,
     WorkspaceError,
 )
@@ -40,7 +37,7 @@ from ragcun_cli.spec.manifest import (
     StageRecord,
     digest,
 )
-from ragcun_cli.spec.paths import MANIFEST
+from ragcun_cli.spec.paths import MANIFEST, path_of
 from ragcun_cli.spec.section import dotted
 
 NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
@@ -196,7 +193,7 @@ class Runner:
         Raises:
             StaleInputError: a task that it needs is missing or out of date.
             WorkspaceError: its folder cannot be written, or what it reads is damaged.
-            StageFailedError: the disk gave out while it ran.
+            StageFailedError: the disk or the memory gave out while it ran.
         """
         safe_point()
         how_far = self.course.comes_to(task)
@@ -219,9 +216,12 @@ class Runner:
             except RagcunError:
                 _clear_failed(task)
                 raise
-            except OSError as error:
+            except Exception as error:
+                if giving_out.gave_out(error) is None:
+                    raise
                 _clear_failed(task)
-                raise _failed_on_disk(task, error) from error
+                failed = giving_out.gave_out(error, stage=task.label, folder=task.folder)
+                raise failed or error from error
             finally:
                 self._stale.clear()
         return True
@@ -297,23 +297,13 @@ def refuse_unwritable(folder: Path) -> None:
     """
     if not is_writable(folder):
         shared = os.environ.get("RAGCUN_DATA")
-        data = shared is not None and folder.is_relative_to(Path(shared).expanduser())
+        data = shared is not None and folder.is_relative_to(path_of(shared))
         raise WorkspaceError(
             f"{folder} cannot be written",
             hint="export RAGCUN_DATA=FOLDER, one you can write"
             if data
             else "--workspace FOLDER, or export RAGCUN_WORKSPACE=FOLDER",
         )
-
-
-def _failed_on_disk(task: Task, error: OSError) -> StageFailedError:
-    file = Path(str(error.filename or task.folder))
-    look = ["ls", "-ld", str(next(path for path in (file, *file.parents) if path.exists()))]
-    # NumPy's own writing gives no number, and says of how much it wrote how little.
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or " requested and " in str(error):
-        look = ["df", "-h", str(task.folder)]
-    message = f"'{task.label}' could not read or write its files: {error}"
-    return StageFailedError(message, hint=shlex.join(look))
 
 
 def _clear_failed(task: Task) -> None:

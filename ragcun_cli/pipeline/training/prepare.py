@@ -56,7 +56,7 @@ def prepare(job: Job, progress: Progress) -> Prepared:
 
     Raises:
         DataError: selection on test queries, or a malformed data set.
-        ProfileError: the warm-up is too long for the rows.
+        ProfileError: there are too few rows for a batch or for the warm-up.
     """
     selection = _selection(job)
     file, judged = job.draft / "examples.arrow", job.draft / "judged.npy"
@@ -72,7 +72,7 @@ def prepare(job: Job, progress: Progress) -> Prepared:
         qrels = judged_queries(job.dataset, corpus, "train").qrels
         np.save(judged, judged_pairs(corpus, queries, qrels))
     rows = Dataset.from_file(str(file)).remove_columns(ID_COLUMNS)
-    job.profile.training.check_warmup(len(rows), label=job.run.label)
+    job.profile.training.check_rows(len(rows), label=job.run.label)
     device = job.device if processes.is_alone() else processes.own_device(job.device)
     torch.manual_seed(job.seed)
     model = start_encoder(job.profile, job.encoder, job.dataset, device=device, progress=progress)

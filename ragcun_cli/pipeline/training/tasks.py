@@ -88,7 +88,7 @@ class TrainingTasks:
             again=shlex.join(
                 ["ragcun", "train", "--profile", profile.name, "--seed", f"{run.seed}"]
             ),
-            check=partial(self._check_warmup, run) if trained else None,
+            check=partial(self._check_rows, run) if trained else None,
             fetch=lambda: self._look_at_base(profile.encoder),
         )
 
@@ -164,10 +164,10 @@ class TrainingTasks:
         held_out = profile.selection_set == (profile.data.train, "train")
         return max(0, rows - held_out * profile.training.selection.queries)
 
-    def _check_warmup(self, run: Run) -> None:
+    def _check_rows(self, run: Run) -> None:
         rows = self._rows(run)
         if rows is not None:
-            run.profile.training.check_warmup(rows, label=run.label)
+            run.profile.training.check_rows(rows, label=run.label)
 
     def _training_work(self, run: Run) -> tuple[int, float]:
         """Steps and seconds of a training, from what is known before it."""

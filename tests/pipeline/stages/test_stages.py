@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
+from safetensors.torch import save_file
 
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.stages import runner as stages
@@ -263,7 +265,7 @@ def test_a_task_whose_need_is_stale_is_refused_even_by_force(walked, tmp_path):
         Runner(Silent()).run(Road(tmp_path, []).eval, force=True)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ZeroDivisionError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, ZeroDivisionError])
 def test_a_task_that_dies_half_way_leaves_the_old_output_alone(walked, tmp_path, error):
     walked()
 
@@ -322,6 +324,40 @@ def test_a_full_disk_is_a_failed_stage_with_exit_code_one(tmp_path, write):
     message, hint = failed(one(tmp_path, fill))
     assert "No space left on device" in message or "0 written" in message
     assert hint == f"df -h {tmp_path}"
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda weights, file: torch.save(weights, file),
+        lambda weights, file: save_file(weights, file),
+        lambda weights, file: np.save(file, weights["w"].numpy()),
+    ],
+)
+def test_a_full_disk_is_told_whichever_library_noticed_it(tmp_path, save, full_disk):
+    def write(draft, progress):
+        with full_disk(1000):
+            save({"w": torch.zeros(9000)}, draft / "out.npy")
+
+    message, hint = failed(one(tmp_path, write))
+    assert "\n" not in message
+    assert hint in (f"df -h {tmp_path}", f"ls -ld {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: torch.zeros(1 << 52),
+        lambda: np.zeros(1 << 52),
+        lambda: bytearray(1 << 60),
+    ],
+)
+def test_memory_that_gives_out_is_a_failed_stage(tmp_path, ask):
+    with pytest.raises(StageFailedError, match="'train' ran out of memory: ") as caught:
+        Runner(Silent()).run(one(tmp_path, lambda draft, _: ask()))
+    assert "training.mini_batch_size" in caught.value.hint
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
