@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from ragcun_cli.commands.data import app as data_app
@@ -21,17 +22,26 @@ from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
 from ragcun_cli.pipeline.machine import giving_out, processes, stops
 from ragcun_cli.pipeline.machine.kernels import keep_kernels
+from ragcun_cli.pipeline.profiles.problems import in_words
 from ragcun_cli.spec.addresses import HidingRecord
 from ragcun_cli.spec.errors import RagcunError, WorkspaceError
 
 
 class Commands(TyperGroup):
-    """All commands; a file of ours that ends early is no Ctrl-D, for which Typer would take it."""
+    """All commands.
+
+    A file of ours that ends early is no Ctrl-D, for which Typer would take it, and what is wrong
+    with an option is said as it is of a profile.
+    """
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
         """Run the command that was typed."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = in_words(error.__cause__.errors()[0])
+            raise
         except EOFError as error:
             raise RuntimeError("what was read ended too early") from error
 

@@ -105,6 +105,12 @@ def import_set(
     dev_queries: Annotated[
         int, typer.Option("--dev-queries", min=0, help="Of a table, held out for development.")
     ] = 0,
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="query=NAME,positive=NAME", help="Of a table, what it calls its columns."
+        ),
+    ] = "",
     workspace: options.WorkspaceFolder = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a set of that name.")] = False,
     as_json: options.AsJson = False,
@@ -117,13 +123,16 @@ def import_set(
     Example: ragcun data import ~/beir/scifact --name scifact
 
     Example: ragcun data import pairs.csv --name mine --test-queries 200
+
+    Example: ragcun data import faq.csv --name faq --columns query=question,positive=answer
     """
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
 
     session = DataSession(workspace, Watcher(), force=force)
-    found = session.take_in(source, name, held_out={"test": test_queries, "dev": dev_queries})
+    held_out = {"test": test_queries, "dev": dev_queries}
+    found = session.take_in(source, name, held_out=held_out, columns=columns)
     show(found, as_json=as_json, table=partial(show_sets, found))
 
 

@@ -33,6 +33,10 @@ class WorkspaceError(RagcunError):
     """The workspace cannot be read or written, or holds nothing to work on."""
 
 
+class NewerFormatError(WorkspaceError):
+    """A later version of ragcun wrote a file, in a form that this one does not know."""
+
+
 class StaleInputError(RagcunError):
     """A stage reads files that are missing or were made with other settings."""
 

@@ -14,7 +14,10 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ragcun_cli.spec.errors import WorkspaceError
+from ragcun_cli.spec.errors import NewerFormatError, WorkspaceError
+
+SCHEMA_VERSION: Literal[1] = 1
+"""Of manifests: raised when an earlier version of ragcun could not read what this one writes."""
 
 
 class Stage(StrEnum):
@@ -108,7 +111,7 @@ class StageRecord(Record):
 class Manifest(Record):
     """All that the stages of one folder have finished; written after each stage."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = SCHEMA_VERSION
     stages: dict[str, StageRecord] = {}
 
     @classmethod
@@ -116,7 +119,8 @@ class Manifest(Record):
         """Read a manifest, once in a process while nothing writes to it; an absent one is empty.
 
         Raises:
-            WorkspaceError: it is no manifest, or a record in it is not what was written.
+            NewerFormatError: a later version of ragcun wrote it.
+        WorkspaceError: it is no manifest, or a record in it is not what was written.
         """
         try:
             return _load(file, *_state(file))
@@ -139,8 +143,16 @@ class Manifest(Record):
 def _load(file: Path, *unchanged: int) -> Manifest:
     hint = f"move {file} away; the stages it recorded will run again"
     try:
-        manifest = Manifest.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise NewerFormatError(
+                f"{file} was written by a later version of ragcun: its form is number {version}, "
+                f"and this version reads up to number {SCHEMA_VERSION}",
+                hint="pip install --upgrade ragcun",
+            )
+        manifest = Manifest.model_validate(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise WorkspaceError(f"{file} cannot be read as a manifest", hint=hint) from error
     for key, record in manifest.stages.items():
         if record.seal is not None and record != record.sealed(key):

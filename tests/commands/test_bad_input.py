@@ -132,14 +132,56 @@ def test_stale_input_is_never_used_when_prerequisites_may_not_run(ragcun, tmp_pa
     assert not (tmp_path / "w").exists()
 
 
-def test_fp16_on_a_cpu_is_refused(ragcun, smoke_workspace, tmp_path):
+@pytest.mark.parametrize("command", [["train"], ["reproduce", "--dry-run"], ["reproduce"]])
+@pytest.mark.parametrize(
+    ("option", "value", "said", "hint"),
+    [
+        ("--set", "training.precision=fp16", "needs a GPU", "--set training.precision=fp32"),
+        ("--device", "gpu", "there is no device 'gpu'", "--device auto"),
+        ("--device", "cuda:99", "device 'cuda:99' cannot be used", "--device auto"),
+        ("--set", "training.batch_size=1000", "128 training rows, and a batch has 1,000", "--set"),
+        ("--set", "training.epochs=true", "epochs: a whole number is needed", "ragcun profile"),
+        ("--set", "encoder.output_dim=1000000", "output_dim: it has to be 65536 or", "ragcun"),
+        ("--set", "training.max_steps=4294967296", "max_steps: no whole number here is", "ragcun"),
+    ],
+)
+def test_what_cannot_be_computed_here_is_refused_before_anything_runs(
+    ragcun, smoke_workspace, tmp_path, command, option, value, said, hint
+):
     shutil.copytree(smoke_workspace / "data", tmp_path / "w/data")
-    outcome = ragcun(
-        *("train", "-p", "smoke", "--seed", "1", "-w", tmp_path / "w", "--device", "cpu"),
-        *("--set", "training.precision=fp16"),
-    )
+    before = {file for file in (tmp_path / "w").rglob("*") if file.is_file()}
+    outcome = ragcun(*command, "-p", "smoke", "-w", tmp_path / "w", option, value)
+    refuses(outcome, said, hint=hint)
+    assert {file for file in (tmp_path / "w").rglob("*") if file.is_file()} == before
+
+
+def test_a_length_without_positions_is_refused_before_anything_is_mined(
+    ragcun, smoke_workspace, tmp_path
+):
+    shutil.copytree(smoke_workspace / "data", tmp_path / "w/data")
+    words = ("train", "-p", "smoke", "--seed", "1", "-w", tmp_path / "w")
+    outcome = ragcun(*words, "--set", "encoder.max_seq_length=65")
     assert outcome.code == 2
-    assert "needs a GPU" in outcome.err
+    assert "encoder.max_seq_length is 65, and " in outcome.err
+    assert "tiny has 64 positions" in outcome.err
+    assert not list((tmp_path / "w").glob("negatives/**/*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "-p", "smoke", "--seed", "4294967296"], "it has to be 4294967295 or less"),
+        (["train", "-p", "smoke", "--seed", "x"], "a whole number is needed"),
+        (["report", "--format", "doc"], "'doc' is not one of"),
+        (["data", "sample", "smoke", "--queries", "0"], "it has to be 1 or more"),
+    ],
+)
+def test_what_is_wrong_with_an_option_is_said_in_our_own_words(ragcun, words, said):
+    outcome = ragcun(*words)
+    assert outcome.code == 2
+    assert said in " ".join(outcome.err.replace("│", " ").split())
+    assert "Input should" not in outcome.err
+    assert "Value error" not in outcome.err
 
 
 def test_a_usage_error_exits_2(ragcun):

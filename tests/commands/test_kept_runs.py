@@ -32,15 +32,29 @@ def test_a_run_whose_description_is_damaged_is_named_and_described_again(
         file.write_text(whole[:100])
     else:
         file.write_text(whole.replace('"seed": 1', '"seed": 3'))
-    shown = ragcun("report", "-w", workspace, "--json")
-    assert shown.code == 0
     name = seed_folder.relative_to(workspace / "runs")
-    assert f"left out: {name}: run.json is" in shown.err
+    for words in (["report"], ["eval", "--datasets", "smoke-numpy"], ["isotropy"]):
+        shown = ragcun(*words, "-w", workspace, "--json")
+        assert shown.code == 0
+        assert f"left out: {name}: run.json is" in shown.err
     again = ragcun("eval", "--profile", "smoke", "-w", workspace)
     assert again.code == 0, again.err
     assert "nothing to do" in again.err
     assert file.read_text() == whole
     assert "left out" not in ragcun("report", "-w", workspace, "--json").err
+
+
+def test_what_a_later_version_wrote_is_refused_and_left_as_it_is(ragcun, workspace, seed_folder):
+    file = seed_folder / "manifest.json"
+    newer = file.read_text().replace('"schema_version": 1', '"schema_version": 2')
+    file.write_text(newer)
+    assert "its form is number 2" in ragcun("report", "-w", workspace).err
+    for command in ("train", "eval", "reproduce"):
+        outcome = ragcun(command, "--profile", "smoke", "-w", workspace)
+        assert outcome.code == 2
+        assert "its form is number 2" in outcome.err
+        assert "Hint: pip install --upgrade ragcun" in outcome.err
+    assert file.read_text() == newer
 
 
 def test_a_stop_after_a_training_and_before_its_description_loses_nothing(

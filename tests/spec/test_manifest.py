@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragcun_cli.spec.errors import WorkspaceError
+from ragcun_cli.spec.errors import NewerFormatError, WorkspaceError
 from ragcun_cli.spec.manifest import (
     Artifact,
     Manifest,
@@ -108,6 +108,9 @@ def test_an_absent_manifest_is_an_empty_one(tmp_path):
         b"\xff\xfe",
         b'{"stages": {"train": {}}}',
         b'{"stages": {}, "colour": "blue"}',
+        b"[" * 100_000,
+        b'{"schema_version": 0}',
+        b'{"schema_version": ' + b"9" * 5000 + b"}",
     ],
 )
 def test_a_broken_manifest_is_named_with_what_to_do(tmp_path, content):
@@ -246,7 +249,7 @@ def test_a_record_without_a_seal_is_read_as_it_stands(tmp_path):
 def test_a_manifest_of_a_later_version_is_refused(tmp_path):
     file = tmp_path / "manifest.json"
     file.write_text('{"schema_version": 2, "stages": {}}')
-    with pytest.raises(WorkspaceError, match="cannot be read as a manifest"):
+    with pytest.raises(NewerFormatError, match="its form is number 2"):
         Manifest.load(file)
 
 

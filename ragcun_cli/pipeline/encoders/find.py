@@ -159,7 +159,7 @@ def download(config: EncoderConfig) -> Path:
     Raises:
         EncoderError: it cannot be reached, or does not have it.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # httpx's or httpx2's, whichever the Hub's client uses: a proxy that refuses, a cut connection.
@@ -171,16 +171,21 @@ def download(config: EncoderConfig) -> Path:
         )
     except (http_error, HFValidationError, OSError) as error:
         offline = "; its [offline] extra carries it" if config.base in OFFLINE_PACKAGES else ""
+        why = str(error).splitlines()[0]
+        if constants.is_offline_mode():
+            why = "HF_HUB_OFFLINE keeps it out of reach"
         raise EncoderError(
             f"encoder '{config.base}' is no folder, is not on this machine, and the Hub did not "
-            f"give it{offline}: {str(error).splitlines()[0]}",
+            f"give it{offline}: {why}",
             hint="pip install 'ragcun[offline]'" if offline else _where_from(config.base),
         ) from error
 
 
 def _where_from(name: str) -> str:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        return f"hf download {name}, where there is a network"
+        folder = name.rpartition("/")[2]
+        brought = f"hf download {name} --local-dir {folder}"
+        return f"{brought} where there is a network, and name that folder instead"
     return "a folder that exists, or a name on the Hub such as BAAI/bge-small-en-v1.5"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ _IN_WORDS = {
 _WRONG = {
     "extra_forbidden": "there is no such key",
     "missing": "it has to be there",
+    "int_parsing": "a whole number is needed",
+    "float_parsing": "a number is needed",
     "int_type": "a whole number is needed, without quotes or a point",
     "float_type": "a number is needed, without quotes",
     "finite_number": "a finite number is needed",
@@ -44,7 +46,7 @@ _WRONG = {
     "too_long": "the list may have {max_length} at most",
     "string_too_short": "the text is empty",
 }
-"""What is wrong, by the type of pydantic's error."""
+"""What is wrong, by the type of pydantic's error; the first two are of options, which are texts."""
 
 _SHOWN = 100
 """Characters of a value that is not valid."""
@@ -70,14 +72,8 @@ def validated(model: type[Model], values: dict[str, Any], source: Path | str) ->
 
 def _problem(problem: dict[str, Any], known: Sequence[str]) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "(whole profile)"
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "string_pattern_mismatch":
-        message = _IN_WORDS[context["pattern"]]
-    elif kind == "value_error":
-        message = str(context["error"])
-    else:
-        message = _WRONG[kind].format(**context)
-    if kind != "extra_forbidden":
+    message = in_words(problem)
+    if problem["type"] != "extra_forbidden":
         shown = problem["input"]
         given = "" if isinstance(shown, dict) or shown is None else f" (got {_brief(shown)})"
         return f"{key}: {message}{given}"
@@ -85,6 +81,14 @@ def _problem(problem: dict[str, Any], known: Sequence[str]) -> str:
     close = close or difflib.get_close_matches(key, known, n=1)
     meant = f"; did you mean '{close[0]}'?" if close else ""
     return f"{key}: {message}{meant}"
+
+
+def in_words(problem: Mapping[str, Any]) -> str:
+    """What is wrong, of an error as pydantic lists it, in words of our own."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        return _IN_WORDS[context["pattern"]]
+    return str(context["error"]) if kind == "value_error" else _WRONG[kind].format(**context)
 
 
 def _brief(value: object) -> str:

@@ -83,16 +83,21 @@ class DataSession(Session):
         self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
         return self._details([self._place.sets.task(name) for name in names])
 
-    def take_in(self, source: Path, name: str, *, held_out: dict[str, int]) -> SetDetails:
+    def take_in(
+        self, source: Path, name: str, *, held_out: dict[str, int], columns: str = ""
+    ) -> SetDetails:
         """Take in a folder in BEIR layout, or a table of queries and positives."""
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.bring.imports import take_in
 
             target = self.workspace.dataset(name)
-            return take_in(source, target, draft, held_out=held_out, progress=progress)
+            how: Any = {"held_out": held_out, "columns": columns, "progress": progress}
+            return take_in(source, target, draft, **how)
 
-        return self._add(name, action, again=["import", source, "--name", name])
+        options = [("--columns", columns), *((f"--{s}-queries", n) for s, n in held_out.items())]
+        given = [word for option in options if option[1] for word in option]
+        return self._add(name, action, again=["import", source, "--name", name, *given])
 
     def sample(
         self, name: str, new: str | None, *, queries: int, passages: int, seed: int

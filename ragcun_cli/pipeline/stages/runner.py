@@ -25,11 +25,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.task import Task, with_needs
-from ragcun_cli.spec.errors import (
-    RagcunError,
-    StaleInputError,
-    WorkspaceError,
-)
+from ragcun_cli.spec.errors import NewerFormatError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import (
     Artifact,
     Manifest,
@@ -94,6 +90,8 @@ class Runner:
         if task.identity not in self._stale:
             try:
                 self._stale[task.identity] = self._find_stale(task)
+            except NewerFormatError:
+                raise
             except WorkspaceError as error:  # of a manifest
                 self._stale[task.identity] = Stale("damaged", str(error))
         return self._stale[task.identity]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter
 
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import MANIFEST, RUN, Workspace
-from ragcun_cli.spec.plan import REFERENCES_ONCE_CALLED, PaperPlan, Reference
+from ragcun_cli.spec.plan import PaperPlan, Reference
 from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values
 from ragcun_cli.spec.section import stated
 
@@ -158,10 +158,12 @@ def _read(folder: Path, workspace: Workspace) -> Run:
     if record is None or not record.outputs[0].is_intact(folder, verify=True):
         what = "is not what was written" if file.exists() else "is missing"
         raise WorkspaceError(f"{RUN} {what}; ragcun train or eval with its profile writes it again")
-    content = json.loads(file.read_text(encoding="utf-8"))
     try:
+        content = json.loads(file.read_text(encoding="utf-8"))
         profile = RunProfile.model_validate(content["profile"])
-    except ValidationError as error:
-        raise WorkspaceError(f"{RUN} holds no profile that this version of ragcun reads") from error
-    reference = REFERENCES_ONCE_CALLED.get(content["reference"], content["reference"])
-    return Run(profile, content["seed"], reference, workspace)
+        named: Reference | None = TypeAdapter(Reference | None).validate_python(
+            content["reference"]
+        )
+        return Run(profile, content["seed"], named, workspace)
+    except (ValueError, KeyError, TypeError) as error:  # pydantic's own among them
+        raise WorkspaceError(f"{RUN} holds no run that this version of ragcun reads") from error

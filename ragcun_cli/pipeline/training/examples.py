@@ -45,15 +45,27 @@ def write_examples(
     Raises:
         DataError: no rows are left, or one names a passage that is not in the corpus.
     """
-    rows = (row for row in read_rows(negatives) if row.query not in without)
+    mined = 0
+
+    def kept() -> Iterator[MinedRow]:
+        nonlocal mined
+        for row in read_rows(negatives):
+            mined += 1
+            if row.query not in without:
+                yield row
+
     sink: Any = None
     with pa.OSFile(str(file), "wb") as stream:
-        for columns in _blocks(rows, corpus, queries):
+        for columns in _blocks(kept(), corpus, queries):
             table = pa.table(columns)
             sink = sink or pa.ipc.new_stream(stream, table.schema)
             sink.write_table(table)
         if sink is None:
-            raise DataError(f"no rows to train on are left of {negatives}")
+            taken = f", as training.selection takes the queries of all {mined:,}" if mined else ""
+            raise DataError(
+                f"no rows to train on are left of {negatives}{taken}",
+                hint="--set training.selection.queries=N, fewer" if mined else None,
+            )
         sink.close()
 
 

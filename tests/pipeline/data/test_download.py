@@ -273,7 +273,7 @@ def test_a_lasting_fault_ends_in_one_error_and_then_at_the_next_mirror(
 ):
     url = stage.mirror(PASSING[fault])
     message = refusal(bring, tmp_path, url, **PROVEN)
-    assert message.startswith(f"file could not be downloaded\n  {url}: ")
+    assert message.startswith(f"{url}: ")
     assert message.endswith(("times in a row", "again after a new start"))
     bring(url, stage.mirror(good, path="/second"), **PROVEN)
     assert whole(tmp_path)
@@ -297,7 +297,7 @@ def test_a_lasting_fault_ends_in_one_error_and_then_at_the_next_mirror(
 def test_a_mirror_without_the_file_is_left_at_once(stage, bring, waits, tmp_path, act, reason):
     stage.mirror(html, path="/html")
     url = stage.mirror(act)
-    assert f"\n  {url}: {reason}" in refusal(bring, tmp_path, url, **PROVEN)
+    assert f"{url}: {reason}" in refusal(bring, tmp_path, url, **PROVEN)
     bring(url, stage.mirror(good, path="/second"), **PROVEN)
     assert waits == []
     assert whole(tmp_path)
@@ -319,6 +319,14 @@ def test_every_mirror_has_its_line_in_the_error(stage, bring, tmp_path):
         f"{urls[3]}: there is no such file",
         f"{urls[4]}: Connection refused, 3 times in a row",
     ]
+
+
+def test_a_host_whose_name_is_not_known_is_given_up_at_once(stage, bring, waits, tmp_path):
+    url = "http://no-such-host.invalid/file.bin"
+    assert refusal(bring, tmp_path, url, **PROVEN).startswith(f"{url}: ")
+    bring(url, stage.mirror(good), **PROVEN)
+    assert waits == []
+    assert whole(tmp_path)
 
 
 def test_the_hint_is_a_command_that_brings_the_file(stage, bring, tmp_path):

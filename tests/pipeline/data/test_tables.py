@@ -100,6 +100,44 @@ def test_jsonl_gives_what_csv_and_tsv_give(tmp_path):
         assert len({(draft / name).read_bytes() for draft in drafts}) == 1
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
+def test_columns_of_other_names_are_read_as_what_they_are_said_to_be(tmp_path, suffix):
+    names = {"query": "question", "positive": "the answer", "negative_1": "query"}
+    rows = [
+        {"query": f"q{n}", "positive": f"p{n}", "negative_1": f"n{n}", "id": str(n)}
+        for n in range(5)
+    ]
+    theirs = [{names.get(key, key): text for key, text in row.items()} for row in rows]
+
+    def table(rows):
+        return jsonl(tmp_path, *rows) if suffix == ".jsonl" else separated(tmp_path, suffix, rows)
+
+    ours = grades(stored(table(rows))[0])
+    assert len(ours) == 5
+    columns = ",".join(f"{own} = {name}" for own, name in names.items())
+    assert grades(stored(table(theirs), columns=columns)[0]) == ours
+    # A column that has one of our names and is not meant is left out.
+    without = grades(stored(table(theirs), columns="query=question,positive=the answer")[0])
+    assert without == {query: {p: g for p, g in of.items() if g} for query, of in ours.items()}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path, suffix):
+    rows = [{"question": "q", "answer": "a"}]
+    file = jsonl(tmp_path, *rows) if suffix == ".jsonl" else separated(tmp_path, suffix, rows)
+    message, _ = refusal(file, columns="query=question,positive=reply")
+    assert message == ":1: no column 'reply'; these are: 'question', 'answer'"
+
+
+@pytest.mark.parametrize(
+    "columns", ["x=y", "query", "query=", "=a", "query=a,positive=a", "query=a,query=b"]
+)
+def test_columns_that_say_nothing_or_two_things_are_refused(tmp_path, columns):
+    with pytest.raises(DataError, match="--columns cannot read '") as caught:
+        stored(jsonl(tmp_path, {"query": "q", "positive": "p"}), columns=columns)
+    assert caught.value.hint == "--columns query=question,positive=answer"
+
+
 def test_ids_are_made_of_the_texts(tmp_path):
     draft, _ = stored(jsonl(tmp_path, {"query": " Öl? ", "positive": "\tja\n"}))
     assert beir.read_queries(draft) == {name_of("q", "Öl?"): "Öl?"}

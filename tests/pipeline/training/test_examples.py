@@ -11,6 +11,7 @@ from ragcun_cli.core.losses import judged_elsewhere
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.training.examples import judged_pairs, write_examples
+from ragcun_cli.spec.errors import DataError
 
 COUNT = 40
 TEXTS = {f"p{number}": f"a text of {number % 37}" for number in range(60)}  # 23 copies
@@ -80,3 +81,14 @@ def test_pairs_are_sorted_each_once(written):
     assert pairs.dtype == np.int64
     assert (np.diff(pairs) > 0).all()
     assert pairs[0] > 0, "a query's number is another than that of a passage of its text"
+
+
+def test_rows_that_a_selection_took_all_are_said_to_be_so(written, tmp_path):
+    negatives, corpus = tmp_path / "negatives.jsonl", Corpus.open(tmp_path / "set")
+    file = tmp_path / "none.arrow"
+    with pytest.raises(DataError, match=f"selection takes the queries of all {COUNT}") as caught:
+        write_examples(corpus, QUERIES, negatives, file, without=set(QUERIES))
+    assert "training.selection.queries" in caught.value.hint
+    negatives.write_text("")
+    with pytest.raises(DataError, match=r"no rows to train on are left of .*negatives\.jsonl$"):
+        write_examples(corpus, QUERIES, negatives, file)

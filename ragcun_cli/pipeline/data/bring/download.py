@@ -130,20 +130,19 @@ class _Download:
         return self.target.with_name(f"{self.target.name}.part.json")
 
     def run(self) -> None:
-        reasons = []
+        reasons: list[str] = []
         for url in self.file.urls:
+            if reasons:
+                self.progress.note(f"{self.label}: {reasons[-1]}; another address is asked")
             try:
                 self._from_mirror(url)
             except RefusedError as reason:
                 reasons.append(f"{url}: {reason}")
-                self.progress.note(f"{self.label}: {reasons[-1]}")
             else:
                 return
         command = ["curl", "-fL", "-o", str(self.target), *self.file.urls[:1]]
-        raise DataError(
-            "\n  ".join([f"{self.label} could not be downloaded", *reasons]),
-            hint=shlex.join(command),
-        )
+        before = [f"{self.label} could not be downloaded"] if len(reasons) > 1 else []
+        raise DataError("\n  ".join([*before, *reasons]), hint=shlex.join(command))
 
     def _from_mirror(self, url: str) -> None:
         failures, damages, furthest = 0, 0, self._held()

@@ -175,6 +175,28 @@ def _told(repo: str, revision: str, *more: type[Exception]) -> Iterator[None]:
         raise _not_given(repo, revision, _reason(error)) from error
 
 
+@contextmanager
+def out_of_reach(repo: str, revision: str) -> Iterator[None]:
+    """Inside, others' clients of a Hub that does not answer look into their caches alone.
+
+    They would ask it for half a minute, and say so each time.
+    """
+    import datasets
+    from huggingface_hub import HfApi, constants, errors
+
+    kept = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    http_error = errors.HfHubHTTPError.__bases__[0]
+    try:
+        HfApi().dataset_info(repo, revision=revision, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    except Exception as error:  # noqa: BLE001  # any but no answer is told by the client itself
+        if isinstance(error, http_error) and not isinstance(error, errors.HfHubHTTPError):
+            constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = kept
+
+
 def _not_given(repo: str, revision: str, reason: str) -> DataError:
     command = ["hf", "download", repo, "--repo-type", "dataset", "--revision", revision]
     return DataError(f"the Hub did not give {repo}@{revision}: {reason}", hint=shlex.join(command))

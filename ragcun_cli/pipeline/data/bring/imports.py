@@ -25,6 +25,7 @@ def take_in(
     draft: Path,
     *,
     held_out: Mapping[str, int],
+    columns: str,
     progress: Progress,
 ) -> dict[str, Any]:
     """Check and store it, and return its counts.
@@ -35,6 +36,7 @@ def take_in(
         target: folder that the set will have; one with a public set's name has to have its counts.
         draft: where it goes until then.
         held_out: of a table, split -> queries that leave the training split for it.
+        columns: of a table, what it calls them: ``query=question,positive=answer``.
         progress: told of passages that are compared with those of a set that is like it.
 
     Raises:
@@ -49,16 +51,16 @@ def take_in(
             hint=f"move it elsewhere, then {command}",
         )
     if source.is_dir():
-        if any(held_out.values()):
+        if any(held_out.values()) or columns:
             raise DataError(
-                f"{source} says itself which queries are for what; only a table can be split",
+                f"{source} is a folder, which says itself what is what; only a table takes "
+                "--columns, --test-queries and --dev-queries",
                 hint=command,
             )
         counts = _take_in_folder(source, published, draft)
     elif source.is_file():
-        counts = store_table(
-            source, draft, dev_queries=held_out["dev"], test_queries=held_out["test"]
-        )
+        dev, test = held_out["dev"], held_out["test"]
+        counts = store_table(source, draft, dev_queries=dev, test_queries=test, columns=columns)
     else:
         raise DataError(
             f"{source} is neither a folder in BEIR's layout nor a table",

@@ -109,6 +109,8 @@ def _ask_server(url: str, held: int, validator: str | None, stall: float) -> Ite
     except requests.Timeout as error:
         raise PassingError(f"no answer for {stall:g} s") from error
     except requests.RequestException as error:
+        if not held and "NameResolutionError" in repr(error):  # else: it was known a while ago
+            raise RefusedError(_cause(error)) from error
         raise PassingError(_cause(error)) from error
     except (ValueError, urllib3.exceptions.LocationValueError) as error:  # of a redirect
         raise RefusedError(f"it leads to no address: {_cause(error)}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.bring.hub import out_of_reach
 from ragcun_cli.pipeline.data.bring.hub_tables import first_line
 from ragcun_cli.pipeline.data.bring.mteb_rows import MtebData, store_mteb
 from ragcun_cli.pipeline.data.mteb_names import TASKS, MtebTask
@@ -176,7 +177,8 @@ def _loaded(task: Any, *, subset: str, split: str) -> Mapping[str, Any]:  # noqa
     # missing file, a script that may not run, or an answer that is not the Hub's.
     expected = (OSError, RuntimeError, ValueError, LookupError, TypeError, ImportError)
     try:
-        task.load_data()
+        with out_of_reach(path, revision):
+            task.load_data()
         task.convert_v1_dataset_format_to_v2(num_proc=None)
     except expected as error:
         raise DataError(

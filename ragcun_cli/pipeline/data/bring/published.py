@@ -59,20 +59,24 @@ def get_published(
         DataError: it cannot be had, or is not the set that the registry knows.
     """
     reasons: list[str] = []
-    hint = None
     for origin in _origins(name, source, workspace.downloads, mirrors, progress):
+        if reasons:
+            progress.note(f"{name}: {reasons[-1]}; {origin.name} is asked")
         try:
             counts = _store(name, source, origin, draft)
         except DataError as error:
-            reasons.append(f"{origin.name}: {error}")
-            hint = error.hint or hint
-            progress.note(f"{name}: {reasons[-1]}")
+            said = str(error)
+            reasons.append(said if origin.name in said else f"{origin.name}: {said}")
             continue
         _clean(name, workspace.downloads)
         share_with_like(source, draft, workspace.datasets, progress=progress)
         proof = f"{origin.proof}, passages" if source.passages_sha256 else origin.proof
         return {"origin": origin.name, "verified": proof, **counts}
-    raise DataError("\n  ".join([f"'{name}' could not be had", *reasons]), hint=hint)
+    folder = workspace.dataset(name)
+    raise DataError(
+        f"'{name}' could not be had; the last that was asked: {reasons[-1]}",
+        hint=f"ragcun data get {name} where there is a network, and its folder copied to {folder}",
+    )
 
 
 def _origins(

@@ -57,7 +57,13 @@ class _Row(NamedTuple):
 
 
 def store_table(
-    file: Path, draft: Path, *, dev_queries: int = 0, test_queries: int = 0, seed: int = 1
+    file: Path,
+    draft: Path,
+    *,
+    dev_queries: int = 0,
+    test_queries: int = 0,
+    seed: int = 1,
+    columns: str = "",
 ) -> storing.Counts:
     """Store a table as a data set, and return its size.
 
@@ -73,17 +79,42 @@ def store_table(
         dev_queries: that leave the training split for ``dev``, chosen by seed and text.
         test_queries: that leave it for ``test``; they are chosen first.
         seed: of that choice.
+        columns: what the file calls them: ``query=question,positive=answer``.
 
     Raises:
-        DataError: a line is malformed, or no query is left to train on.
+        DataError: a line is malformed, a column is missing, or no query is left to train on.
     """
-    notes = Notes()
-    queries, judged = _read_judged(file, notes)
+    notes, names = Notes(), _own_names(columns)
+    queries, judged = _read_judged(file, names, notes)
     splits = _split(file, judged, {"test": test_queries, "dev": dev_queries}, seed)
-    passages = _passages(_rows(file, Notes()))  # what there is to note was noted
+    passages = _passages(_rows(file, names, Notes()))  # what there is to note was noted
     write_corpus(passages, draft, source=file, notes=notes)
     beir.write_judged(draft, queries=queries, splits=splits)
     return storing.check(draft, notes=notes)
+
+
+def _own_names(columns: str) -> dict[str, str]:
+    """Name of a column in the file -> what it is, of ``query=question,positive=answer``."""
+    names: dict[str, str] = {}
+    for part in filter(None, columns.split(",")):
+        own, _, name = (text.strip() for text in part.partition("="))
+        known = own in (_QUERY, _POSITIVE) or _NEGATIVE.fullmatch(own)
+        if not known or not name or name in names or own in names.values():
+            raise DataError(
+                f"--columns cannot read '{part}': on the left stands query, positive, negative, "
+                "negatives or negative_1, on the right a column of the table, each once",
+                hint="--columns query=question,positive=answer",
+            )
+        names[name] = own
+    return names
+
+
+def _named(row: Mapping[str, object], names: Mapping[str, str]) -> Mapping[str, object]:
+    """A row with the names that ragcun reads; what has such a name and is not meant goes."""
+    if not names:
+        return row
+    taken = names.values()
+    return {names.get(key, key): row[key] for key in row if key in names or key not in taken}
 
 
 def _id(kind: str, text: str) -> str:
@@ -96,11 +127,13 @@ def _passages(rows: Iterator[_Row]) -> Iterator[Passage]:
             yield Passage(_id("p", text), "", text, row.line)
 
 
-def _read_judged(file: Path, notes: Notes) -> tuple[dict[str, str], Qrels]:
+def _read_judged(
+    file: Path, names: Mapping[str, str], notes: Notes
+) -> tuple[dict[str, str], Qrels]:
     """The texts and the judgements of all queries, both in the order of ids."""
     queries: dict[str, str] = {}
     qrels: Qrels = {}
-    for row in _rows(file, notes):
+    for row in _rows(file, names, notes):
         query = _id("q", row.query)
         if query in queries:
             notes.add(file, "a query that stands in several rows, taken as one")
@@ -146,17 +179,21 @@ def _split(file: Path, qrels: Qrels, held_out: Mapping[str, int], seed: int) -> 
     return splits
 
 
-def _rows(file: Path, notes: Notes) -> Iterator[_Row]:
+def _rows(file: Path, names: Mapping[str, str], notes: Notes) -> Iterator[_Row]:
     """The rows of a table, in its order."""
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
     if suffix == ".jsonl":
         rows = read_objects(file, notes)
     elif suffix in _DIALECTS:
-        rows = _read_cells(file, suffix, notes)
+        rows = _read_cells(file, suffix, names, notes)
     else:
         raise DataError(f"{file} is no table: its name has to end in .jsonl, .csv or .tsv")
     told: set[str] = set()
-    for number, row in rows:
+    for number, read in rows:
+        row = _named(read, names)
+        for name, own in names.items():
+            if own in (_QUERY, _POSITIVE) and name not in read:
+                raise _no_column(file, number, name, list(read))
         _tell_columns(row, told, file, notes)
         query = _query(row, number, file, notes)
         positives = _texts(row, _POSITIVE, number, file, notes)
@@ -215,14 +252,25 @@ def _refused(file: Path, number: int, what: str) -> DataError:
     return DataError(f"{file}:{number}: {what}", hint=quoted(file, number))
 
 
-def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, dict[str, object]]]:
+def _no_column(file: Path, number: int, name: str, there: Sequence[str]) -> DataError:
+    listed = ", ".join(map(repr, there[:_COLUMNS_TOLD]))
+    more = " and more" if len(there) > _COLUMNS_TOLD else ""
+    return DataError(
+        f"{file}:{number}: no column {name!r:.100}; these are: {listed:.1000}{more}",
+        hint=quoted(file, number),
+    )
+
+
+def _read_cells(
+    file: Path, suffix: str, names: Mapping[str, str], notes: Notes
+) -> Iterator[tuple[int, dict[str, object]]]:
     """Number and cells, by column, of each row under the header."""
     header: list[str] = []
     for number, cells in _split_rows(file, suffix, notes):
         if suffix == ".tsv":
             _look_at_quotes(cells, number, file, notes, is_header=not header)
         if not header:
-            header = _header(cells, number, file, suffix)
+            header = _header(cells, number, file, suffix, names)
             continue
         if not "".join(cells).strip():  # spreadsheets leave such rows at the end
             notes.add(file, "rows of empty cells left out")
@@ -231,9 +279,10 @@ def _read_cells(file: Path, suffix: str, notes: Notes) -> Iterator[tuple[int, di
             told = f"expected {len(header)} cells, as in the header, got {len(cells)}"
             raise _refused(file, number, told)
         row: dict[str, object] = dict(zip(header, cells, strict=True))
-        several = str(row.get(_NEGATIVES, "")).strip()
+        negatives = next((name for name in names if names[name] == _NEGATIVES), _NEGATIVES)
+        several = str(row.get(negatives, "")).strip()
         if several.startswith("["):
-            row[_NEGATIVES] = json_of(several, number, file, notes)
+            row[negatives] = json_of(several, number, file, notes)
         yield number, row
 
 
@@ -254,17 +303,24 @@ def _look_at_quotes(
         notes.add(file, what, line=number)
 
 
-def _header(cells: Sequence[str], number: int, file: Path, suffix: str) -> list[str]:
+def _header(
+    cells: Sequence[str], number: int, file: Path, suffix: str, names: Mapping[str, str]
+) -> list[str]:
     header = [cell.strip() for cell in cells]
     if len(header) > _MOST_COLUMNS:
         told = f"{len(header):,} columns, of {_MOST_COLUMNS:,} allowed"
         raise _refused(file, number, told)
-    if _query_column(header) not in header or _POSITIVE not in header:
+    for name in names:
+        if name not in header:
+            raise _no_column(file, number, name, header)
+    known = _named(dict.fromkeys(header), names)
+    if _query_column(known) not in known or _POSITIVE not in known:
         wanted = [_QUERY, _POSITIVE, *(f"negative_{n}" for n in range(1, len(cells) - 1))]
         line = _DIALECTS[suffix].delimiter.join(wanted).replace("\t", r"\t")
         target = shlex.quote(str(file.with_name(f"with-header{suffix}")))
         raise DataError(
-            f"{file}:{number}: expected a header with {_QUERY} and {_POSITIVE}, got {cells!r:.80}",
+            f"{file}:{number}: expected a header with {_QUERY} and {_POSITIVE}, got {cells!r:.80}; "
+            "--columns query=NAME,positive=NAME takes columns of other names",
             hint=f"{{ printf '{line}\\n'; {unpacked(file)}; }} > {target}, if it has none",
         )
     twice = {name for name in header if header.count(name) > 1 and name}
