@@ -12,6 +12,8 @@ from sentence_transformers.base.modules import Dense, InputModule, Normalize
 from sentence_transformers.sentence_transformer.modules import Dropout
 from torch import Tensor, nn
 
+from ragcun_cli.core.errors import SettingsError
+
 _INVISIBLE = 1e-12  # of the largest variance: rounding of fp32 rows, which whitening would blow up
 
 
@@ -57,10 +59,10 @@ def linear_head_weights(
         ``(2d, d)``, ``(K, 2d)`` and ``(K,)``, fp32.
 
     Raises:
-        ValueError: all rows of ``sample`` are equal.
+        SettingsError: all rows of ``sample`` are equal.
     """
     if (sample == sample[0]).all():
-        raise ValueError("all texts of the sample have the same embedding")
+        raise SettingsError("all texts that the head starts from have the same embedding")
     rows = sample.double()
     width = rows.shape[1]
     mean = rows.mean(0) if centre else torch.zeros(width, dtype=torch.float64)

@@ -1,6 +1,7 @@
-"""`killed_command.py FILE WORDS...`: run ragcun, and die where a file is about to be written.
+"""`killed_command.py WHERE WORDS...`: run ragcun, and die there.
 
-FILE is a pattern of its path below the working directory.
+WHERE is a pattern of the path, below the working directory, of a file that is about to be written;
+or a number: before that many files and folders below it were renamed, removed or made.
 """
 
 import os
@@ -11,7 +12,17 @@ from pathlib import Path
 
 from ragcun_cli.app import main
 
-pattern = str(Path.cwd() / sys.argv.pop(1))
+where = sys.argv.pop(1)
+pattern = str(Path.cwd() / where)
+left = int(where) if where.isdecimal() else -1
+
+
+def count(event: str, arguments: tuple[object, ...]) -> None:
+    global left
+    if event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir"):
+        left -= Path(str(arguments[0])).absolute().is_relative_to(Path.cwd())
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die(event: str, arguments: tuple[object, ...]) -> None:
@@ -21,5 +32,5 @@ def die(event: str, arguments: tuple[object, ...]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-sys.addaudithook(die)
+sys.addaudithook(count if where.isdecimal() else die)
 main()

@@ -5,6 +5,9 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
@@ -13,6 +16,8 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.data.sources import PublishedSet
+
+KILLED = Path(__file__).with_name("killed_command.py")
 
 
 @pytest.fixture
@@ -270,3 +275,42 @@ def test_an_interrupted_command_says_what_the_same_one_will_do(
     outcome = ragcun(*words)
     assert outcome.code == 130
     assert f"the same command {next_time}" in outcome.err
+
+
+@pytest.mark.system
+def test_a_set_that_is_replaced_is_the_old_or_the_new_one_wherever_it_stops(ragcun, tmp_path):
+    """Killed before each second change of a name below the workspace."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    for name in ("old", "new"):
+        rows = [{"query": f"{name} {n}", "positive": f"a {name} text {n}"} for n in range(3)]
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+
+    first, root = tmp_path / "first", tmp_path / "w"
+    words = ["data", "import", tmp_path / "old.jsonl", "--name", "mine", "-w", first]
+    assert ragcun(*words).code == 0
+    found = []
+    for number in range(0, 200, 2):
+        shutil.copytree(first, root)
+        words = ["data", "import", "../new.jsonl", "--name", "mine", "--force", "-w", "."]
+        done = subprocess.run(
+            [sys.executable, KILLED, str(number), *words],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        queries = beir.read_queries(root / "data/datasets/mine").values()
+        found.append({text.split()[0] for text in queries})
+        assert len(queries) == 3
+        shown = ragcun("data", "verify", "-w", root)
+        assert shown.code == 0, (number, shown.err)
+        assert "mine: intact" in shown.err
+        shutil.rmtree(root)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    assert found[0] == {"old"}
+    assert found[-1] == {"new"}
+    assert all(len(kinds) == 1 for kinds in found)
+    assert len(found) > 10

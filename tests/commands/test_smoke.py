@@ -287,6 +287,7 @@ def test_reproducing_afresh_gives_the_same_results(ragcun, smoke_workspace, tmp_
 KILLED = Path(__file__).with_name("killed_command.py")
 
 
+@pytest.mark.system
 def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_path):
     """Killed in the middle of what four stages write, then let run to its end."""
     root = tmp_path / "killed"

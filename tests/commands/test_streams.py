@@ -1,10 +1,15 @@
 """Standard output that is not UTF-8, full, closed or read no further, and terminals that obey."""
 
+import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -31,14 +36,15 @@ LOCALES = [
 ]
 
 
-@pytest.mark.parametrize("environment", LOCALES, ids=str)
 @pytest.mark.parametrize("words", [(), ("--format", "latex"), ("--format", "markdown")], ids=str)
-def test_what_goes_to_a_pipe_is_utf8_whatever_the_locale(smoke_workspace, words, environment):
+def test_what_goes_to_a_pipe_is_utf8_whatever_the_locale(smoke_workspace, words):
     command = ("report", "-w", smoke_workspace, *words)
-    usual, done = start(*command), start(*command, **environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == usual.stdout
-    assert words == ("--format", "latex") or MINUS in done.stdout.decode()
+    usual = start(*command)
+    for environment in LOCALES if not words else LOCALES[-1:]:
+        done = start(*command, **environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == usual.stdout
+        assert words == ("--format", "latex") or MINUS in done.stdout.decode()
 
 
 def test_a_reader_that_has_enough_is_no_failure(smoke_workspace):
@@ -96,12 +102,12 @@ def on_a_terminal(*words):
 
 
 EVIL = "\x1b]0;title\x07\x1b[2J\x9b2J\u202egnp.exe\x1b]8;;http://x\x1b\\link"
-OURS = re.compile("\x1b\\[[0-9;]*m")
-"""What rich sends of its own: colours."""
+OURS = re.compile("\x1b\\[([0-9;]*m|\\?25[lh]|1A|2K)|\r")
+"""What rich sends of its own: colours, and what redraws a bar."""
 
 
-def assert_tame(got):
-    assert "\\u001b]0;title" in got
+def assert_tame(got, *, shows=True):
+    assert bool(re.search(r"\\(u001b|x1b)\]0;title", got)) == shows, repr(got)
     left = OURS.sub("", got)
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", left), repr(left)
 
@@ -113,3 +119,69 @@ def test_texts_of_a_profile_command_no_terminal(tmp_path):
     profile.write_text(text)
     for words in (("profile", "show", profile), ("profile", "show", profile, "--json")):
         assert_tame(on_a_terminal(*words))
+
+
+class _Rude(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(404, EVIL)
+        self.end_headers()
+
+    def log_message(self, *args):
+        """Nothing."""
+
+
+@pytest.fixture
+def rude():
+    """Address of a server whose reasons command terminals."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Rude) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.system
+def test_no_text_of_others_commands_a_terminal_in_any_command(rude, tmp_path):
+    """Passages, queries, columns, names of files, a profile and the words of a server."""
+    rows = [
+        {"query": f"question {n} {EVIL}", "positive": f"answer {n} {EVIL}", EVIL: "x"}
+        for n in range(60)
+    ]
+    table, root = tmp_path / "evil.jsonl", tmp_path / "w"
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    values = Path("profiles/smoke.toml").read_text().partition("[overrides]\n")[2]
+    values = values.replace('train = "smoke"', 'train = "evil"')
+    values = values.replace("epochs = 2", "epochs = 2\nalarms = false")
+    values = values.replace('["smoke-numpy", "smoke-sklearn"]', '["evil"]')
+    told = f'description = {json.dumps(EVIL)}\nname = "evil"\nexperiments = ["with_isotropy"]\n'
+    (tmp_path / "evil.toml").write_text(f"{told}[overrides]\n{values}")
+    profile = ("--profile", tmp_path / "evil.toml", "-w", root)
+    taken = ("data", "import", table, "--name", "evil", "--test-queries", "20", "-w", root)
+    assert_tame(on_a_terminal(*taken))
+    assert_tame(on_a_terminal("reproduce", *profile, "--dry-run"), shows=False)
+    assert_tame(on_a_terminal("reproduce", *profile), shows=False)
+    (model,) = root.glob("runs/with_isotropy/*/seed-1/model")
+    named = shutil.copytree(model, tmp_path / f"model {EVIL.replace('/', '')}")
+    (mined,) = root.glob("negatives/evil/*/seed-1/negatives.jsonl")
+    query = json.loads(mined.read_text().splitlines()[0])["query"]
+    for shows, *words in (
+        (False, "data", "list", "-w", root),
+        (False, "data", "verify", "-w", root),
+        (False, "data", "stats", "evil", "-w", root),
+        (False, "data", "sample", "evil", "--queries", "5", "--passages", "30", "-w", root),
+        (True, "data", "export", "evil", tmp_path / EVIL.replace("/", ""), "-w", root),
+        (True, "data", "get", "scifact", "--yes", "--mirror", rude, "-w", root),
+        (True, "mine", *profile, "--show", query),
+        (False, "train", *profile, "--force", "--seed", "1"),
+        (True, "eval", *profile, "--query", EVIL),
+        (True, "eval", "--model", named, "--datasets", "evil", "-w", root),
+        (True, "isotropy", "-w", root),
+        (True, "report", "-w", root),
+        *((True, "report", "-w", root, "--format", form) for form in ("markdown", "html", "csv")),
+        (True, "profile", "show", tmp_path / "evil.toml"),
+        (True, "train", "--profile", EVIL),
+        (True, "train", *profile, "--set", f"{EVIL}=1"),
+        (True, "train", *profile, "--experiment", EVIL),
+        (True, "train", *profile, "--device", EVIL),
+        (True, "report", "-w", tmp_path / EVIL.replace("/", "")),
+    ):
+        assert_tame(on_a_terminal(*words), shows=shows)

@@ -297,6 +297,8 @@ def test_selection_on_a_reported_query_is_refused(train, workspace):
     row = json.loads(lines[0]) | {"text": text}
     (numpy / "queries.jsonl").write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
     said = train("baseline_no_isotropy", "training.selection.queries=500", code=2)
+    assert "beside 500 queries of its selection: there are 0 training rows" in said
+    said = train("baseline_no_isotropy", "training.selection.queries=120", code=2)
     assert "1 queries of the selection set are test queries of 'smoke-numpy'" in said
     named = train(
         "baseline_no_isotropy",

@@ -234,8 +234,14 @@ def killed(model, folder, *, at, **options):
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        pytest.param(kind, precision, marks=[pytest.mark.system] * (precision == "bf16"))
+        for kind in KINDS
+        for precision in ("fp32", "bf16")
+    ],
+)
 def test_a_killed_and_resumed_training_ends_bit_for_bit_as_the_uninterrupted_one(
     fresh, tmp_path, kind, precision
 ):

@@ -101,7 +101,7 @@ def test_odd_environments(refused_or_done, smoke_workspace, tmp_path, monkeypatc
                 assert outcome.code == 2, (variables, words)
 
 
-@many(10, 180)
+@many(6, 180)
 def test_odd_model_folders(refused_or_done, smoke_workspace, tmp_path, count):
     model = next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/model"))
     workspace = shutil.copytree(

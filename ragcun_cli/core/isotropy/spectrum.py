@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.isotropy.moments import Moments, Vector
 
 
@@ -103,15 +104,15 @@ def covariance_eigenvalues(moments: Moments) -> Vector:
     Those within rounding of 0 are set to 0, of which there are d - n + 1 at least.
 
     Raises:
-        ValueError: under three rows or two dimensions, or rows that are all equal.
+        SettingsError: under three rows or two dimensions, or rows that are all equal.
     """
     if moments.count < 3 or moments.dimensions < 2:
-        raise ValueError(
+        raise SettingsError(
             f"{moments.count} texts in {moments.dimensions} dimensions; isotropy needs at least "
             "three texts and two dimensions"
         )
     if moments.all_equal:
-        raise ValueError("all embeddings are equal, so they have no directions to measure")
+        raise SettingsError("all embeddings are equal, so they have no directions to measure")
     eigenvalues = np.linalg.eigvalsh(moments.scatter / (moments.count - 1))
     rounding = moments.dimensions * np.finfo(np.float64).eps * eigenvalues[-1]
     return np.where(eigenvalues > rounding, eigenvalues, 0.0)

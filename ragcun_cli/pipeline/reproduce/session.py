@@ -171,7 +171,7 @@ class Session:
 
     def names_here(self) -> set[str]:
         """The data sets that lie in this workspace."""
-        folders = self.workspace.datasets.glob(f"*/{paths.MANIFEST}")
+        folders = self.workspace.datasets.glob(f"[!.]*/{paths.MANIFEST}")
         return {file.parent.name for file in folders if "data" in Manifest.load(file).stages}
 
     # What to run, and what was found

@@ -19,13 +19,20 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from ragcun_cli.core.folders import discard, discarded, is_writable, put_on_disk
+from ragcun_cli.core.errors import SettingsError
+from ragcun_cli.core.folders import discard, discarded, exchange, is_writable, put_on_disk
 from ragcun_cli.pipeline.machine import giving_out, provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.task import Task, with_needs
-from ragcun_cli.spec.errors import NewerFormatError, RagcunError, StaleInputError, WorkspaceError
+from ragcun_cli.spec.errors import (
+    DataError,
+    NewerFormatError,
+    RagcunError,
+    StaleInputError,
+    WorkspaceError,
+)
 from ragcun_cli.spec.manifest import (
     Artifact,
     Manifest,
@@ -214,6 +221,9 @@ class Runner:
             except RagcunError:
                 _clear_failed(task)
                 raise
+            except SettingsError as error:
+                _clear_failed(task)
+                raise DataError(f"'{task.label}' cannot be done: {error}") from error
             except Exception as error:
                 if giving_out.gave_out(error) is None:
                     raise
@@ -232,14 +242,16 @@ class Runner:
         details = task.action(draft, self.progress)
         if task.irreplaceable and earlier is not None and earlier.recipe != recipe:
             draft = self._set_aside(task, earlier)
-        if earlier is not None:  # a stage that dies moving files must not look finished
-            _write_record(task, None)
-        for name in task.outputs:
-            _move_over(draft / name, task.folder / name)
+        swapped = task.stage is Stage.DATA and earlier is not None
+        if not swapped:
+            if earlier is not None:  # a stage that dies moving files must not look finished
+                _write_record(task, None)
+            for name in task.outputs:
+                _move_over(draft / name, task.folder / name)
         record = StageRecord(
             recipe=recipe,
             made_of=made_of,
-            outputs=tuple(_artifacts(task)),
+            outputs=tuple(_artifacts(task, draft if swapped else task.folder)),
             seconds=round(time.perf_counter() - started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             device=provenance.device_name(),
@@ -247,8 +259,11 @@ class Runner:
             commit=provenance.commit(),
             details=details,
         )
-        _write_record(task, record)
-        discard(draft)
+        if swapped:  # perhaps a person's only copy: a stop leaves one of the two
+            _swap(task, draft, record)
+        else:
+            _write_record(task, record)
+            discard(draft)
 
     def _set_aside(self, task: Task, earlier: StageRecord) -> Path:
         name = f"{task.folder.name}.kept-{earlier.recipe[:8]}"
@@ -348,11 +363,22 @@ def _move_over(new: Path, old: Path) -> None:
     new.replace(old)
 
 
-def _artifacts(task: Task) -> Iterable[Artifact]:
+def _swap(task: Task, draft: Path, record: StageRecord) -> None:
+    """Put a folder that holds nothing but a task's outputs in the place of the earlier one."""
+    whole = task.folder.with_name(f".{task.folder.name}.whole")
+    discard(whole)
+    draft.rename(whole)
+    (whole / DRAFT_RECIPE).unlink()
+    Manifest().with_stage(task.key, record).save(whole / MANIFEST)
+    exchange(whole, task.folder)
+    discard(whole)
+
+
+def _artifacts(task: Task, folder: Path) -> Iterable[Artifact]:
     for name in task.outputs:
-        output = task.folder / name
+        output = folder / name
         files = sorted(output.rglob("*")) if output.is_dir() else [output]
         for file in files:
             if file.is_file():
                 put_on_disk([file])
-                yield Artifact.of(file, root=task.folder)
+                yield Artifact.of(file, root=folder)

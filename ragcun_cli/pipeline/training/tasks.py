@@ -19,7 +19,7 @@ from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import Manifest, Stage
-from ragcun_cli.spec.profile import EncoderConfig
+from ragcun_cli.spec.profile import EncoderConfig, RunProfile
 
 
 class TrainingTasks:
@@ -161,13 +161,13 @@ class TrainingTasks:
             return None
         if profile.data.max_train_queries is not None:
             return min(rows, profile.data.max_train_queries)
-        held_out = profile.selection_set == (profile.data.train, "train")
-        return max(0, rows - held_out * profile.training.selection.queries)
+        return max(0, rows - _held_out(profile))
 
     def _check_rows(self, run: Run) -> None:
-        rows = self._rows(run)
+        rows, held_out = self._rows(run), _held_out(run.profile)
         if rows is not None:
-            run.profile.training.check_rows(rows, label=run.label)
+            beside = f", beside {held_out:,} queries of its selection" if held_out else ""
+            run.profile.training.check_rows(rows, label=f"{run.label}{beside}")
 
     def _training_work(self, run: Run) -> tuple[int, float]:
         """Steps and seconds of a training, from what is known before it."""
@@ -184,3 +184,9 @@ class TrainingTasks:
         )
         factor = 1 if training.freeze_base else estimate.TRAINING_TO_FORWARD
         return steps, forward * factor
+
+
+def _held_out(profile: RunProfile) -> int:
+    """Queries of the training set, at most, that a training chooses its encoder on."""
+    own = profile.selection_set == (profile.data.train, "train")
+    return own * profile.training.selection.queries

@@ -17,7 +17,6 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.collective import world_size
-from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.trainer import TrainingStoppedError
 from ragcun_cli.core.training.checkpoints import (
@@ -42,7 +41,7 @@ from ragcun_cli.pipeline.training.model_card import write_model_card
 from ragcun_cli.pipeline.training.prepare import Prepared, prepare, use_cached_base
 from ragcun_cli.pipeline.training.probe_start import probe_start, say_unknown
 from ragcun_cli.pipeline.training.start_encoder import start_encoder
-from ragcun_cli.spec.errors import DataError, RagcunError, StageFailedError
+from ragcun_cli.spec.errors import RagcunError, StageFailedError
 from ragcun_cli.spec.manifest import digest, write_atomically
 from ragcun_cli.spec.paths import CHECKPOINTS, MODEL, TRACKER, TRAINING_LOG
 from ragcun_cli.spec.profile import RunProfile
@@ -75,8 +74,6 @@ def train(job: Job, *, progress: Progress) -> dict[str, Any]:
                 outcome = _fit(job, ready, progress=progress, on_step=on_step)
         except TrainingStoppedError as error:
             raise _stopped(job, error) from error
-        except SettingsError as error:
-            raise DataError(f"training {run.label}: {error}") from error
     _save_result(job, ready, outcome)
     for retry in outcome.memory_retries:
         progress.note(

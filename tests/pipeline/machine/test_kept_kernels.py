@@ -41,6 +41,7 @@ def test_a_folder_that_was_named_is_left_alone(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.system
 def test_without_a_folder_that_can_be_written_nothing_is_kept_and_searches_go_on(
     monkeypatch, tmp_path
 ):
