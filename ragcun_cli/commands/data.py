@@ -108,7 +108,7 @@ def import_set(
     columns: Annotated[
         str,
         typer.Option(
-            metavar="query=NAME,positive=NAME", help="Of a table, what it calls its columns."
+            metavar="NAMES", help="What a table calls them: query=question,positive=answer."
         ),
     ] = "",
     workspace: options.WorkspaceFolder = None,
