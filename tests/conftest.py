@@ -3,6 +3,7 @@ import importlib.util
 import os
 import resource
 import shutil
+import signal
 import socket
 import sys
 from contextlib import contextmanager, nullcontext
@@ -28,6 +29,13 @@ from ragcun_cli.pipeline.data import sources  # noqa: E402
 hypothesis.settings.register_profile("ragcun", deadline=None)
 hypothesis.settings.load_profile("ragcun")
 
+
+# `nohup`, and a shell that starts something in the background, have signals ignored, which tests
+# would hand on to the commands that they start.
+for _name in ("SIGINT", "SIGHUP"):
+    _number = signal.Signals[_name]
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 ABSENT = pytest.StashKey[bool]()
 
