@@ -9,7 +9,8 @@ the difference on query q of set k under seed s, and w_k the weight of a set (th
     E_k = w_k^2 e_k / (S n_k)           the residual, which A and B both hold once
     V   = max(A + sum B_k - sum E_k, sum B_k)
 
-The degrees of freedom are Satterthwaite's of the same sum, and the interval is that of Student's t.
+The degrees of freedom are Satterthwaite's of the same sum, and never fewer than the smallest part
+of it has; the interval is that of Student's t.
 Sources: Searle, Casella and McCulloch 1992, chapter 4 (two crossed random factors); Satterthwaite
 1946. How often it holds the truth: ``benchmarks/coverage.py``.
 """
@@ -30,7 +31,7 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Contrast:
-    """A mean difference, and how sure it is. All but counts and shares are on the scale of scores."""
+    """A mean difference, and how sure it is, on the scale of the scores."""
 
     mean: float
     variance: float
@@ -63,8 +64,9 @@ class Contrast:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, from the same V and degrees of freedom: below .05 where 0 is outside of the
-        95 % interval. 1 where no query differs.
+        """Two-sided, below .05 just where 0 lies outside of the 95 % interval.
+
+        1 where no query differs.
         """
         from scipy.special import stdtr
 
@@ -155,8 +157,9 @@ def spread(
         whole_squares = a**2 / (seeds - 1) + squares + of_residual
     variance = np.maximum(whole, least)
     below = np.where(whole >= least, whole_squares, squares)
+    smallest = min(max(seeds - 1, 1), counts.min() - 1)  # which the subtraction can leave behind
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(variance > 0, variance**2 / below, np.inf)
+        df = np.where(variance > 0, np.maximum(variance**2 / below, smallest), np.inf)
         share = np.where(variance > 0, of_seeds / variance, 0.0)
     return variance, df, share
 
