@@ -135,6 +135,8 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
         experiments=tuple(experiments),
         references=plan.references,
         seeds=plan.seeds,
+        contrasts=plan.contrasts,
+        smallest_effect=plan.smallest_effect,
     )
 
 
@@ -272,6 +274,8 @@ def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
         "description": loaded.description,
         "references": list(loaded.references),
         "seeds": list(loaded.seeds),
+        "contrasts": [contrast.model_dump(mode="json") for contrast in loaded.contrasts],
+        "smallest_effect": loaded.smallest_effect,
         "experiments": [profile.model_dump(mode="json") for profile in loaded.experiments],
     }
 
