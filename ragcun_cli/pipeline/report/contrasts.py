@@ -73,6 +73,8 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
         found = _differences([(ours[seed], theirs[seed]) for seed in shared], name, planned.metric)
         if found is None:
             return Compared(planned, seeds, asked, why=f"not comparable: other queries of {name}")
+        if any(rows.shape[1] < 2 for rows in found.values()):
+            return Compared(planned, seeds, asked, why=f"not comparable: one query of {name}")
         by_set[name] = contrast(found, dict.fromkeys(found, 1.0))
         parts |= {f"{name}/{part}": rows for part, rows in found.items()}
         weights |= {f"{name}/{part}": 1 / len(found) for part in found}

@@ -42,7 +42,8 @@ def contrasts_table(
     adjusted = holm({one.planned.name: one.found.p_value for one in compared if one.found})
     ordered = sorted(compared, key=lambda one: not one.planned.primary)
     margin = None if smallest_effect is None else smallest_effect / POINTS
-    notes = [*NOTES, *_blindness(compared)]
+    said = answer(compared)
+    notes = [*([] if said is None else [said]), *NOTES, *_blindness(compared)]
     if smallest_effect is not None:
         notes.append(f"Equivalent: the 90 % interval lies within ±{smallest_effect:g} points.")
     if lacking := [f"{one.planned.name}: {one.why}" for one in ordered if one.why]:
