@@ -100,7 +100,8 @@ def main() -> None:
         how = (sets, seeds, of_seed, 0.10, 0.15)
         single = by_query(np.random.default_rng(7), *how, few)
         fast = drawn(np.random.default_rng(8), *how, repetitions)[0].mean()
-        print(f"{seeds} seeds, {len(sets)} sets, deviation {of_seed}: {single:.1%}, {fast:.1%}")
+        kind = "one set" if len(sets) == 1 else f"{len(sets)} sets"
+        print(f"{seeds} seeds, {kind}, deviation {of_seed}: {single:.1%}, {fast:.1%}")
     print(f"{time.perf_counter() - started:.0f} s")
 
 
