@@ -48,8 +48,8 @@ ISOTROPY_TEXTS = "isotropy:{name}"
 VARIANTS = "variants:{name}"
 """Passages that smaller forms of embeddings are fitted to."""
 
-RESAMPLES = "{seed}:{name}"
-"""The generator of a group's resamples and signs."""
+SIGNS = "{seed}:{name}"
+"""The generator of a group's signs."""
 
 FOLD = "fold:{name}"
 """The fold of a query, when its probability is fitted."""

@@ -27,6 +27,28 @@ linear head that every experiment starts from, rotation included; and BM25."""
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
+class PlannedContrast(Section):
+    """A difference between two rows that is asked about before it is seen."""
+
+    arm: str
+    """Name of an experiment or a reference."""
+
+    against: str
+    """Name of another; the difference is the arm's score less this one's."""
+
+    metric: str = "ndcg@10"
+    """Of the scores by query, over the sets of the averages."""
+
+    primary: bool = False
+    """What the plan is for; the others are secondary."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        metric = "" if self.metric == "ndcg@10" else f", {self.metric}"
+        return f"{self.arm} \N{MINUS SIGN} {self.against}{metric}"
+
+
 class PlanFile(Section):
     """A plan as its TOML file states it."""
 
@@ -42,8 +64,26 @@ class PlanFile(Section):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
     """Each experiment is trained once for each seed."""
 
+    contrasts: tuple[PlannedContrast, ...] = ()
+    """The differences that the plan is for. Without any: `with_isotropy` less
+    `baseline_no_isotropy`, and each experiment less `untouched`."""
+
+    smallest_effect: float | None = Field(None, gt=0)
+    """Points of a score below which a difference is of no interest: one whose 90 % interval lies
+    within is called equivalent."""
+
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values laid over every experiment, in the shape of a profile."""
+
+    @model_validator(mode="after")
+    def _contrasts_of_two(self) -> Self:
+        names = [contrast.name for contrast in self.contrasts]
+        if len(set(names)) < len(names):
+            raise ValueError("contrasts names the same one twice")
+        for contrast in self.contrasts:
+            if contrast.arm == contrast.against:
+                raise ValueError(f"contrasts holds '{contrast.arm}' against itself")
+        return self
 
     @model_validator(mode="after")
     def _listed_once(self) -> Self:
@@ -65,6 +105,8 @@ class PaperPlan:
     experiments: tuple[RunProfile, ...]
     references: tuple[Reference, ...]
     seeds: tuple[int, ...]
+    contrasts: tuple[PlannedContrast, ...] = ()
+    smallest_effect: float | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:

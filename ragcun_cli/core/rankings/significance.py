@@ -1,73 +1,19 @@
-"""How sure a difference between two systems is, from paired differences per query.
+"""How often chance alone makes a difference as large, from paired differences by query.
 
 A group is a data set, or a part of one: the difference is the weighted mean over groups of each
-group's mean, so that a data set weighs the same however many queries or parts it has. Queries stand
-for other queries of the same data sets: blind to other data sets and to other training seeds.
+group's mean, so that a data set weighs the same however many queries or parts it has. Blind to
+other training seeds: `contrasts` is not.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragcun_cli.core.draw import RESAMPLES, generator
+from ragcun_cli.core.draw import SIGNS, generator
 
 _DRAWS_AT_ONCE = 2**20
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean difference and the interval that contains the true one at this level."""
-
-    difference: float
-    """Weighted mean over groups of each group's mean difference."""
-    low: float
-    high: float
-    level: float
-    """Share of such intervals that contain the truth, between 0 and 1."""
-
-
-def paired_interval(
-    differences: Mapping[str, Sequence[float]],
-    *,
-    weights: Mapping[str, float] | None = None,
-    seed: int,
-    resamples: int = 10_000,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile bootstrap interval of the mean difference, queries resampled within each group.
-
-    Deterministic in the seed, and the same in any order of groups or of queries. A group of one
-    query does not vary at all, and small groups vary too little: by ``sqrt(1 - 1/n)``.
-    Source: Efron and Tibshirani 1993, chapter 13; stratified as in Davison and Hinkley 1997, 3.2.
-
-    Args:
-        differences: group -> one difference a query, such as new minus old nDCG@10.
-        weights: group -> its weight, above 0; none means that all weigh the same.
-        seed: of the resampling.
-        resamples: how many; at 10,000 chance moves either end by about 0.7 % of the width.
-        level: between 0 and 1, both excluded.
-
-    Raises:
-        ValueError: no groups, a group without queries, a difference that is not finite, no
-            resamples, a weight that is
-            not above 0, or a level out of range.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it has to lie between 0 and 1")
-    groups = _checked(differences, rounds=resamples)
-    share = _shares(groups, weights)
-    means = np.zeros(resamples)
-    for name, values in groups.items():
-        rng = generator(RESAMPLES, name, seed=seed)
-        for block in _blocks(resamples, width=len(values)):
-            draws = _draw(rng, count=block.stop - block.start, size=len(values))
-            means[block] += share[name] * values.take(draws).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    difference = _statistic(groups, share)
-    return Interval(difference=difference, low=float(low), high=float(high), level=level)
 
 
 def randomisation_p_value(
@@ -87,18 +33,19 @@ def randomisation_p_value(
 
     Args:
         differences: group -> one difference a query.
-        weights: as for `paired_interval`.
+        weights: group -> its weight, above 0; none means that all weigh the same.
         seed: of the signs.
         rounds: how many; their number bounds the p-value from below.
 
     Raises:
-        ValueError: no groups, a group without queries, a difference that is not finite, no rounds.
+        ValueError: no groups, a group without queries, a difference that is not finite, no rounds,
+            or a weight that is not above 0.
     """
     groups = _checked(differences, rounds=rounds)
     share = _shares(groups, weights)
     flipped = np.zeros(rounds)
     for name, values in groups.items():
-        rng = generator(RESAMPLES, name, seed=seed)
+        rng = generator(SIGNS, name, seed=seed)
         for block in _blocks(rounds, width=len(values)):
             shape = (block.stop - block.start, len(values))
             kept = rng.integers(0, 2, size=shape, dtype=np.uint8).astype(np.float64)
@@ -142,8 +89,3 @@ def _statistic(groups: Mapping[str, NDArray[np.float64]], share: Mapping[str, fl
 def _blocks(rounds: int, *, width: int) -> list[slice]:
     step = max(1, _DRAWS_AT_ONCE // width)
     return [slice(first, min(first + step, rounds)) for first in range(0, rounds, step)]
-
-
-def _draw(rng: np.random.Generator, *, count: int, size: int) -> NDArray[np.integer]:
-    dtype = np.uint16 if size <= 2**16 else np.int64
-    return rng.integers(0, size, size=(count, size), dtype=dtype)

@@ -124,6 +124,14 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     if problems:
         lines = [line for why, files in problems.items() for line in (*files, why) if line]
         raise ProfileError("\n".join(lines), hint=f"ragcun profile show {plan.experiments[0]}")
+    rows = [*(profile.name for profile in experiments), *plan.references]
+    for contrast in plan.contrasts:
+        for name in (contrast.arm, contrast.against):
+            if name not in rows:
+                raise ProfileError(
+                    f"{file}: contrasts name '{name}', which is no row; these are: "
+                    f"{', '.join(rows)}"
+                )
     if len({profile.evaluation.datasets for profile in experiments}) > 1:
         raise ProfileError(
             f"{file}: its experiments differ in evaluation.datasets, so they share no table; "
@@ -135,6 +143,8 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
         experiments=tuple(experiments),
         references=plan.references,
         seeds=plan.seeds,
+        contrasts=plan.contrasts,
+        smallest_effect=plan.smallest_effect,
     )
 
 
@@ -272,6 +282,8 @@ def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
         "description": loaded.description,
         "references": list(loaded.references),
         "seeds": list(loaded.seeds),
+        "contrasts": [contrast.model_dump(mode="json") for contrast in loaded.contrasts],
+        "smallest_effect": loaded.smallest_effect,
         "experiments": [profile.model_dump(mode="json") for profile in loaded.experiments],
     }
 

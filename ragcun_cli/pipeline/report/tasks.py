@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
 from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.figures.calibration import calibration_figures
 from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
@@ -19,15 +20,17 @@ from ragcun_cli.pipeline.report.formats.formats import (
 )
 from ragcun_cli.pipeline.report.gather import ModelRow, gather
 from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables.contrasts import contrasts_table, sets_table
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
-from ragcun_cli.pipeline.report.tables.results import cost_table, results_table
+from ragcun_cli.pipeline.report.tables.results import cost_table, measured_sets, results_table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import FIGURES
+from ragcun_cli.spec.plan import PaperPlan
 
 DEMONSTRATION = (
     "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
@@ -36,12 +39,12 @@ DEMONSTRATION = (
 
 
 def report_task(
-    name: str, runs: Sequence[Run], needs: Sequence[Task], road: Road, runner: Runner
+    plan: PaperPlan, runs: Sequence[Run], needs: Sequence[Task], road: Road, runner: Runner
 ) -> Task:
     """Write the tables and figures of a plan in every format.
 
     Args:
-        name: of the plan.
+        plan: whose contrasts are answered.
         runs: its rows.
         needs: what the numbers rest on.
         road: of the runs.
@@ -52,9 +55,9 @@ def report_task(
 
     def action(draft: Path, progress: Progress) -> Details:
         rows = gather(runs, road, runner)
-        tables, figures = build_tables(rows), figures_of(rows, road, runner)
+        tables, figures = build_tables(rows, plan), figures_of(rows, road, runner)
         for format_name, extension in EXTENSIONS.items():
-            text = render(tables, figures, format_name, title=name)
+            text = render(tables, figures, format_name, title=plan.name)
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
         (draft / FIGURES).mkdir()
         write_figures(figures, draft, drawn)
@@ -62,11 +65,13 @@ def report_task(
 
     return Task(
         stage=Stage.REPORT,
-        label=f"report {name}",
-        folder=road.place.workspace.report(name),
+        label=f"report {plan.name}",
+        folder=road.place.workspace.report(plan.name),
         key="report",
         values={
             "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
+            "contrasts": [one.model_dump(mode="json") for one in plan.contrasts],
+            "smallest_effect": plan.smallest_effect,
             "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,
@@ -76,19 +81,25 @@ def report_task(
     )
 
 
-def tables_of(rows: Sequence[ModelRow]) -> list[Table]:
-    """The tables of gathered rows: one set for those that share data sets and base."""
+def tables_of(rows: Sequence[ModelRow], plan: PaperPlan | None = None) -> list[Table]:
+    """The tables of gathered rows: one set for those that share data sets and base.
+
+    Args:
+        rows: of a plan, or of all finished runs.
+        plan: whose contrasts are answered; None takes the default ones.
+    """
     groups = _groups(rows)
     return [
         replace(table, key=table.key + suffix)
         for suffix, some in groups.items()
-        for table in build_tables(some)
+        for table in build_tables(some, plan)
     ]
 
 
-def build_tables(rows: Sequence[ModelRow]) -> list[Table]:
+def build_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
     tables = [
+        *_contrast_tables(rows, plan),
         results_table(rows),
         *isotropy_tables(rows),
         *evaluation_tables(rows),
@@ -98,6 +109,16 @@ def build_tables(rows: Sequence[ModelRow]) -> list[Table]:
     seeds = max(len(row.seeds) for row in rows)
     said = [f"Mean and standard deviation over {seeds} seeds."] if seeds > 1 else []
     return [replace(table, notes=(*demonstration, *table.notes, *said)) for table in tables]
+
+
+def _contrast_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table]:
+    """What the plan asks comes first."""
+    planned = planned_contrasts(() if plan is None else plan.contrasts, rows)
+    _, averaged = measured_sets(rows)
+    compared = [compare(one, rows, averaged) for one in planned]
+    effect = None if plan is None else plan.smallest_effect
+    found = contrasts_table(compared, smallest_effect=effect), sets_table(compared)
+    return [table for table in found if table is not None]
 
 
 def figures_of(rows: Sequence[ModelRow], road: Road, runner: Runner) -> list[Figure]:

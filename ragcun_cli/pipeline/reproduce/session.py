@@ -218,7 +218,8 @@ class Session:
     def report(self, choice: Choice, *, format_name: str | None, output: Path | None) -> Report:
         """Tables for the terminal, or tables and figures in one format as a text or in files."""
         rows = gather(self.runs(choice), self._road, self._runner)
-        tables = reporting.tables_of(rows)
+        plan = None if choice.name is None else self.plan(choice)
+        tables = reporting.tables_of(rows, plan)
         if format_name is None:
             if output is not None:
                 raise WorkspaceError(
@@ -255,7 +256,7 @@ class Session:
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
         rows = gather(runs, self._road, self._runner)
-        tables = reporting.tables_of(rows)
+        tables = reporting.tables_of(rows, plan)
         return Reproduced(
             tables=tables,
             models=[(run.label, run.folder / paths.MODEL) for run in runs if run.reference is None],
@@ -276,7 +277,7 @@ class Session:
             for stage in (Stage.TRAIN, Stage.EVAL, Stage.ISOTROPY)
             for task in walk.stage_tasks(stage, runs, self._road, sets)
         ]
-        return [*work, reporting.report_task(plan.name, runs, work, self._road, self._runner)]
+        return [*work, reporting.report_task(plan, runs, work, self._road, self._runner)]
 
     def _planned(self, plan: PaperPlan, tasks: Sequence[Task]) -> dict[str, Any]:
         pending = self._runner.pending(tasks)

@@ -536,7 +536,8 @@ def test_the_schema_describes_plans_and_what_both_have_beside_their_values():
     )
     assert of_plan["$ref"] == "#/$defs/PlanFile"
     assert set(plan["properties"]) == {
-        *("name", "description", "experiments", "references", "seeds", "overrides")
+        *("name", "description", "experiments", "references", "seeds", "overrides"),
+        *("contrasts", "smallest_effect"),
     }
     laid_over = plan["properties"]["overrides"]
     assert laid_over["additionalProperties"] is False
@@ -554,3 +555,52 @@ def test_the_plan_of_the_readme_is_one():
     assert [e.name for e in plan.experiments] == ["baseline_no_isotropy", "with_isotropy"]
     assert {e.training.max_steps for e in plan.experiments} == {2000}
     assert (len(plan.references), plan.seeds) == (3, (1, 2, 3))
+
+
+CONTRASTS = """
+name = "mine"
+experiments = ["with_isotropy", "baseline_no_isotropy"]
+references = ["untouched"]
+smallest_effect = 0.5
+
+[[contrasts]]
+arm = "with_isotropy"
+against = "baseline_no_isotropy"
+primary = true
+
+[[contrasts]]
+arm = "with_isotropy"
+against = "untouched"
+metric = "mrr@10"
+"""
+
+
+def test_a_plan_names_its_contrasts():
+    put("mine", CONTRASTS)
+    plan = profiles.load("mine")
+    assert [(one.arm, one.against, one.metric, one.primary) for one in plan.contrasts] == [
+        ("with_isotropy", "baseline_no_isotropy", "ndcg@10", True),
+        ("with_isotropy", "untouched", "mrr@10", False),
+    ]
+    assert plan.smallest_effect == 0.5
+    assert profiles.resolved(plan)["contrasts"][1]["metric"] == "mrr@10"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('against = "untouched"', 'against = "bm25"', "contrasts name 'bm25', which is no row"),
+        ('against = "untouched"', 'against = "with_isotropy"', "'with_isotropy' against itself"),
+        ('metric = "mrr@10"', 'met = "mrr@10"', "contrasts.1.met: there is no such key"),
+        ("smallest_effect = 0.5", "smallest_effect = 0", "smallest_effect: it has to be above 0"),
+        (
+            'against = "untouched"\nmetric = "mrr@10"',
+            'against = "baseline_no_isotropy"',
+            "contrasts names the same one twice",
+        ),
+    ],
+)
+def test_contrasts_that_cannot_be_are_refused(old, new, said):
+    assert old in CONTRASTS
+    put("mine", CONTRASTS.replace(old, new))
+    assert said in refusal("mine")

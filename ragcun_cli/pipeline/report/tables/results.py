@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ragcun_cli.core.rankings.significance import paired_interval
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
+from ragcun_cli.pipeline.report.contrasts import compare
 from ragcun_cli.pipeline.report.gather import ModelRow
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, over_seeds
+from ragcun_cli.spec.plan import PlannedContrast
 
-BOOTSTRAP_SEED = 0
 ISOTROPY_NOTE = (
     "Isotropy is 1 − sd/mean of the covariance's eigenvalues over test queries, with the 95 % "
     "interval of other queries. It falls as dimensions grow and texts become fewer, and can be "
@@ -23,12 +23,18 @@ DEV_NOTE = (
 )
 
 
+def measured_sets(rows: Sequence[ModelRow]) -> tuple[list[str], list[str]]:
+    """The sets that some row was evaluated on, and those of them that are averaged over."""
+    datasets = rows[0].run.profile.evaluation.datasets
+    shown = [name for name in datasets if any(row.means(name) for row in rows)]
+    return shown, [name for name in shown if name not in OUTSIDE_AVERAGES] or shown
+
+
 def results_table(rows: Sequence[ModelRow]) -> Table:
     """nDCG@10 of every model on every set, their average, and its difference to the first row."""
     datasets = rows[0].run.profile.evaluation.datasets
-    shown = [name for name in datasets if any(row.means(name) for row in rows)]
+    shown, averaged = measured_sets(rows)
     absent = [name for name in datasets if name not in shown]
-    averaged = [name for name in shown if name not in OUTSIDE_AVERAGES] or shown
     columns = (
         Column("model", "Model"),
         Column("trainable_parameters", "Trainable"),
@@ -41,8 +47,8 @@ def results_table(rows: Sequence[ModelRow]) -> Table:
         Column("isotropy", "Isotropy", digits=3),
     )
     notes = [
-        "nDCG@10 in points, exact search. The difference is of the averages, with its 95 % "
-        "interval: a paired bootstrap over the queries within each set, 10,000 resamples.",
+        "nDCG@10 in points, exact search. The difference is of the averages, with the 95 % "
+        "interval of other queries and other training seeds.",
         ISOTROPY_NOTE,
     ]
     if (similarity := rows[0].run.profile.evaluation.similarity) != "model":
@@ -88,20 +94,9 @@ def _average(row: ModelRow, averaged: Sequence[str]) -> Cell:
 
 
 def _difference(row: ModelRow, first: ModelRow, averaged: Sequence[str]) -> Cell:
-    differences: dict[str, list[float]] = {}
-    weights: dict[str, float] = {}
-    for name in averaged:
-        ours, theirs = row.scores(name), first.scores(name)
-        if ours is None or theirs is None:
-            return None
-        for part, scores in ours.items():
-            key = f"{name}/{part}" if part else name
-            differences[key] = [scores[query] - theirs[part][query] for query in sorted(scores)]
-            weights[key] = 1 / len(ours)
-    if not differences:
-        return None
-    interval = paired_interval(differences, weights=weights, seed=BOOTSTRAP_SEED)
-    return Difference(interval.difference, interval.low, interval.high)
+    planned = PlannedContrast(arm=row.label, against=first.label)
+    found = compare(planned, (row, first), averaged).found
+    return None if found is None else Difference(found.mean, *found.interval())
 
 
 def cost_table(rows: Sequence[ModelRow]) -> Table:

@@ -1,0 +1,150 @@
+"""The tables of contrasts: what the plan asks, answered; and the primary one set by set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ragcun_cli.core.rankings.contrasts import Contrast, holm
+from ragcun_cli.core.rankings.significance import randomisation_p_value
+from ragcun_cli.pipeline.report.contrasts import Compared
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table
+
+POINTS = 100.0
+_SIGNS_SEED = 0
+
+CONTRAST_COLUMNS = (
+    Column("contrast", "Contrast"),
+    Column("kind", "Kind"),
+    Column("difference", "Difference", digits=2, scale=POINTS),
+    Column("verdict", "Verdict"),
+    Column("p_value", "p", digits=3),
+    Column("p_holm", "p, Holm", digits=3),
+    Column("p_queries", "p, queries alone", digits=3),
+    Column("seeds", "Seeds"),
+    Column("deviation", "Sd over seeds", digits=2, scale=POINTS),
+    Column("detectable", "Detectable", digits=2, scale=POINTS),
+    Column("shrinks", "Shrinks with"),
+)
+NOTES = (
+    "Points of the average over the sets. The 95 % interval and p are of one formula, in which "
+    "queries and training seeds are both samples (docs/EVALUATION.md); Holm's p is over all "
+    "planned contrasts.",
+    "Detectable: the true difference that such an experiment finds at 5 % in four of five cases.",
+)
+
+
+def contrasts_table(
+    compared: Sequence[Compared], *, smallest_effect: float | None = None
+) -> Table | None:
+    """Every planned contrast, the primary ones first; None where none is planned."""
+    if not compared:
+        return None
+    adjusted = holm({one.planned.name: one.found.p_value for one in compared if one.found})
+    ordered = sorted(compared, key=lambda one: not one.planned.primary)
+    margin = None if smallest_effect is None else smallest_effect / POINTS
+    said = answer(compared)
+    notes = [*([] if said is None else [said]), *NOTES, *_blindness(compared)]
+    if smallest_effect is not None:
+        notes.append(f"Equivalent: the 90 % interval lies within ±{smallest_effect:g} points.")
+    if lacking := [f"{one.planned.name}: {one.why}" for one in ordered if one.why]:
+        notes.append("; ".join(lacking) + ".")
+    return Table(
+        key="contrasts",
+        caption="What the plan asks",
+        columns=CONTRAST_COLUMNS,
+        rows=tuple(_row(one, adjusted, margin) for one in ordered),
+        notes=tuple(notes),
+    )
+
+
+def sets_table(compared: Sequence[Compared]) -> Table | None:
+    """The primary contrast on each set; None where it was not measured or is of one set."""
+    first = next((one for one in compared if one.planned.primary and one.found), None)
+    if first is None or len(first.by_set) < 2:
+        return None
+    adjusted = holm({name: found.p_value for name, found in first.by_set.items()})
+    rows = [
+        (name, _cell(found), found.p_value, adjusted[name]) for name, found in first.by_set.items()
+    ]
+    return Table(
+        key="contrast-by-set",
+        caption=f"{first.planned.name}, set by set",
+        columns=(
+            Column("dataset", "Data set"),
+            *(column for column in CONTRAST_COLUMNS if column.key in ("difference", "p_value")),
+            Column("p_holm", "p, Holm", digits=3),
+        ),
+        rows=tuple(rows),
+        notes=("Points, with 95 % intervals as above; Holm's p is over the sets.",),
+    )
+
+
+def answer(compared: Sequence[Compared]) -> str | None:
+    """One sentence: what the first primary contrast says; None where none was measured."""
+    first = next((one for one in compared if one.planned.primary and one.found), None)
+    if first is None or first.found is None:
+        return None
+    low, high = (POINTS * end for end in first.found.interval())
+    seeds = {0: "no seeds", 1: "one seed"}.get(first.seeds, f"{first.seeds} seeds")
+    sets = "one set" if len(first.by_set) == 1 else f"{len(first.by_set)} sets"
+    mean = POINTS * first.found.mean
+    return (
+        f"{first.planned.name} is {mean:+.2f} points [{low:+.2f}, {high:+.2f}] of nDCG@10 over "
+        f"{sets} and {seeds}: {verdict(first.found)}."
+    )
+
+
+def verdict(found: Contrast, margin: float | None = None) -> str:
+    """What a contrast shows, in words."""
+    low, high = found.interval()
+    equal = margin is not None and found.is_within(margin)
+    if low > 0 or high < 0:
+        side = "above 0" if low > 0 else "below 0"
+        return f"{side}, equivalent" if equal else side
+    return "equivalent" if equal else "not told apart from 0"
+
+
+def _row(one: Compared, adjusted: Mapping[str, float], margin: float | None) -> tuple[Cell, ...]:
+    kind = "primary" if one.planned.primary else "secondary"
+    found = one.found
+    if found is None:
+        why = None if one.why == "not measured" else one.why
+        return (one.planned.name, kind, why, *[None] * (len(CONTRAST_COLUMNS) - 3))
+    return (
+        one.planned.name,
+        kind,
+        _cell(found),
+        verdict(found, margin),
+        found.p_value,
+        adjusted[one.planned.name],
+        _queries_alone(one) if one.planned.primary else "–",
+        _seeds(one),
+        "none" if found.deviation is None else found.deviation,
+        found.detectable,
+        "–"
+        if one.seeds < 2
+        else f"{'seeds' if found.seeds_share > 0.5 else 'queries'} "
+        f"({max(found.seeds_share, 1 - found.seeds_share):.0%})",
+    )
+
+
+def _cell(found: Contrast) -> Difference:
+    return Difference(found.mean, *found.interval())
+
+
+def _queries_alone(one: Compared) -> float:
+    return randomisation_p_value(one.by_query, weights=one.weights, seed=_SIGNS_SEED)
+
+
+def _seeds(one: Compared) -> str:
+    if not one.asked:
+        return "none"
+    return f"{one.seeds}" if one.seeds == one.asked else f"{one.seeds} of {one.asked}"
+
+
+def _blindness(compared: Sequence[Compared]) -> list[str]:
+    counts = {one.seeds for one in compared if one.found}
+    notes = ["One seed: blind to training noise."] if 1 in counts else []
+    if 2 in counts:
+        notes.append("Two seeds: the interval covers about 88 % where seeds differ.")
+    return notes

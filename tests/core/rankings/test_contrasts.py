@@ -1,0 +1,160 @@
+"""Contrasts against the tests that they are where seeds or sets are single, and against loops."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from ragcun_cli.core.rankings.contrasts import contrast, holm
+
+
+def scores(seeds, queries, *, seed=0, of_seed=0.01, of_query=0.2, of_pair=0.1, mean=0.02):
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=(seeds, 1)) * of_seed + rng.normal(size=(1, queries)) * of_query
+    return mean + own + rng.normal(size=(seeds, queries)) * of_pair
+
+
+def test_one_seed_and_one_set_are_the_paired_t_test():
+    values = scores(1, 80)
+    found = contrast({"a": values}, {"a": 1.0})
+    theirs = stats.ttest_1samp(values[0], 0)
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    assert found.df == pytest.approx(79)
+    assert found.interval() == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+    assert (found.seeds, found.deviation, found.seeds_share) == (1, None, 0)
+
+
+def test_one_seed_and_two_sets_are_welchs_test():
+    one, other = scores(1, 40)[0], scores(1, 90, seed=1, of_query=0.05)[0]
+    found = contrast({"a": one, "b": -other}, {"a": 1.0, "b": 1.0})
+    theirs = stats.ttest_ind(one, other, equal_var=False)
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    assert found.df == pytest.approx(theirs.df)
+    ends = np.array(theirs.confidence_interval(0.95)) / 2
+    assert found.interval() == pytest.approx(tuple(ends))
+
+
+def by_loops(differences, weights):
+    """V and its degrees of freedom, term by term as the formula is written."""
+    seeds = len(next(iter(differences.values())))
+    total = sum(weights.values())
+    of_seed = [
+        sum(weights[k] / total * sum(d[s]) / len(d[s]) for k, d in differences.items())
+        for s in range(seeds)
+    ]
+    centre = sum(of_seed) / seeds
+    a = sum((value - centre) ** 2 for value in of_seed) / (seeds - 1) / seeds
+    b, e, below_b, below_e = 0.0, 0.0, 0.0, 0.0
+    for name, d in differences.items():
+        w, n = weights[name] / total, len(d[0])
+        of_query = [sum(d[s][q] for s in range(seeds)) / seeds for q in range(n)]
+        rows = [sum(d[s]) / n for s in range(seeds)]
+        grand = sum(rows) / seeds
+        s2 = sum((value - grand) ** 2 for value in of_query) / (n - 1)
+        squares = sum(
+            (d[s][q] - of_query[q] - rows[s] + grand) ** 2 for s in range(seeds) for q in range(n)
+        )
+        mean_square = squares / ((seeds - 1) * (n - 1))
+        b += w**2 * s2 / n
+        e += w**2 * mean_square / (seeds * n)
+        below_b += (w**2 * s2 / n) ** 2 / (n - 1)
+        below_e += (w**2 * mean_square / (seeds * n)) ** 2 / ((seeds - 1) * (n - 1))
+    if a - e < 0:
+        return b, b**2 / below_b, centre, 0.0
+    v = a + b - e
+    df = v**2 / (a**2 / (seeds - 1) + below_b + below_e)
+    smallest = min(seeds, *(len(d[0]) for d in differences.values())) - 1
+    return v, max(df, smallest), centre, (a - e) / v
+
+
+@pytest.mark.parametrize("of_seed", [0.0, 0.005, 0.1])
+def test_several_seeds_and_sets_are_the_formula(of_seed):
+    for seed in range(20):
+        differences = {
+            "a": scores(4, 30, seed=seed, of_seed=of_seed),
+            "b": scores(4, 200, seed=seed + 100, of_seed=of_seed, of_query=0.03),
+            "c": scores(4, 2, seed=seed + 200, of_seed=of_seed),
+        }
+        weights = {"a": 1.0, "b": 1.0, "c": 0.5}
+        found = contrast(differences, weights)
+        variance, df, mean, share = by_loops(differences, weights)
+        assert found.variance == pytest.approx(variance)
+        assert found.df == pytest.approx(df)
+        assert found.mean == pytest.approx(mean)
+        assert found.seeds_share == pytest.approx(share)
+        low, high = stats.t.interval(0.95, df, mean, math.sqrt(variance))
+        assert found.interval() == pytest.approx((low, high))
+        assert found.deviation == pytest.approx(stats.tstd(found.by_seed))
+
+
+def test_seeds_that_are_all_alike_leave_the_queries_interval():
+    """As between two references, neither of which has seeds."""
+    row = scores(1, 50)
+    found, one = (contrast({"a": rows}, {"a": 1.0}) for rows in (np.repeat(row, 3, 0), row))
+    assert found.variance == pytest.approx(one.variance)
+    assert found.df == pytest.approx(one.df)
+    assert found.seeds_share == pytest.approx(0)
+
+
+@given(st.integers(1, 5), st.integers(2, 40), st.integers(0, 10**6), st.floats(-0.1, 0.1))
+def test_p_is_below_5_percent_where_0_is_outside_of_the_interval(seeds, queries, seed, mean):
+    found = contrast({"a": scores(seeds, queries, seed=seed, mean=mean)}, {"a": 1.0})
+    low, high = found.interval()
+    if abs(found.p_value - 0.05) > 1e-9:
+        assert (found.p_value < 0.05) == (low > 0 or high < 0)
+    assert found.is_within(max(map(abs, found.interval(0.9))) + 1e-12)
+    assert not found.is_within(max(map(abs, found.interval(0.9))) - 1e-12)
+    assert found.detectable > found.half_width()
+
+
+def test_what_does_not_vary_is_certain():
+    same = contrast({"a": np.zeros((3, 10))}, {"a": 1.0})
+    assert (same.p_value, same.interval(), same.detectable) == (1.0, (0.0, 0.0), 0.0)
+    assert same.is_within(1e-9)
+    more = contrast({"a": np.full((3, 10), 0.25)}, {"a": 1.0})
+    assert (more.p_value, more.interval()) == (0.0, (0.25, 0.25))
+
+
+def test_neither_the_order_of_sets_nor_the_size_of_weights_matters():
+    one, other = scores(3, 20), scores(3, 30, seed=1)
+    first = contrast({"a": one, "b": other}, {"a": 2.0, "b": 1.0})
+    assert contrast({"b": other, "a": one}, {"a": 4.0, "b": 2.0}) == first
+
+
+def test_few_of_a_hundred_null_experiments_are_significant():
+    """5 seeds that deviate by half a point: at most 7 % of p-values are below 5 %."""
+    found = []
+    for seed in range(5000):
+        values = scores(5, 300, seed=seed, of_seed=0.005, of_query=0.1, of_pair=0.15, mean=0)
+        found.append(contrast({"a": values}, {"a": 1.0}).p_value)
+    assert 0.03 < np.mean(np.array(found) < 0.05) <= 0.07
+
+
+@pytest.mark.parametrize(
+    ("differences", "weights", "said"),
+    [
+        ({}, {}, "no sets"),
+        ({"a": [[1.0]]}, {"a": 1.0}, "fewer than two queries"),
+        ({"a": [[1.0, 2.0]], "b": [[1.0, 2.0]] * 2}, {"a": 1.0, "b": 1.0}, "unequal numbers"),
+        ({"a": [[1.0, math.nan]]}, {"a": 1.0}, "not a finite number"),
+        ({"a": [[1.0, 2.0]]}, {"a": 0.0}, "not above 0"),
+    ],
+)
+def test_what_is_no_contrast_is_refused(differences, weights, said):
+    with pytest.raises(ValueError, match=said):
+        contrast({name: np.array(rows) for name, rows in differences.items()}, weights)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=8), st.floats(0.001, 0.5))
+def test_holm_rejects_what_its_procedure_rejects(p_values, level):
+    adjusted = holm(p_values)
+    rejected = set()
+    for number, (name, p_value) in enumerate(sorted(p_values.items(), key=lambda pair: pair[1])):
+        if p_value * (len(p_values) - number) > level:
+            break
+        rejected.add(name)
+    assert {name for name in adjusted if adjusted[name] <= level} == rejected
+    assert all(adjusted[name] >= p_values[name] for name in p_values)

@@ -1,0 +1,163 @@
+"""The tables of contrasts, of scores that are written here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragcun_cli.core.rankings.contrasts import contrast, holm
+from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
+from ragcun_cli.pipeline.report.gather import ModelRow, SeedResults
+from ragcun_cli.pipeline.report.table import Difference
+from ragcun_cli.pipeline.report.tables.contrasts import answer, contrasts_table, sets_table, verdict
+from ragcun_cli.pipeline.report.tables.results import results_table
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.plan import PlannedContrast
+from ragcun_cli.spec.profile import RunProfile
+
+SPACE = Workspace(root=Path("w"), data=Path("w/data"))
+SETS = {"scifact": {"": 40}, "cqadupstack": {"android": 25, "english": 60}}
+
+
+def scores(label, seed, *, sets=SETS, shift=0.0):
+    """Data set -> part -> query -> metrics, drawn for a row and a seed."""
+    found = {}
+    for name, parts in sets.items():
+        for part, count in parts.items():
+            rng = np.random.default_rng([*map(ord, label + name + part), seed or 0])
+            values = np.clip(rng.normal(0.5 + shift, 0.2, count), 0, 1).tolist()
+            found.setdefault(name, {})[part] = {
+                f"q{n}": {"ndcg@10": value, "mrr@10": 1 - value} for n, value in enumerate(values)
+            }
+    return found
+
+
+def row(label, seeds=(1, 2, 3), *, reference=None, **drawn):
+    evaluation = {"datasets": ["scifact", "cqadupstack"]}
+    profile = RunProfile.model_validate({"name": "x", "evaluation": evaluation})
+    results = []
+    for seed in (None,) if reference else seeds:
+        per_query = scores(label, seed, **drawn)
+        means = {
+            name: float(
+                np.mean([np.mean([q["ndcg@10"] for q in rows.values()]) for rows in parts.values()])
+            )
+            for name, parts in per_query.items()
+        }
+        metrics = {name: {"metrics": {"ndcg@10": mean}} for name, mean in means.items()}
+        run = Run(profile, seed, reference, SPACE)
+        results.append(SeedResults(run, None, {}, per_query, None, metrics, {}))
+    return ModelRow(label, tuple(results))
+
+
+def by_hand(arm, against, seeds, metric="ndcg@10"):
+    """The contrast of two rows, its differences put together query by query."""
+    parts, weights = {}, {}
+    for name, of in SETS.items():
+        for part, count in of.items():
+            rows = []
+            for seed in seeds:
+                one, other = (
+                    next(s for s in r.seeds if s.run.seed in (seed, None)).per_query[name][part]
+                    for r in (arm, against)
+                )
+                rows.append([one[f"q{n}"][metric] - other[f"q{n}"][metric] for n in range(count)])
+            parts[f"{name}/{part}"] = np.array(rows)
+            weights[f"{name}/{part}"] = 1 / len(of)
+    return contrast(parts, weights)
+
+
+def planned(arm="a", against="b", **more):
+    return PlannedContrast(arm=arm, against=against, **more)
+
+
+def test_a_contrast_pairs_seeds_and_queries_and_divides_a_sets_weight_among_its_parts():
+    rows = [row("a"), row("b")]
+    found = compare(planned(), rows, list(SETS))
+    assert found.found == by_hand(*rows, seeds=(1, 2, 3))
+    assert (found.seeds, found.asked, found.why) == (3, 3, "")
+    assert list(found.by_set) == list(SETS)
+    other = compare(planned(metric="mrr@10"), rows, list(SETS))
+    assert other.found == by_hand(*rows, seeds=(1, 2, 3), metric="mrr@10")
+
+
+def test_seeds_that_one_arm_lacks_are_left_out_and_counted():
+    rows = [row("a", (1, 2, 3)), row("b", (2, 3, 4))]
+    found = compare(planned(), rows, list(SETS))
+    assert found.found == by_hand(*rows, seeds=(2, 3))
+    table = contrasts_table([found])
+    cells = dict(zip([column.key for column in table.columns], table.rows[0], strict=True))
+    assert cells["seeds"] == "2 of 3"
+    assert any("Two seeds: the interval covers about 88 %" in note for note in table.notes)
+
+
+def test_a_reference_is_the_same_for_every_seed():
+    rows = [row("a"), row("untouched", reference="untouched")]
+    found = compare(planned(against="untouched"), rows, list(SETS))
+    assert found.found == by_hand(*rows, seeds=(1, 2, 3))
+    both = [row("bm25", reference="bm25"), rows[1]]
+    between = compare(planned("bm25", "untouched"), both, list(SETS))
+    assert between.found == by_hand(*both, seeds=(None,))
+    assert (between.seeds, between.asked) == (0, 0)
+    assert len(contrasts_table([between]).notes) == 2  # nothing of seeds
+
+
+def test_one_seed_is_blind_to_training_noise_and_says_so():
+    found = compare(planned(primary=True), [row("a", (1,)), row("b", (1,))], list(SETS))
+    table = contrasts_table([found])
+    assert "One seed: blind to training noise." in table.notes
+    assert 0 < table.rows[0][6] <= 1  # p of queries alone, beside the primary one
+
+
+def test_what_was_not_measured_is_so_and_what_compares_not_says_why():
+    missing = compare(planned(), [row("a", (1,)), row("b", (2,))], list(SETS))
+    assert (missing.found, missing.why) == (None, "not measured")
+    fewer = {**SETS, "scifact": {"": 39}}
+    other = compare(planned(), [row("a"), row("b", sets=fewer)], list(SETS))
+    assert other.why == "not comparable: other queries of scifact"
+    single = {"scifact": {"": 1}}
+    alone = compare(planned(), [row("a", sets=single), row("b", sets=single)], ["scifact"])
+    assert alone.why == "not comparable: one query of scifact"
+    for one, shown in ((missing, None), (other, other.why), (alone, alone.why)):
+        table = contrasts_table([one])
+        assert table.rows[0][2] == shown
+        assert f"a − b: {one.why}." in table.notes
+
+
+def test_the_plans_question_is_the_default_and_comes_first():
+    names = ("untouched", "baseline_no_isotropy", "with_isotropy", "frozen_efficient")
+    rows = [row(name, reference="untouched" if name == "untouched" else None) for name in names]
+    found = planned_contrasts((), rows)
+    assert [(one.arm, one.against, one.primary) for one in found] == [
+        ("with_isotropy", "baseline_no_isotropy", True),
+        *((name, "untouched", False) for name in names[1:]),
+    ]
+    without = planned_contrasts((), [rows[0], rows[3]])
+    assert [(one.arm, one.primary) for one in without] == [("frozen_efficient", True)]
+    assert planned_contrasts((planned("with_isotropy", "nobody"),), rows) == []
+
+
+def test_the_table_has_holms_p_over_all_and_a_verdict_each():
+    rows = [row("a", shift=0.2), row("b"), row("c")]
+    asked = [planned("c", "b"), planned("a", "b", primary=True)]
+    compared = [compare(one, rows, list(SETS)) for one in asked]
+    table = contrasts_table(compared, smallest_effect=50)
+    assert [cells[0] for cells in table.rows] == ["a − b", "c − b"]
+    adjusted = holm({one.planned.name: one.found.p_value for one in compared})
+    assert [cells[5] for cells in table.rows] == [adjusted["a − b"], adjusted["c − b"]]
+    assert table.rows[0][3] == "above 0, equivalent"
+    assert verdict(compared[1].found) in ("above 0", "below 0", "not told apart from 0")
+    by_set = sets_table(compared)
+    assert [cells[0] for cells in by_set.rows] == list(SETS)
+    assert table.notes[0] == answer(compared)
+    assert answer(compared).startswith("a − b is +")
+    assert " over 2 sets and 3 seeds: above 0." in answer(compared)
+
+
+def test_the_results_table_has_the_same_differences():
+    rows = [row("untouched", reference="untouched"), row("a")]
+    found = compare(planned(against="untouched"), rows, list(SETS)).found
+    cells = results_table(rows).rows[1]
+    assert Difference(found.mean, *found.interval()) in cells
+    assert pytest.approx(found.mean) == cells[4].mean - results_table(rows).rows[0][4]
