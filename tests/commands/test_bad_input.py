@@ -132,7 +132,7 @@ def test_stale_input_is_never_used_when_prerequisites_may_not_run(ragcun, tmp_pa
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("command", [["train"], ["reproduce", "--dry-run"], ["reproduce"]])
+@pytest.mark.parametrize("command", [["train"], ["reproduce", "--dry-run"]])
 @pytest.mark.parametrize(
     ("option", "value", "said", "hint"),
     [

@@ -68,6 +68,7 @@ def test_four_shards_merged_are_one_search(evaluate, whole, run_file, results_of
     assert row["metrics"]["ndcg@10"] > 0
 
 
+@pytest.mark.system
 def test_two_ranks_are_one_process(workspace, model, whole, run_file):
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),

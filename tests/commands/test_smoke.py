@@ -270,6 +270,7 @@ def files_of_seed_1(root, *names):
     }
 
 
+@pytest.mark.system
 def test_reproducing_afresh_gives_the_same_results(ragcun, smoke_workspace, tmp_path):
     again = tmp_path / "again"
     # The data is shared, as RAGCUN_DATA allows; everything that computes runs anew.

@@ -56,6 +56,7 @@ overrides = {encoder = {base = "ragcun/tiny"}}
 """
 
 
+@pytest.mark.system
 def test_what_is_read_is_the_same_where_nothing_can_be_written(
     ragcun, smoke_workspace, archive, tmp_path
 ):

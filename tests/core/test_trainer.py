@@ -7,6 +7,7 @@ import shutil
 import signal
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -237,9 +238,8 @@ def killed(model, folder, *, at, **options):
 @pytest.mark.parametrize(
     ("kind", "precision"),
     [
-        pytest.param(kind, precision, marks=[pytest.mark.system] * (precision == "bf16"))
-        for kind in KINDS
-        for precision in ("fp32", "bf16")
+        pytest.param(kind, precision, marks=[pytest.mark.system] * (number > 1))
+        for number, (precision, kind) in enumerate(product(("fp32", "bf16"), reversed(KINDS)))
     ],
 )
 def test_a_killed_and_resumed_training_ends_bit_for_bit_as_the_uninterrupted_one(

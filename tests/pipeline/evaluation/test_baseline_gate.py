@@ -68,6 +68,7 @@ def test_what_cannot_be_checked_is_left_out_and_said(tmp_path, sets, base, datas
     assert said in heard.notes[0]
 
 
+@pytest.mark.system
 def test_a_plan_whose_base_is_off_stops_before_any_training(
     ragcun, smoke_workspace, tmp_path, monkeypatch
 ):

@@ -176,8 +176,14 @@ def test_what_is_done_together_is_left_together():
 
 @pytest.mark.parametrize(
     ("typed", "code"),
-    [(b"\x03", 130), (b"\x04", 2), (b"n\n", 2), ("kill", 143), ("hang up", 129)],
-    ids=["Ctrl-C", "Ctrl-D", "n", "SIGTERM", "the terminal closed"],
+    [
+        *((b"\x03", 130), (b"n\n", 2)),
+        *(
+            pytest.param(*each, marks=pytest.mark.system)
+            for each in ((b"\x04", 2), ("kill", 143), ("hang up", 129))
+        ),
+    ],
+    ids=["Ctrl-C", "n", "Ctrl-D", "SIGTERM", "the terminal closed"],
 )
 def test_a_question_can_be_answered_by_a_stop(typed, code, tmp_path):
     """A command that asks whether work of days is meant, on a terminal of its own."""

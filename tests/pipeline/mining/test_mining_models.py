@@ -474,6 +474,7 @@ def test_a_model_of_the_wrong_kind_is_refused(sea, tiny, crossed, tmp_path):
         models.find(MiningConfig(rescore="cross-encoder", rescore_model=str(pickled)))
 
 
+@pytest.mark.system
 def test_another_model_of_the_same_name_makes_the_mining_stale(ragcun, tiny, tmp_path):
     """And one that is not here any more does not."""
     model = save_cross_encoder(tiny, tmp_path / "judge")
