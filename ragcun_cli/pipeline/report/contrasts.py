@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ragcun_cli.core.rankings.contrasts import Array, Contrast, contrast
-from ragcun_cli.pipeline.report.gather import ModelRow, SeedResults
+from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
 from ragcun_cli.spec.plan import PlannedContrast
 
 QUESTION = ("with_isotropy", "baseline_no_isotropy")

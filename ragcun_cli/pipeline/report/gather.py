@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.core.rankings.metrics import mean
-from ragcun_cli.pipeline.report.table import Cell, WithInterval, over_seeds
+from ragcun_cli.pipeline.report.rows import ModelRow, PerQuery, SeedResults
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
@@ -18,100 +16,6 @@ from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import StageRecord
 from ragcun_cli.spec.section import dotted
-
-MAIN_METRIC = "ndcg@10"
-
-Measures = Mapping[str, Any]
-"""Of isotropy, on one side: name -> value."""
-
-PerQuery = dict[str, dict[str, dict[str, float]]]
-"""Part of the data set, "" where it is one whole -> query id -> metric -> value."""
-
-
-@dataclass(frozen=True)
-class SeedResults:
-    """What is known of one run; what has no current stage is absent."""
-
-    run: Run
-    training: StageRecord | None
-    evaluations: Mapping[str, StageRecord]
-    """Data set -> the record of its evaluation."""
-
-    per_query: Mapping[str, PerQuery]
-    """Data set -> scores."""
-
-    isotropy: Mapping[str, Any] | None
-
-    metrics: Mapping[str, Mapping[str, Any]]
-    """Data set -> what the evaluation's `metrics.json` holds: hubs, calibration, smaller forms."""
-
-    samples: Mapping[str, str]
-    """Data set that is a sample -> the one it is of."""
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """One model of the tables, over all its seeds."""
-
-    label: str
-    seeds: tuple[SeedResults, ...]
-
-    @property
-    def run(self) -> Run:
-        """The first of its runs."""
-        return self.seeds[0].run
-
-    @property
-    def datasets(self) -> list[str]:
-        """Those that every seed was evaluated on."""
-        first = self.seeds[0].metrics
-        return [name for name in first if all(name in seed.metrics for seed in self.seeds)]
-
-    def scores(self, dataset: str) -> dict[str, dict[str, float]] | None:
-        """Part -> query id -> score, a mean over seeds; None unless every seed was evaluated."""
-        if dataset not in self.datasets:
-            return None
-        found = [seed.per_query[dataset] for seed in self.seeds]
-        return {
-            part: {
-                query: mean(scores[part][query][MAIN_METRIC] for scores in found)
-                for query in queries
-            }
-            for part, queries in found[0].items()
-        }
-
-    def means(self, dataset: str) -> list[float] | None:
-        """The mean score of each seed, over parts; None unless every seed was evaluated."""
-        if dataset not in self.datasets:
-            return None
-        return [seed.metrics[dataset]["metrics"][MAIN_METRIC] for seed in self.seeds]
-
-    def isotropy(self, side: str) -> list[Measures] | None:
-        """The measures of each seed; None unless all were measured."""
-        found = [seed.isotropy[side] for seed in self.seeds if seed.isotropy is not None]
-        return found if len(found) == len(self.seeds) else None
-
-    def isotropy_cell(self, key: str, side: str = "queries") -> Cell:
-        """One measure: over seeds where there are several, else with its interval if it has one."""
-        measured = self.isotropy(side)
-        if measured is None:
-            return "none" if self.run.reference == "bm25" else None
-        cell = over_seeds([each[key] for each in measured])
-        if key == "plan_score" and isinstance(cell, float) and measured[0]["intervals"] is not None:
-            return WithInterval(cell, *measured[0]["intervals"][key])
-        return cell
-
-
-def shared_datasets(rows: Sequence[ModelRow]) -> list[str]:
-    """Those that every seed of every row was evaluated on."""
-    first = rows[0].datasets if rows else []
-    return [name for name in first if all(name in row.datasets for row in rows)]
-
-
-def calibrations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The calibration of each part of a data set."""
-    found: Mapping[str, Any] = content["calibration"]
-    return list(found.values()) if "parts" in content else [found]
 
 
 def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[ModelRow]:

@@ -18,7 +18,8 @@ from ragcun_cli.pipeline.report.formats.formats import (
     render,
     write_figures,
 )
-from ragcun_cli.pipeline.report.gather import ModelRow, gather
+from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.contrasts import contrasts_table, sets_table
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables

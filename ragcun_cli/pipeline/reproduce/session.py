@@ -16,7 +16,8 @@ from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
-from ragcun_cli.pipeline.report.gather import ModelRow, gather
+from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.walk import Consent

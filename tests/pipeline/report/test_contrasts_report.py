@@ -7,7 +7,7 @@ import pytest
 
 from ragcun_cli.core.rankings.contrasts import contrast, holm
 from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
-from ragcun_cli.pipeline.report.gather import ModelRow, SeedResults
+from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference
 from ragcun_cli.pipeline.report.tables.contrasts import answer, contrasts_table, sets_table, verdict
 from ragcun_cli.pipeline.report.tables.results import results_table

@@ -9,7 +9,7 @@ import pytest
 from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass
 from ragcun_cli.pipeline.isotropy.one_side import measures_of
 from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
-from ragcun_cli.pipeline.report.gather import ModelRow, SeedResults
+from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference, WithDeviation, WithInterval
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
 from ragcun_cli.pipeline.stages.runs import Run

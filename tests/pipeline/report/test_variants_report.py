@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ragcun_cli.pipeline.report.gather import ModelRow, SeedResults
+from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
 from ragcun_cli.pipeline.report.tables.evaluation import variants_table
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.paths import Workspace

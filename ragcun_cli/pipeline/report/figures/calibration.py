@@ -7,7 +7,7 @@ from itertools import chain
 from operator import itemgetter
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.gather import ModelRow, calibrations, shared_datasets
+from ragcun_cli.pipeline.report.rows import ModelRow, calibrations, shared_datasets
 
 _predicted = itemgetter("predicted")
 

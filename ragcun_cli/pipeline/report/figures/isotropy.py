@@ -8,7 +8,7 @@ from itertools import starmap
 import numpy as np
 
 from ragcun_cli.pipeline.report.figure import Figure, Series
-from ragcun_cli.pipeline.report.gather import Measures, ModelRow
+from ragcun_cli.pipeline.report.rows import Measures, ModelRow
 
 SIDES = {"queries": "test queries", "passages": "passages"}
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ragcun_cli.pipeline.report.gather import MAIN_METRIC, ModelRow, calibrations
+from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, calibrations
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 
 CALIBRATION_COLUMNS = (

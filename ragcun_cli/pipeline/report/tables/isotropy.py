@@ -9,7 +9,7 @@ import numpy as np
 
 from ragcun_cli.core.isotropy.half_samples import half_width
 from ragcun_cli.core.isotropy.spectrum import plan_score_of_gaussian
-from ragcun_cli.pipeline.report.gather import ModelRow, shared_datasets
+from ragcun_cli.pipeline.report.rows import ModelRow, shared_datasets
 from ragcun_cli.pipeline.report.table import (
     Cell,
     Column,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
 from ragcun_cli.pipeline.report.contrasts import compare
-from ragcun_cli.pipeline.report.gather import ModelRow
+from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, over_seeds
 from ragcun_cli.spec.plan import PlannedContrast
 
