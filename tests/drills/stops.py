@@ -3,7 +3,7 @@
     python tests/drills/stops.py FOLDER --stops 200
 
 SIGINT, SIGTERM, SIGHUP and SIGKILL in turn, each at a random moment after a stage of that attempt
-began; each fifth in the second after the last step of a training, in which its model is saved.
+began; each fifth in the second after a training began to save its model.
 A plan that is finished is compared with one that was never stopped, and begun anew. After about an
 hour on two cores (200 stops) FOLDER/stops.jsonl has a line for each stop. Killed itself, the drill
 goes on where it was. Words after `--` are added to the command. Exit 1 at the first of:
@@ -99,7 +99,7 @@ class Drill:
         training_end = number % 5 == 4
         attempt.begin()
         if training_end:
-            attempt.come_to_the_end_of_a_training(self.steps())
+            attempt.come_to_the_end_of_a_training()
         attempt.wait(drawn.uniform(0, 1 if training_end else LONGEST))
         if attempt.ended():
             self.complete(attempt)
@@ -130,13 +130,6 @@ class Drill:
         with self.log.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def steps(self) -> dict[str, int]:
-        """How many lines the log of each training has at its end, by the folder of its run."""
-        return {
-            str(file.parent.relative_to(self.whole)): len(file.read_bytes().splitlines())
-            for file in self.whole.glob("runs/*/*/*/training_log.jsonl")
-        }
-
     def complete(self, attempt: Attempt) -> None:
         """Compare what is finished with what was never stopped, and clear the place."""
         attempt.must_have_ended({0})
@@ -153,7 +146,7 @@ class Attempt:
     """A command that runs, and what it has said."""
 
     def __init__(self, workspace: Path, more: list[str]) -> None:
-        self.workspace = workspace
+        self.workspace, self.began = workspace, time.time()
         command = [sys.executable, "-m", "ragcun_cli", "reproduce", "--profile", "smoke"]
         self.process = subprocess.Popen(
             [*command, "--workspace", str(workspace), *more],
@@ -197,16 +190,17 @@ class Attempt:
         while not self.ended() and not self.stage:
             self.read(0.1)
 
-    def come_to_the_end_of_a_training(self, steps: dict[str, int]) -> None:
-        """Until one has come to its last step in this attempt."""
-        while not self.ended() and not (": train " in self.stage and self.at_last_step(steps)):
+    def come_to_the_end_of_a_training(self) -> None:
+        """Until one saves its model in this attempt, or has just done so."""
+        training = ""
+        while not self.ended() and not (training and (self.stage != training or self.saves())):
+            training = self.stage if ": train " in self.stage else training
             self.read(0.02)
 
-    def at_last_step(self, steps: dict[str, int]) -> bool:
-        for draft in self.workspace.glob("runs/*/*/*/.train.draft/training_log.jsonl"):
-            run = str(draft.parent.parent.relative_to(self.workspace))
+    def saves(self) -> bool:
+        for model in self.workspace.glob("runs/*/*/*/.train.draft/model"):
             with contextlib.suppress(FileNotFoundError):  # just put in its place
-                if len(draft.read_bytes().splitlines()) >= steps[run]:
+                if model.stat().st_mtime > self.began:
                     return True
         return False
 

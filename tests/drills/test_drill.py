@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.system
 def test_a_plan_that_is_stopped_eight_times_ends_as_one_that_never_was(tmp_path):
     drill = Path(__file__).with_name("stops.py")
-    words = ["--stops", "8", "--", "--seed", "1"]
+    words = ["--stops", "8", "--", "--seed", "1", "--experiment", "with_isotropy"]
     done = subprocess.run(
         [sys.executable, drill, tmp_path, *words], capture_output=True, text=True, check=False
     )

@@ -183,15 +183,18 @@ def _extended(file: Path) -> dict[str, Any]:
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """Merge tables key by key; any other value in ``top`` replaces the one in ``base``.
 
-    A table replaces nothing else, which would hide that one of both is no valid value.
+    Raises:
+        ProfileError: a key is a table in one of them, and something else in the other.
     """
     merged = dict(base)
     for key, value in top.items():
-        below = merged.get(key, {})
-        if not isinstance(value, Mapping):
-            merged[key] = value
-        elif isinstance(below, Mapping):
-            merged[key] = overlay(below, value)
+        below = merged.get(key)
+        if key in merged and isinstance(below, Mapping) != isinstance(value, Mapping):
+            raise ProfileError(
+                f"'{key}' is a table of keys in one place, and a value in another",
+                hint="ragcun profile schema",
+            )
+        merged[key] = overlay(below, value) if isinstance(below, Mapping) else value
     return merged
 
 

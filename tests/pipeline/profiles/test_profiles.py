@@ -111,16 +111,15 @@ def test_the_three_experiments_differ_in_those_three_values_alone():
 
 
 def test_a_layer_replaces_values_and_merges_tables():
-    base = {"a": 1, "t": {"x": 1, "y": {"z": 1}}, "list": [1, 2], "u": {"x": 1}}
-    top = {"a": 2, "t": {"y": {"w": 2}}, "list": [3], "u": 5, "new": {"k": 1}}
+    base = {"a": 1, "t": {"x": 1, "y": {"z": 1}}, "list": [1, 2]}
+    top = {"a": 2, "t": {"y": {"w": 2}}, "list": [3], "new": {"k": 1}}
     assert profiles.overlay(base, top) == {
         "a": 2,
         "t": {"x": 1, "y": {"z": 1, "w": 2}},
         "list": [3],
-        "u": 5,
         "new": {"k": 1},
     }
-    assert base == {"a": 1, "t": {"x": 1, "y": {"z": 1}}, "list": [1, 2], "u": {"x": 1}}
+    assert base == {"a": 1, "t": {"x": 1, "y": {"z": 1}}, "list": [1, 2]}
 
 
 def test_a_profile_holds_its_own_values_over_those_it_extends():
@@ -604,3 +603,16 @@ def test_contrasts_that_cannot_be_are_refused(old, new, said):
     assert old in CONTRASTS
     put("mine", CONTRASTS.replace(old, new))
     assert said in refusal("mine")
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["training.lambda_isotropy.x=1"],
+        ["training=x", "training.epochs=2"],
+        ["training.epochs=2", "training=x"],
+    ],
+)
+def test_a_table_and_a_value_under_one_key_are_refused(sets):
+    with pytest.raises(ProfileError, match="is a table of keys in one place, and a value in"):
+        profiles.load("with_isotropy", sets=sets)
