@@ -111,7 +111,12 @@ def test_a_rotted_result_is_no_number_and_takes_no_other_row(ragcun, workspace, 
     assert "not measured: eval with_isotropy, seed 1 on smoke-numpy: " in shown.err
     assert "not measured: isotropy with_isotropy, seed 1: " in shown.err
     rows, before = (
-        {row["model"]: row for row in content["tables"][0]["rows"]}
+        {
+            row["model"]: row
+            for table in content["tables"]
+            if table["key"] == "results"
+            for row in table["rows"]
+        }
         for content in (json.loads(shown.out), whole)
     )
     assert rows["with_isotropy"]["smoke-numpy"] is None
