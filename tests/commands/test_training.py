@@ -422,6 +422,7 @@ def test_every_similarity_and_regulariser_trains_and_is_evaluated(train, ragcun,
     assert any(row["run"].startswith("with_isotropy") for row in json.loads(outcome.out))
 
 
+@pytest.mark.system
 def test_two_ranks_train_what_one_process_does(train, workspace):
     sets = ["encoder.head.dropout=0", "training.freeze_base=true", "training.logging_steps=1"]
     sets += ["training.cache_frozen_base=false", "training.max_steps=4"]

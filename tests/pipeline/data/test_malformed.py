@@ -659,6 +659,7 @@ def attempts(seed, count):
     return outcomes
 
 
+@pytest.mark.system
 def test_whatever_happens_to_the_files_they_are_stored_whole_or_refused():
     outcomes = attempts(1, 2_400)
     assert outcomes.total() >= 2_000
