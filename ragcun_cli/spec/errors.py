@@ -51,3 +51,8 @@ class NotReproducedError(RagcunError):
     """What was measured is not what was published or expected."""
 
     exit_code = 3
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of others says, without the rest; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

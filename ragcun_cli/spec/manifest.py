@@ -120,7 +120,7 @@ class Manifest(Record):
 
         Raises:
             NewerFormatError: a later version of ragcun wrote it.
-        WorkspaceError: it is no manifest, or a record in it is not what was written.
+            WorkspaceError: it is no manifest, or a record in it is not what was written.
         """
         try:
             return _load(file, *_state(file))

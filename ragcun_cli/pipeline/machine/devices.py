@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ragcun_cli.spec.errors import RagcunError
+from ragcun_cli.spec.errors import RagcunError, first_line
 
 _KNOWN = re.compile("auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?")
 
@@ -38,7 +38,7 @@ def choose_device(name: str) -> str:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise RagcunError(
-            f"device '{name}' cannot be used: {str(error).splitlines()[0]}", hint="--device auto"
+            f"device '{name}' cannot be used: {first_line(error)}", hint="--device auto"
         ) from error
     return name
 

@@ -8,7 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
-from ragcun_cli.spec.errors import RagcunError, StageFailedError, WorkspaceError
+from ragcun_cli.spec.errors import RagcunError, StageFailedError, WorkspaceError, first_line
 
 _NO_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate")
 """As PyTorch on a GPU, PyTorch on a CPU and NumPy have it."""
@@ -31,7 +31,7 @@ def gave_out(error: Exception, *, stage: str = "", folder: Path = Path()) -> Rag
         folder: that was read or written, where the error names no file.
     """
     kind, what = (StageFailedError, f"'{stage}'") if stage else (WorkspaceError, "ragcun")
-    said = (str(error).splitlines() or [type(error).__name__])[0]
+    said = first_line(error)
     if of_memory(error):
         smaller = "--set training.mini_batch_size=8 --set evaluation.batch_size=8, or smaller"
         return kind(f"{what} ran out of memory: {said}", hint=smaller)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ragcun_cli.core.rankings.contrasts import Array, Contrast, contrast
 from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
+from ragcun_cli.pipeline.report.table import Difference
 from ragcun_cli.spec.plan import PlannedContrast
 
 QUESTION = ("with_isotropy", "baseline_no_isotropy")
@@ -80,6 +81,11 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
         weights |= {f"{name}/{part}": 1 / len(found) for part in found}
     by_query = {part: rows.mean(0).tolist() for part, rows in parts.items()}
     return Compared(planned, seeds, asked, contrast(parts, weights), by_set, by_query, weights)
+
+
+def difference_of(found: Contrast) -> Difference:
+    """The cell of a contrast."""
+    return Difference(found.mean, *found.interval())
 
 
 def _complete(row: ModelRow, sets: Sequence[str], metric: str) -> dict[int | None, SeedResults]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragcun_cli.core.rankings.metrics import mean
 from ragcun_cli.pipeline.report.table import Cell, WithInterval, over_seeds
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.manifest import StageRecord
@@ -58,19 +57,6 @@ class ModelRow:
         """Those that every seed was evaluated on."""
         first = self.seeds[0].metrics
         return [name for name in first if all(name in seed.metrics for seed in self.seeds)]
-
-    def scores(self, dataset: str) -> dict[str, dict[str, float]] | None:
-        """Part -> query id -> score, a mean over seeds; None unless every seed was evaluated."""
-        if dataset not in self.datasets:
-            return None
-        found = [seed.per_query[dataset] for seed in self.seeds]
-        return {
-            part: {
-                query: mean(scores[part][query][MAIN_METRIC] for scores in found)
-                for query in queries
-            }
-            for part, queries in found[0].items()
-        }
 
     def means(self, dataset: str) -> list[float] | None:
         """The mean score of each seed, over parts; None unless every seed was evaluated."""

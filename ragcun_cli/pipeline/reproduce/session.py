@@ -218,8 +218,9 @@ class Session:
 
     def report(self, choice: Choice, *, format_name: str | None, output: Path | None) -> Report:
         """Tables for the terminal, or tables and figures in one format as a text or in files."""
-        rows = gather(self.runs(choice), self._road, self._runner)
         plan = None if choice.name is None else self.plan(choice)
+        runs = self.runs(choice) if plan is None else runs_of(plan, self.workspace)
+        rows = gather(runs, self._road, self._runner)
         tables = reporting.tables_of(rows, plan)
         if format_name is None:
             if output is not None:
@@ -250,7 +251,7 @@ class Session:
         sets = walk.datasets_of(runs, self._place, self._progress)
         if dry_run:
             lost = walk.descriptions(runs, self._runner)
-            return self._planned(plan, [*self._tasks(plan, runs, sets), *lost])
+            return self._planned(plan, runs, [*self._tasks(plan, runs, sets), *lost])
         self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(runs, self._road) if baseline_check else None
         ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
@@ -280,9 +281,10 @@ class Session:
         ]
         return [*work, reporting.report_task(plan, runs, work, self._road, self._runner)]
 
-    def _planned(self, plan: PaperPlan, tasks: Sequence[Task]) -> dict[str, Any]:
+    def _planned(
+        self, plan: PaperPlan, runs: Sequence[Run], tasks: Sequence[Task]
+    ) -> dict[str, Any]:
         pending = self._runner.pending(tasks)
-        runs = runs_of(plan, self.workspace)
         self._place.refuse_device(runs, {task.stage for task in pending})
         walk.refuse_unfit(pending, self._runner)
         current = [task for task in with_needs(tasks) if self._runner.is_current(task)]

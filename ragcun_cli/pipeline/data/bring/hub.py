@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from ragcun_cli.core.folders import discard
 from ragcun_cli.pipeline.data.bring.download import RemoteFile, flaw
-from ragcun_cli.pipeline.data.bring.hub_tables import first_line, write_qrels, write_texts
+from ragcun_cli.pipeline.data.bring.hub_tables import write_qrels, write_texts
 from ragcun_cli.pipeline.data.sets.beir import SPLITS
 from ragcun_cli.pipeline.machine.progress import Advance, Progress
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.errors import DataError, first_line
 from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES
 
 _TEXTS = {"queries": QUERIES, "corpus": CORPUS}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ragcun_cli.pipeline.data.sets.beir import HEADER
 from ragcun_cli.pipeline.data.sets.lines import Notes, id_of, read_lines, read_objects
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.errors import DataError, first_line
 from ragcun_cli.spec.paths import CORPUS
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 1_000
 _BUFFER_BYTES = 1 << 20
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without the rest."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def write_qrels(tables: Sequence[Path], target: Path, progress: Progress) -> None:

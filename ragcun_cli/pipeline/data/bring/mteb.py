@@ -11,12 +11,11 @@ from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.bring.hub import out_of_reach
-from ragcun_cli.pipeline.data.bring.hub_tables import first_line
 from ragcun_cli.pipeline.data.bring.mteb_rows import MtebData, store_mteb
 from ragcun_cli.pipeline.data.mteb_names import TASKS, MtebTask
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.task import Action, Details
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.errors import DataError, first_line
 
 
 def task_action(name: str) -> Action:

@@ -266,6 +266,7 @@ def _read_cells(
 ) -> Iterator[tuple[int, dict[str, object]]]:
     """Number and cells, by column, of each row under the header."""
     header: list[str] = []
+    negatives = next((name for name in names if names[name] == _NEGATIVES), _NEGATIVES)
     for number, cells in _split_rows(file, suffix, notes):
         if suffix == ".tsv":
             _look_at_quotes(cells, number, file, notes, is_header=not header)
@@ -279,7 +280,6 @@ def _read_cells(
             told = f"expected {len(header)} cells, as in the header, got {len(cells)}"
             raise _refused(file, number, told)
         row: dict[str, object] = dict(zip(header, cells, strict=True))
-        negatives = next((name for name in names if names[name] == _NEGATIVES), _NEGATIVES)
         several = str(row.get(negatives, "")).strip()
         if several.startswith("["):
             row[negatives] = json_of(several, number, file, notes)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ragcun_cli.core.rankings.contrasts import Contrast, holm
 from ragcun_cli.core.rankings.significance import randomisation_p_value
-from ragcun_cli.pipeline.report.contrasts import Compared
-from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table
+from ragcun_cli.pipeline.report.contrasts import Compared, difference_of
+from ragcun_cli.pipeline.report.table import Cell, Column, Table
 
 POINTS = 100.0
 _SIGNS_SEED = 0
@@ -59,12 +59,13 @@ def contrasts_table(
 
 def sets_table(compared: Sequence[Compared]) -> Table | None:
     """The primary contrast on each set; None where it was not measured or is of one set."""
-    first = next((one for one in compared if one.planned.primary and one.found), None)
+    first = _primary(compared)
     if first is None or len(first.by_set) < 2:
         return None
     adjusted = holm({name: found.p_value for name, found in first.by_set.items()})
     rows = [
-        (name, _cell(found), found.p_value, adjusted[name]) for name, found in first.by_set.items()
+        (name, difference_of(found), found.p_value, adjusted[name])
+        for name, found in first.by_set.items()
     ]
     return Table(
         key="contrast-by-set",
@@ -81,7 +82,7 @@ def sets_table(compared: Sequence[Compared]) -> Table | None:
 
 def answer(compared: Sequence[Compared]) -> str | None:
     """One sentence: what the first primary contrast says; None where none was measured."""
-    first = next((one for one in compared if one.planned.primary and one.found), None)
+    first = _primary(compared)
     if first is None or first.found is None:
         return None
     low, high = (POINTS * end for end in first.found.interval())
@@ -104,6 +105,11 @@ def verdict(found: Contrast, margin: float | None = None) -> str:
     return "equivalent" if equal else "not told apart from 0"
 
 
+def _primary(compared: Sequence[Compared]) -> Compared | None:
+    """The first primary contrast that was measured."""
+    return next((one for one in compared if one.planned.primary and one.found), None)
+
+
 def _row(one: Compared, adjusted: Mapping[str, float], margin: float | None) -> tuple[Cell, ...]:
     kind = "primary" if one.planned.primary else "secondary"
     found = one.found
@@ -113,7 +119,7 @@ def _row(one: Compared, adjusted: Mapping[str, float], margin: float | None) -> 
     return (
         one.planned.name,
         kind,
-        _cell(found),
+        difference_of(found),
         verdict(found, margin),
         found.p_value,
         adjusted[one.planned.name],
@@ -126,10 +132,6 @@ def _row(one: Compared, adjusted: Mapping[str, float], margin: float | None) -> 
         else f"{'seeds' if found.seeds_share > 0.5 else 'queries'} "
         f"({max(found.seeds_share, 1 - found.seeds_share):.0%})",
     )
-
-
-def _cell(found: Contrast) -> Difference:
-    return Difference(found.mean, *found.interval())
 
 
 def _queries_alone(one: Compared) -> float:

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
-from ragcun_cli.pipeline.report.contrasts import compare
+from ragcun_cli.pipeline.report.contrasts import compare, difference_of
 from ragcun_cli.pipeline.report.rows import ModelRow
-from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, over_seeds
+from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 from ragcun_cli.spec.plan import PlannedContrast
 
 ISOTROPY_NOTE = (
@@ -96,7 +96,7 @@ def _average(row: ModelRow, averaged: Sequence[str]) -> Cell:
 def _difference(row: ModelRow, first: ModelRow, averaged: Sequence[str]) -> Cell:
     planned = PlannedContrast(arm=row.label, against=first.label)
     found = compare(planned, (row, first), averaged).found
-    return None if found is None else Difference(found.mean, *found.interval())
+    return None if found is None else difference_of(found)
 
 
 def cost_table(rows: Sequence[ModelRow]) -> Table:
