@@ -25,8 +25,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield draft
         put_on_disk(file for file in draft.rglob("*") if file.is_file())
-        discard(folder)
-        draft.rename(folder)
+        take_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -49,20 +48,19 @@ def discarded(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.discarded")
 
 
-def exchange(one: Path, other: Path) -> None:
-    """Let two folders of one parent change places.
+def take_place(new: Path, folder: Path) -> None:
+    """Put a folder in the place of another beside it, which is deleted if it is there.
 
     In one step where the system and its file system know that (Linux's ``RENAME_EXCHANGE``), so
-    that no stop leaves either name without a folder; in three steps elsewhere.
+    that no stop leaves the place without a folder; elsewhere the earlier one goes first.
     """
     with suppress(AttributeError):  # a C library without that call
         rename = ctypes.CDLL(None).renameat2
-        if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        if rename(_HERE, os.fsencode(new), _HERE, os.fsencode(folder), _RENAME_EXCHANGE) == 0:
+            discard(new)
             return
-    aside = discarded(one)
-    one.rename(aside)
-    other.rename(one)
-    aside.rename(other)
+    discard(folder)
+    new.rename(folder)
 
 
 def is_writable(folder: Path) -> bool:

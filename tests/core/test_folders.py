@@ -1,3 +1,4 @@
+import ctypes
 import os
 
 import pytest
@@ -111,3 +112,17 @@ def test_no_stop_leaves_a_part_of_a_replaced_folder_under_its_name(tmp_path, sto
         assert not folder.exists() or names(folder) in (whole, ["new"])
     make(folder, "new")
     assert {path.name for path in tmp_path.iterdir()} == {"index"}
+
+
+def test_a_replaced_folder_is_there_at_every_stop_where_the_system_can_exchange(tmp_path, stopping):
+    folder = tmp_path / "index"
+    if not hasattr(ctypes.CDLL(None), "renameat2"):
+        pytest.skip("the system's C library cannot exchange two folders in one step")
+    for number in range(filled(folder)):
+        filled(folder)
+        patch = stopping(number)
+        with pytest.raises(KeyboardInterrupt):
+            make(folder, "new")
+        patch.undo()
+        assert folder.exists()
+        discard(folder)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from ragcun_cli.core.errors import SettingsError
-from ragcun_cli.core.folders import discard, discarded, exchange, is_writable, put_on_disk
+from ragcun_cli.core.folders import discard, discarded, is_writable, put_on_disk, take_place
 from ragcun_cli.pipeline.machine import giving_out, provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
@@ -371,8 +371,7 @@ def _swap(task: Task, draft: Path, record: StageRecord) -> None:
     draft.rename(whole)
     (whole / DRAFT_RECIPE).unlink()
     Manifest().with_stage(task.key, record).save(whole / MANIFEST)
-    exchange(whole, task.folder)
-    discard(whole)
+    take_place(whole, task.folder)
 
 
 def _artifacts(task: Task, folder: Path) -> Iterable[Artifact]:
