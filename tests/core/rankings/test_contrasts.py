@@ -110,6 +110,69 @@ def test_p_is_below_5_percent_where_0_is_outside_of_the_interval(seeds, queries,
     assert found.detectable > found.half_width()
 
 
+CLINIC = np.array(
+    [
+        *((2.84, 4.00), (2.51, 3.26), (2.41, 4.14), (2.95, 3.42), (3.14, 3.25), (3.79, 4.34)),
+        *((4.14, 4.97), (3.85, 4.31), (3.02, 3.11), (3.45, 3.41), (5.37, 5.02), (3.81, 4.21)),
+        *((4.19, 4.59), (3.16, 5.30), (3.84, 4.32), (2.60, 3.76), (2.82, 3.66), (2.18, 3.65)),
+        *((3.46, 3.60), (4.01, 3.48), (3.04, 2.87), (3.47, 3.24), (4.06, 3.92), (2.91, 3.99)),
+        *((3.59, 4.21), (4.51, 4.21), (3.16, 3.31), (3.86, 3.61), (3.31, 2.97), (3.02, 2.73)),
+    ]
+).T
+"""Two measures of the body in two groups of 15 patients: `clinic` of R's package MultEq."""
+
+
+@pytest.mark.parametrize(
+    ("measure", "paired", "df", "ends", "p_value"),
+    [
+        (0, True, 14, (-0.0744336620516462, 0.4037669953849797), 0.003166881489265175),
+        (1, True, 14, (0.1261653305099018, 0.999168002823431), 0.4412034046017588),
+        (0, False, 26.7484787582315, (-0.2666862980722534, 0.596019631405587), 0.04853083976236974),
+        (1, False, 24.11000151062728, (0.194916250699966, 0.930417082633366), 0.4317936812594803),
+    ],
+)
+def test_equivalence_within_0_6_in_a_clinical_study(measure, paired, df, ends, p_value):
+    """R's ``equivalence::tost(x, y, eps=0.6)``, results as statsmodels keeps them
+    (stats/tests/test_tost.py). Two sets of equal weight halve a difference between samples.
+    """
+    one, other = CLINIC[measure][:15], CLINIC[measure][15:]
+    sets = {"a": one - other} if paired else {"a": 2 * one, "b": -2 * other}
+    found = contrast(sets, dict.fromkeys(sets, 1.0))
+    assert found.df == pytest.approx(df)
+    assert found.interval(0.9) == pytest.approx(ends)
+    assert larger_p_value(found, 0.6) == pytest.approx(p_value)
+    assert found.is_within(0.6) == (p_value < 0.05)
+
+
+def larger_p_value(found, margin):
+    """Of two one-sided tests."""
+    return stats.t.sf((margin - abs(found.mean)) / math.sqrt(found.variance), found.df)
+
+
+def sample(mean, deviation, count):
+    """Numbers of just this mean and deviation."""
+    return mean + deviation * stats.zscore(np.arange(count), ddof=1)
+
+
+def test_equivalence_of_samples_given_by_their_moments():
+    """Lakens 2017: the examples of his package TOSTER for pairs, ``TOSTpaired``, and for Welch's
+    test, ``TOSTtwo.raw``, with the results of its tests (tests/testthat/test-known_results.R).
+    """
+    deviation = math.sqrt(1.17**2 + 1.29**2 - 2 * 0.75 * 1.17 * 1.29)
+    found = contrast({"a": sample(5.83 - 5.75, deviation, 65)}, {"a": 1.0})
+    assert found.interval(0.9) == pytest.approx((-0.1015433, 0.2615433), rel=1e-6)
+    assert found.interval() == pytest.approx((-0.1372988, 0.2972988), rel=1e-6)
+    assert larger_p_value(found, 0.350782) == pytest.approx(0.00770235, rel=1e-4)
+    assert found.is_within(0.350782)
+    two = {"a": 2 * sample(5.25, 0.95, 95), "b": -2 * sample(5.22, 0.83, 89)}
+    found = contrast(two, {"a": 1.0, "b": 1.0})
+    assert found.df == pytest.approx(181.1344)
+    assert found.interval(0.9) == pytest.approx((-0.1870843, 0.2470843), rel=1e-6)
+    assert larger_p_value(found, 0.384) == pytest.approx(0.003838994, rel=1e-4)
+    assert found.is_within(0.384)
+    assert not found.is_within(0.2)
+
+
 def test_what_does_not_vary_is_certain():
     same = contrast({"a": np.zeros((3, 10))}, {"a": 1.0})
     assert (same.p_value, same.interval(), same.detectable) == (1.0, (0.0, 0.0), 0.0)
@@ -158,3 +221,35 @@ def test_holm_rejects_what_its_procedure_rejects(p_values, level):
         rejected.add(name)
     assert {name for name in adjusted if adjusted[name] <= level} == rejected
     assert all(adjusted[name] >= p_values[name] for name in p_values)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [
+        ([0.5, 0.003, 0.32, 0.054, 0.0003], [0.64, 0.012, 0.64, 0.162, 0.0015]),
+        (
+            [
+                *(0.28282, 0.30688, 0.71022, 0.77175, 0.78180, 0.88581, 0.54685, 0.84978, 0.24228),
+                *(0.58977, 0.03498, 0.41607, 0.31631, 0.05254, 0.45061, 0.75758, 0.12496, 0.49485),
+                *(0.21572, 0.50505, 0.94372, 0.81260, 0.77596, 0.36889),
+            ],
+            [*[1.0] * 10, 0.8395, *[1.0] * 13],
+        ),
+    ],
+    ids=["pingouin", "SAS"],
+)
+def test_holms_adjusted_p_values_as_others_print_them(p_values, expected):
+    """The documentation of ``pingouin.holm``; the example "Inputting Raw p-Values" of SAS/STAT's
+    MULTTEST procedure (column Stepdown Bonferroni).
+    """
+    adjusted = holm({str(place): p_value for place, p_value in enumerate(p_values)})
+    assert list(adjusted.values()) == pytest.approx(expected, abs=5e-5)
+
+
+def test_holm_stops_at_the_first_that_is_too_large():
+    """The table of SISA's page on Bonferroni and Holm: at 5 % the first three of seven are
+    significant, and not the fifth, which lies below its own limit of .05 / 3.
+    """
+    p_values = [0.00001, 0.00099, 0.003, 0.0145, 0.016, 0.06, 0.13]
+    adjusted = holm({str(place): p_value for place, p_value in enumerate(p_values)})
+    assert [name for name, p_value in adjusted.items() if p_value <= 0.05] == ["0", "1", "2"]
