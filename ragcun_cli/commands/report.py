@@ -1,5 +1,6 @@
 """`ragcun report`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,10 @@ from ragcun_cli import options
 from ragcun_cli.options import ReportFormat
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.reproduce.session import Report
+    from ragcun_cli.pipeline.reproduce.reports import Report
+
+APPENDIX = ("isotropy", "calibration")
+"""Tables that a terminal shows with `--all` alone."""
 
 
 def report(
@@ -25,24 +29,57 @@ def report(
     experiment: options.Experiments = None,
     seed: options.Seeds = None,
     references: options.References = None,
+    all_runs: Annotated[
+        bool, typer.Option("--all-runs", help="Every finished run, by plan.")
+    ] = False,
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", metavar="NAMES", help="Only these rows, in this order: a,b,c."),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--names", metavar="ROW=NAME", help="What a row is called in the paper; repeatable."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 unless all claims of the plan are shown.")
+    ] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="The long tables of isotropy and calibration, too.")
+    ] = False,
     workspace: options.WorkspaceFolder = None,
     verify: options.Verify = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Print the tables of what has been measured; nothing is computed anew.
 
+    Without a profile the report is of the plan that was reproduced last, and of every finished run
+    where none was.
+
     Example: ragcun report --format latex --output results.tex
     """
     from ragcun_cli.console import Watcher
-    from ragcun_cli.pipeline.reproduce.session import Choice, Session
+    from ragcun_cli.pipeline.reproduce.reports import Layout, ReportSession
+    from ragcun_cli.pipeline.reproduce.session import Choice
 
-    session = Session(workspace, Watcher(), verify=verify)
+    layout = Layout(all_runs, _listed(rows), _named(names), strict)
     chosen = _one_format(format_, as_json=as_json)
-    _show_report(
-        session.report(
-            Choice(profile, set_, seed, experiment, references), format_name=chosen, output=output
-        )
-    )
+    session = ReportSession(workspace, Watcher(), verify=verify)
+    choice = Choice(profile, set_, seed, experiment, references)
+    _show_report(session.report(choice, layout, format_name=chosen, output=output), everything=all_)
+    session.require_claims()
+
+
+def _listed(rows: str | None) -> list[str]:
+    return [] if rows is None else [name.strip() for name in rows.split(",") if name.strip()]
+
+
+def _named(names: Sequence[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in names or ()]
+    if bad := [row + equals for row, equals, name in pairs if not (row and equals and name)]:
+        raise typer.BadParameter(f"--names takes ROW=NAME, got '{bad[0]}'")
+    return {row: name for row, _, name in pairs}
 
 
 def _one_format(format_: ReportFormat | None, *, as_json: bool) -> ReportFormat | None:
@@ -51,10 +88,13 @@ def _one_format(format_: ReportFormat | None, *, as_json: bool) -> ReportFormat 
     return ReportFormat.JSON if as_json else format_
 
 
-def _show_report(found: "Report") -> None:
+def _show_report(found: "Report", *, everything: bool) -> None:
     from ragcun_cli.console import say, show_tables, write
 
-    show_tables(found.tables)
+    shown = [t for t in found.tables if everything or t.key.partition("-")[0] not in APPENDIX]
+    show_tables(shown)
+    if hidden := len(found.tables) - len(shown):
+        say(f"{hidden} long tables of isotropy and calibration are left out: --all shows them")
     if found.text:
         write(found.text)
     for note in found.notes:

@@ -7,7 +7,7 @@ class RagcunError(Exception):
     """An expected failure: one message, one hint that can be pasted, one exit code, no traceback.
 
     Exit codes: 1 a stage failed while it ran; 2 something the person has to change before anything
-    runs; 3 not reproduced.
+    runs; 3 not reproduced; 4 a claim is not shown.
     """
 
     exit_code = 2
@@ -51,6 +51,12 @@ class NotReproducedError(RagcunError):
     """What was measured is not what was published or expected."""
 
     exit_code = 3
+
+
+class ClaimsError(RagcunError):
+    """What a plan claims was not shown."""
+
+    exit_code = 4
 
 
 def first_line(error: BaseException) -> str:

@@ -72,9 +72,19 @@ class Workspace:
         folder = self.runs / experiment / digest[:8]
         return folder if seed is None else folder / f"seed-{seed}"
 
+    @property
+    def reports(self) -> Path:
+        """The reports of all plans."""
+        return self.root / "reports"
+
+    @property
+    def last_report(self) -> Path:
+        """File that names the folder of the plan that was reproduced last."""
+        return self.reports / "last"
+
     def report(self, name: str) -> Path:
         """Folder of the tables of one plan."""
-        return self.root / "reports" / name
+        return self.reports / name
 
 
 def dataset_folder(name: str) -> str:
@@ -119,6 +129,8 @@ TRACKER = "tensorboard"
 EVALUATIONS = "eval"
 METRICS_FILE = "metrics.json"
 PER_QUERY = "per_query.jsonl"
+SCORES = "scores.npz"
+"""The same scores as columns, and those of smaller forms of the embeddings."""
 RUN_FILES = "runs"
 """Of an evaluation: its TREC run files."""
 QUERY_SCALE = "query_scale.json"
@@ -130,6 +142,8 @@ MODEL_META = "model_meta.json"
 
 # Files of a report.
 FIGURES = "figures"
+PLAN_FILE = "plan.json"
+"""The plan that it is of."""
 
 
 def run_file(stem: str, variant: str = "") -> Path:

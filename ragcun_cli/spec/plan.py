@@ -39,14 +39,71 @@ class PlannedContrast(Section):
     metric: str = "ndcg@10"
     """Of the scores by query, over the sets of the averages."""
 
+    form: str = "float32"
+    """Of the embeddings: as they are, or one of `evaluation.variants`, as `int8` or `binary`."""
+
     primary: bool = False
     """What the plan is for; the others are secondary."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """As the plan has it."""
+        return self.called(self.arm, self.against)
+
+    def called(self, arm: str, against: str) -> str:
+        """The same with other names of the two rows."""
         metric = "" if self.metric == "ndcg@10" else f", {self.metric}"
-        return f"{self.arm} \N{MINUS SIGN} {self.against}{metric}"
+        form = "" if self.form == "float32" else f", {self.form}"
+        return f"{arm} \N{MINUS SIGN} {against}{metric}{form}"
+
+
+class Claim(Section):
+    """Something that the plan hopes to show, stated before it is measured."""
+
+    name: str
+    """For people."""
+
+    tier: str = ""
+    """What it belongs to, as `minimum`."""
+
+    measure: Literal["gain", "average", "isotropy", "isotropy_gain", "data_sets", "rows", "none"]
+    """Of what the number is: the difference of two rows in points of nDCG@10, the average of one;
+    the corrected isotropy score of one, the difference of two; the number of data sets that all
+    rows were evaluated on; whether some rows were evaluated at all; or nothing that ragcun
+    measures, where `evidence` says where to look."""
+
+    arm: str | None = None
+    """The row whose number it is."""
+
+    against: str | None = None
+    """Of a gain, the row that it is over."""
+
+    rows: tuple[str, ...] = ()
+    """That have to be there."""
+
+    above: float | None = None
+    """What the number has to exceed; of data sets, what it has to reach."""
+
+    expected: str = ""
+    """What the original plan hoped for."""
+
+    evidence: str = ""
+    """Where it is to be seen, where no number tells."""
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        needs = {
+            "gain": ("arm", "against", "above"),
+            "isotropy_gain": ("arm", "against", "above"),
+            "average": ("arm", "above"),
+            "isotropy": ("arm", "above"),
+            "data_sets": ("above",),
+            "rows": ("rows",),
+            "none": ("evidence",),
+        }[self.measure]
+        if lacking := [name for name in needs if getattr(self, name) in (None, (), "")]:
+            raise ValueError(f"the claim '{self.name}' needs {', '.join(lacking)}")
+        return self
 
 
 class PlanFile(Section):
@@ -72,6 +129,9 @@ class PlanFile(Section):
     """Points of a score below which a difference is of no interest: one whose 90 % interval lies
     within is called equivalent."""
 
+    claims: tuple[Claim, ...] = ()
+    """What the plan hopes to show; the report judges each."""
+
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values laid over every experiment, in the shape of a profile."""
 
@@ -87,8 +147,8 @@ class PlanFile(Section):
 
     @model_validator(mode="after")
     def _listed_once(self) -> Self:
-        for field in ("experiments", "references", "seeds"):
-            values = getattr(self, field)
+        for field in ("experiments", "references", "seeds", "claims"):
+            values = [getattr(value, "name", value) for value in getattr(self, field)]
             if len(set(values)) < len(values):
                 raise ValueError(f"{field} names the same one twice")
         if {"name", "extends"} & set(self.overrides):
@@ -107,6 +167,14 @@ class PaperPlan:
     seeds: tuple[int, ...]
     contrasts: tuple[PlannedContrast, ...] = ()
     smallest_effect: float | None = None
+    claims: tuple[Claim, ...] = ()
+    variant: str = ""
+    """Digest of what a command's options changed about it; empty where nothing."""
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its reports."""
+        return f"{self.name}-{self.variant}" if self.variant else self.name
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def test_a_run_whose_description_is_damaged_is_named_and_described_again(
     else:
         file.write_text(whole.replace('"seed": 1', '"seed": 3'))
     name = seed_folder.relative_to(workspace / "runs")
-    for words in (["report"], ["eval", "--datasets", "smoke-numpy"], ["isotropy"]):
+    for words in (["report", "--all-runs"], ["eval", "--datasets", "smoke-numpy"], ["isotropy"]):
         shown = ragcun(*words, "-w", workspace, "--json")
         assert shown.code == 0
         assert f"left out: {name}: run.json is" in shown.err
@@ -41,7 +41,7 @@ def test_a_run_whose_description_is_damaged_is_named_and_described_again(
     assert again.code == 0, again.err
     assert "nothing to do" in again.err
     assert file.read_text() == whole
-    assert "left out" not in ragcun("report", "-w", workspace, "--json").err
+    assert "left out" not in ragcun("report", "--all-runs", "-w", workspace, "--json").err
 
 
 def test_what_a_later_version_wrote_is_refused_and_left_as_it_is(ragcun, workspace, seed_folder):
@@ -69,7 +69,7 @@ def test_a_stop_after_a_training_and_before_its_description_loses_nothing(
     model = (seed_folder / "model/model.safetensors").stat().st_mtime_ns
     assert ragcun("train", "--profile", "smoke", "-w", workspace).code == 0
     assert not (seed_folder / ".train.draft").exists()
-    assert "left out" not in ragcun("report", "-w", workspace, "--json").err
+    assert "left out" not in ragcun("report", "--all-runs", "-w", workspace, "--json").err
     assert (seed_folder / "model/model.safetensors").stat().st_mtime_ns == model
 
 
@@ -102,9 +102,9 @@ def test_train_says_what_was_damaged_and_makes_the_same_model_of_it(ragcun, work
     assert "nothing to do" in ragcun("eval", "--profile", "smoke", "-w", workspace).err
 
 
-def test_a_rotted_result_is_no_number_and_takes_no_other_row(ragcun, workspace, seed_folder):
+def test_a_rotted_seed_is_no_number_and_leaves_the_others_standing(ragcun, workspace, seed_folder):
     whole = json.loads(ragcun("report", "--profile", "smoke", "-w", workspace, "--json").out)
-    rotted(seed_folder / "eval/smoke-numpy/per_query.jsonl")
+    rotted(seed_folder / "eval/smoke-numpy/scores.npz")
     rotted(seed_folder / "isotropy.json")
     shown = ragcun("report", "--profile", "smoke", "-w", workspace, "--json")
     assert shown.code == 0, shown.err
@@ -119,10 +119,14 @@ def test_a_rotted_result_is_no_number_and_takes_no_other_row(ragcun, workspace, 
         }
         for content in (json.loads(shown.out), whole)
     )
-    assert rows["with_isotropy"]["smoke-numpy"] is None
-    assert rows["with_isotropy"]["isotropy"] is None
-    assert rows["with_isotropy"]["smoke-sklearn"] == before["with_isotropy"]["smoke-sklearn"]
-    assert rows["spread_out"]["smoke-numpy"] == before["spread_out"]["smoke-numpy"]
+    assert list(rows).index("with_isotropy (1 of 2 seeds)") == list(before).index("with_isotropy")
+    other = seed_folder.with_name("seed-2")
+    metrics = json.loads((other / "eval/smoke-numpy/metrics.json").read_text())
+    left = rows["with_isotropy (1 of 2 seeds)"]
+    assert left["smoke-numpy"] == metrics["metrics"]["ndcg@10"]
+    isotropy = json.loads((other / "isotropy.json").read_text())
+    assert left["isotropy"]["value"] == isotropy["queries"]["plan_score"]
+    assert rows["spread_out"] == before["spread_out"]
 
 
 def test_eval_prints_no_number_of_a_rotted_file(ragcun, workspace, seed_folder):

@@ -55,7 +55,7 @@ class Contrast:
 
     def half_width(self, level: float = 0.95) -> float:
         """Of the interval."""
-        return _quantile((1 + level) / 2, self.df) * math.sqrt(self.variance)
+        return t_quantile((1 + level) / 2, self.df) * math.sqrt(self.variance)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The ends of the interval that holds the true mean at this level."""
@@ -77,7 +77,7 @@ class Contrast:
     @property
     def detectable(self) -> float:
         """The true difference that such an experiment would find, at 5 %, in four of five cases."""
-        quantiles = _quantile(0.975, self.df) + _quantile(POWER, self.df)
+        quantiles = t_quantile(0.975, self.df) + t_quantile(POWER, self.df)
         return quantiles * math.sqrt(self.variance)
 
     def is_within(self, margin: float) -> bool:
@@ -178,7 +178,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def _quantile(probability: float, df: float) -> float:
+def t_quantile(probability: float, df: float) -> float:
+    """Of Student's t; of the normal where its degrees of freedom are infinite."""
     from scipy.special import ndtri, stdtrit
 
     return float(ndtri(probability) if math.isinf(df) else stdtrit(df, probability))

@@ -11,11 +11,12 @@ from typing import Any
 from ragcun_cli.core.rankings.calibration import calibration, fold_numbers
 from ragcun_cli.core.rankings.hubness import hubness
 from ragcun_cli.core.rankings.metrics import mean, metrics_to
+from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, write_score_columns
 from ragcun_cli.pipeline.search.dense import VARIANT_DEPTH
 from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.pipeline.search.rankings import QueryScores, Ranking, read_run, score_ranking
 from ragcun_cli.spec.paths import METRICS_FILE as METRICS_FILE
-from ragcun_cli.spec.paths import PER_QUERY, run_file
+from ragcun_cli.spec.paths import PER_QUERY, SCORES, run_file
 
 HUB_RANKS = 10
 """Places that make a passage a hub."""
@@ -44,6 +45,7 @@ def write_scores(
     """
     draft.mkdir(parents=True, exist_ok=True)
     parts: dict[str, dict[str, float]] = {}
+    forms: dict[str, dict[str, QueryScores]] = {}
     calibrations: dict[str, Any] = {}
     rankings: list[Ranking] = []
     with (draft / PER_QUERY).open("w", encoding="utf-8", newline="\n") as stream:
@@ -54,6 +56,8 @@ def write_scores(
             parts[test.part] = _means(scores)
             calibrations[test.part] = _calibration(ranking, test)
             mark = {"part": test.part} if test.part else {}
+            smaller = {name: _of_variant(name, test, folder) for name in variants}
+            forms[test.part] = {FULL_FORM: scores, **smaller}
             for query in sorted(test.qrels):
                 row = {"query": query, **mark, **{m: by[query] for m, by in scores.items()}}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -64,11 +68,15 @@ def write_scores(
         "passages": sum(len(test.corpus) for test in tests),
         "metrics": means,
         "settings": dict(settings),
-        "variants": {name: _of_variant(name, tests, folder) for name in variants},
+        "variants": {
+            name: _over_parts([_means(found[name]) for found in forms.values()])
+            for name in variants
+        },
         "hubness": _over_parts([_hubness(one, t) for one, t in zip(rankings, tests, strict=True)]),
         "calibration": calibrations if len(tests) > 1 else calibrations[tests[0].part],
         **({"parts": parts} if len(tests) > 1 else {}),
     }
+    write_score_columns(draft / SCORES, forms)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     (draft / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
     return content
@@ -78,13 +86,10 @@ def _means(scores: QueryScores) -> dict[str, float]:
     return {metric: mean(by_query.values()) for metric, by_query in scores.items()}
 
 
-def _of_variant(name: str, tests: Sequence[JudgedSet], folder: Path) -> dict[str, float]:
-    """Metrics of a smaller form of the embeddings, means over parts."""
-    parts = []
-    for test in tests:
-        ranking = read_run(folder / run_file(test.file_stem, name))
-        parts.append(_means(score_ranking(ranking, test, depth=VARIANT_DEPTH)))
-    return {metric: mean(part[metric] for part in parts) for metric in parts[0]}
+def _of_variant(name: str, test: JudgedSet, folder: Path) -> QueryScores:
+    """Scores of a smaller form of the embeddings."""
+    ranking = read_run(folder / run_file(test.file_stem, name))
+    return score_ranking(ranking, test, depth=VARIANT_DEPTH)
 
 
 def _hubness(ranking: Ranking, test: JudgedSet) -> dict[str, Any]:
@@ -93,7 +98,7 @@ def _hubness(ranking: Ranking, test: JudgedSet) -> dict[str, Any]:
     return asdict(hubness(firsts, passages=len(test.corpus), k=HUB_RANKS))
 
 
-def _over_parts(found: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+def _over_parts(found: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Means over the parts of a data set; None where a part has none."""
     if len(found) == 1:
         return dict(found[0])

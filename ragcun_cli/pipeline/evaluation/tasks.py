@@ -52,7 +52,7 @@ class EvaluationTasks:
         lexical = run.reference == "bm25"
         config = run.profile.evaluation
         variants = () if lexical else config.variants
-        names = [paths.METRICS_FILE, paths.PER_QUERY]
+        names = [paths.METRICS_FILE, paths.PER_QUERY, paths.SCORES]
         if not lexical and is_known_to_mteb(dataset):
             names.append(paths.MTEB)
 
@@ -94,7 +94,7 @@ class EvaluationTasks:
             values={"depth": config.depth, "variants": list(variants)},
             action=action,
             outputs=tuple(f"{key}/{name}" for name in names),
-            feeds=(f"{key}/{paths.PER_QUERY}",),
+            feeds=(f"{key}/{paths.SCORES}",),
             needs=(search, data),
             size="run files",
         )

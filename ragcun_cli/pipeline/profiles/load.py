@@ -124,14 +124,7 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     if problems:
         lines = [line for why, files in problems.items() for line in (*files, why) if line]
         raise ProfileError("\n".join(lines), hint=f"ragcun profile show {plan.experiments[0]}")
-    rows = [*(profile.name for profile in experiments), *plan.references]
-    for contrast in plan.contrasts:
-        for name in (contrast.arm, contrast.against):
-            if name not in rows:
-                raise ProfileError(
-                    f"{file}: contrasts name '{name}', which is no row; these are: "
-                    f"{', '.join(rows)}"
-                )
+    _refuse_unknown(plan, file, experiments)
     if len({profile.evaluation.datasets for profile in experiments}) > 1:
         raise ProfileError(
             f"{file}: its experiments differ in evaluation.datasets, so they share no table; "
@@ -145,7 +138,30 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
         seeds=plan.seeds,
         contrasts=plan.contrasts,
         smallest_effect=plan.smallest_effect,
+        claims=plan.claims,
     )
+
+
+def _refuse_unknown(plan: PlanFile, file: Path, experiments: Sequence[RunProfile]) -> None:
+    """Find what contrasts and claims name that the plan will not have."""
+    evaluation = experiments[0].evaluation
+    rows = [*(profile.name for profile in experiments), *plan.references]
+    asked = [("a row", name, rows) for one in plan.contrasts for name in (one.arm, one.against)]
+    for claim in plan.claims:
+        named = filter(None, (claim.arm, claim.against, *claim.rows))
+        asked += [("a row", name, rows) for name in named]
+    if plan.contrasts:
+        from ragcun_cli.core.rankings.metrics import metrics_to
+
+        metrics, forms = metrics_to(evaluation.depth), ("float32", *evaluation.variants)
+        asked += [("a metric that is scored", one.metric, list(metrics)) for one in plan.contrasts]
+        asked += [("a form that is scored", one.form, list(forms)) for one in plan.contrasts]
+    for what, name, known in asked:
+        if name not in known:
+            raise ProfileError(
+                f"{file}: contrasts or claims name '{name}', which is not {what}; these are: "
+                f"{', '.join(known)}"
+            )
 
 
 def _experiment(file: Path, layers: Sequence[tuple[str, dict[str, Any]]]) -> RunProfile:
@@ -287,6 +303,7 @@ def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
         "seeds": list(loaded.seeds),
         "contrasts": [contrast.model_dump(mode="json") for contrast in loaded.contrasts],
         "smallest_effect": loaded.smallest_effect,
+        "claims": [claim.model_dump(mode="json") for claim in loaded.claims],
         "experiments": [profile.model_dump(mode="json") for profile in loaded.experiments],
     }
 

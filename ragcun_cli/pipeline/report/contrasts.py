@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ragcun_cli.core.rankings.contrasts import Array, Contrast, contrast
-from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
+from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
+from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference
 from ragcun_cli.spec.plan import PlannedContrast
 
@@ -21,6 +22,8 @@ class Compared:
     """A contrast of two rows, or why there is none."""
 
     planned: PlannedContrast
+    name: str
+    """For people."""
     seeds: int
     """That both rows have on every set; 0 where neither has any."""
     asked: int
@@ -40,13 +43,16 @@ def planned_contrasts(
     contrasts: Sequence[PlannedContrast], rows: Sequence[ModelRow]
 ) -> list[PlannedContrast]:
     """The plan's own between rows that are there; by default those of the original plan."""
-    names = [row.label for row in rows]
+    names = [row.name for row in rows]
     if contrasts:
         return [one for one in contrasts if one.arm in names and one.against in names]
-    trained = [row.label for row in rows if row.run.reference is None]
-    base = "untouched" if "untouched" in names else names[0]
-    found = [PlannedContrast(arm=name, against=base) for name in trained if name != base]
-    if set(QUESTION) <= set(names):
+    trained = [row.name for row in rows if row.run.reference is None]
+    references = [row.name for row in rows if row.run.reference is not None]
+    asks = set(QUESTION) <= set(names)
+    base = next(iter(["untouched"] if "untouched" in references else references), names[0])
+    against = trained if base in references or not asks else []
+    found = [PlannedContrast(arm=name, against=base) for name in against if name != base]
+    if asks:
         return [PlannedContrast(arm=QUESTION[0], against=QUESTION[1], primary=True), *found]
     return [one.model_copy(update={"primary": one is found[0]}) for one in found]
 
@@ -54,33 +60,57 @@ def planned_contrasts(
 def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[str]) -> Compared:
     """What the scores of two rows on some sets say of a contrast."""
     arm, against = (
-        next(row for row in rows if row.label == name) for name in (planned.arm, planned.against)
+        next(row for row in rows if row.name == name) for name in (planned.arm, planned.against)
     )
-    ours, theirs = (_complete(row, sets, planned.metric) for row in (arm, against))
+    column = planned.form, planned.metric
+    ours, theirs = (_complete(row, sets, column) for row in (arm, against))
     seeded = [row for row in (arm, against) if row.run.seed is not None]
     if None in ours:  # the same for every seed of the other
         ours = dict.fromkeys(theirs, ours[None])
     elif None in theirs:
         theirs = dict.fromkeys(ours, theirs[None])
     shared = sorted(ours.keys() & theirs.keys(), key=lambda seed: seed or 0)
-    asked = max((len(row.seeds) for row in seeded), default=0)
-    seeds = len(shared) if seeded else 0
+    asked = max((row.asked or len(row.seeds) for row in seeded), default=0)
+    said = planned, planned.called(arm.shown, against.shown), len(shared) if seeded else 0, asked
     if not (shared and sets):
-        return Compared(planned, seeds, asked, why="not measured")
+        return Compared(*said, why="not measured")
     parts: dict[str, Array] = {}
     weights: dict[str, float] = {}
     by_set: dict[str, Contrast] = {}
     for name in sets:
-        found = _differences([(ours[seed], theirs[seed]) for seed in shared], name, planned.metric)
+        found = _differences([(ours[seed], theirs[seed]) for seed in shared], name, column)
         if found is None:
-            return Compared(planned, seeds, asked, why=f"not comparable: other queries of {name}")
+            return Compared(*said, why=f"not comparable: other queries of {name}")
         if any(rows.shape[1] < 2 for rows in found.values()):
-            return Compared(planned, seeds, asked, why=f"not comparable: one query of {name}")
+            return Compared(*said, why=f"not comparable: one query of {name}")
         by_set[name] = contrast(found, dict.fromkeys(found, 1.0))
         parts |= {f"{name}/{part}": rows for part, rows in found.items()}
         weights |= {f"{name}/{part}": 1 / len(found) for part in found}
     by_query = {part: rows.mean(0).tolist() for part, rows in parts.items()}
-    return Compared(planned, seeds, asked, contrast(parts, weights), by_set, by_query, weights)
+    return Compared(*said, contrast(parts, weights), by_set, by_query, weights)
+
+
+def average_of(row: ModelRow, sets: Sequence[str]) -> Contrast | None:
+    """A row's own average over sets, in nDCG@10.
+
+    None unless it was evaluated on all of them, each of two queries or more.
+    """
+    column = FULL_FORM, MAIN_METRIC
+    seeds = list(_complete(row, sets, column).values())
+    if not (seeds and sets):
+        return None
+    parts: dict[str, Array] = {}
+    weights: dict[str, float] = {}
+    for name in sets:
+        found = seeds[0].scores[name].queries
+        for part in found:
+            parts[f"{name}/{part}"] = np.array(
+                [seed.scores[name].values[column][part] for seed in seeds]
+            )
+            weights[f"{name}/{part}"] = 1 / len(found)
+    if any(scores.shape[1] < 2 for scores in parts.values()):
+        return None
+    return contrast(parts, weights)
 
 
 def difference_of(found: Contrast) -> Difference:
@@ -88,32 +118,26 @@ def difference_of(found: Contrast) -> Difference:
     return Difference(found.mean, *found.interval())
 
 
-def _complete(row: ModelRow, sets: Sequence[str], metric: str) -> dict[int | None, SeedResults]:
-    """Seed -> results, of those that were scored on every set by a metric."""
-
-    def scored(seed: SeedResults, name: str) -> bool:
-        parts = seed.per_query.get(name)
-        return parts is not None and all(
-            metric in scores for queries in parts.values() for scores in queries.values()
-        )
-
-    return {one.run.seed: one for one in row.seeds if all(scored(one, name) for name in sets)}
+def _complete(
+    row: ModelRow, sets: Sequence[str], column: ScoreColumn
+) -> dict[int | None, SeedResults]:
+    """Seed -> results, of those whose scores on every set have this column."""
+    return {
+        one.run.seed: one
+        for one in row.seeds
+        if all(name in one.scores and column in one.scores[name].values for name in sets)
+    }
 
 
 def _differences(
-    pairs: Sequence[tuple[SeedResults, SeedResults]], name: str, metric: str
+    pairs: Sequence[tuple[SeedResults, SeedResults]], name: str, column: ScoreColumn
 ) -> dict[str, Array] | None:
     """Part -> differences, a row for each seed; None where queries are not the same."""
-    first = pairs[0][0].per_query[name]
-    found: dict[str, list[list[float]]] = {part: [] for part in first}
-    for arm, against in pairs:
-        ours, theirs = arm.per_query[name], against.per_query[name]
-        if not ours.keys() == theirs.keys() == first.keys():
-            return None
-        for part, queries in first.items():
-            if not queries.keys() == ours[part].keys() == theirs[part].keys():
-                return None
-            found[part].append(
-                [ours[part][query][metric] - theirs[part][query][metric] for query in queries]
-            )
-    return {part: np.array(rows) for part, rows in found.items()}
+    found = [(arm.scores[name], against.scores[name]) for arm, against in pairs]
+    queries = found[0][0].queries
+    if any(one.queries != queries for pair in found for one in pair):
+        return None
+    return {
+        part: np.array([one.values[column][part] - of.values[column][part] for one, of in found])
+        for part in queries
+    }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.report.rows import ModelRow, PerQuery, SeedResults
+from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn, ScoreColumns
+from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
@@ -18,36 +19,46 @@ from ragcun_cli.spec.manifest import StageRecord
 from ragcun_cli.spec.section import dotted
 
 
-def gather(runs: Sequence[Run], road: Road, runner: Runner) -> list[ModelRow]:
-    """Rows in the order of the runs; runs that differ in their seed alone share one."""
+def gather(
+    runs: Sequence[Run], road: Road, runner: Runner, columns: Collection[ScoreColumn] = ()
+) -> list[ModelRow]:
+    """Rows in the order of the runs; runs that differ in their seed alone share one.
+
+    Args:
+        runs: of the rows.
+        road: of their tasks.
+        runner: knows which are current.
+        columns: of scores by query, beside those of the main metric.
+    """
     groups: dict[Path, list[Run]] = {}
     for run in runs:
         identity = run.folder if run.seed is None else run.folder.parent
         groups.setdefault(identity, []).append(run)
-    labels = _labels([members[0] for members in groups.values()])
-    return [
-        ModelRow(label, tuple(_measured(run, road, runner) for run in members))
-        for label, members in zip(labels, groups.values(), strict=True)
-    ]
+    wanted = {(FULL_FORM, MAIN_METRIC), *columns}
+    rows = []
+    for name, members in _named(list(groups.values())):
+        found = [_measured(run, road, runner, wanted) for run in members]
+        most = max((seed.measured for seed in found), key=len)
+        kept = tuple(seed for seed in found if seed.measured >= most)
+        rows.append(ModelRow(name, kept, asked=len(found)))
+    return rows
 
 
-def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
+def _measured(run: Run, road: Road, runner: Runner, wanted: Collection[ScoreColumn]) -> SeedResults:
     evaluations: dict[str, StageRecord] = {}
     samples: dict[str, str] = {}
-    per_query: dict[str, PerQuery] = {}
+    scores: dict[str, ScoreColumns] = {}
     metrics: dict[str, dict[str, Any]] = {}
     for dataset in run.profile.evaluation.datasets:
         score = road.evaluations.score(run, dataset)
-        text = read_measured(score, f"{score.key}/{paths.PER_QUERY}", runner)
-        found = (
-            None
-            if text is None
-            else read_measured(score, f"{score.key}/{paths.METRICS_FILE}", runner)
-        )
-        if text is None or found is None:
+        content = read_measured(score, f"{score.key}/{paths.SCORES}", runner)
+        if content is None:
+            continue
+        found = read_measured(score, f"{score.key}/{paths.METRICS_FILE}", runner)
+        if found is None:
             continue
         metrics[dataset] = json.loads(found)
-        per_query[dataset] = _scores(text)
+        scores[dataset] = ScoreColumns.read(content, wanted)
         evaluations[dataset] = _cost(road.evaluations.tasks(run, dataset), runner)
         data = runner.record(road.place.sets.task(dataset))
         if data is not None and "sample" in data.details:
@@ -58,15 +69,15 @@ def _measured(run: Run, road: Road, runner: Runner) -> SeedResults:
         run=run,
         training=runner.current_record(road.trainings.task(run)),
         evaluations=evaluations,
-        per_query=per_query,
+        scores=scores,
         isotropy=None if isotropy is None else json.loads(isotropy),
         metrics=metrics,
         samples=samples,
     )
 
 
-def read_measured(task: Task, name: str, runner: Runner) -> str | None:
-    """Text of what a current task wrote; None, which is said, where it is damaged."""
+def read_measured(task: Task, name: str, runner: Runner) -> bytes | None:
+    """What a current task wrote; None, which is said, where it is damaged."""
     stale = runner.stale(task)
     if stale is None:
         try:
@@ -85,25 +96,26 @@ def _cost(tasks: Sequence[Task], runner: Runner) -> StageRecord:
     return search.model_copy(update={"seconds": seconds})
 
 
-def _scores(per_query: str) -> PerQuery:
-    scores: PerQuery = {}
-    for line in per_query.splitlines():
-        row = json.loads(line)
-        scores.setdefault(row.pop("part", ""), {})[row.pop("query")] = row
-    return scores
+def _named(groups: Sequence[list[Run]]) -> list[tuple[str, list[Run]]]:
+    """Names of rows and their runs; namesakes stand together, in order of what differs in them."""
+    namesakes: dict[str, list[list[Run]]] = {}
+    for members in groups:
+        namesakes.setdefault(members[0].title, []).append(members)
+    named = []
+    for title, found in namesakes.items():
+        values = [dotted(members[0].values) for members in found]
+        keys = sorted({key for own in values for key in own})
+        differing = [key for key in keys if len({str(own.get(key)) for own in values}) > 1]
+        places = [[_in_order(own.get(key)) for key in differing] for own in values]
+        for number in sorted(range(len(found)), key=places.__getitem__):
+            own = values[number]
+            shown = ", ".join(f"{key}={own.get(key, 'default')}" for key in differing)
+            named.append((f"{title} ({shown})" if shown else title, found[number]))
+    return named
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Names of rows; namesakes are told apart by the values in which they differ."""
-    labels = []
-    for run in runs:
-        others = [dotted(other.values) for other in runs if other.title == run.title]
-        if len(others) == 1:
-            labels.append(run.title)
-            continue
-        keys = sorted({key for values in others for key in values})
-        own = dotted(run.values)
-        differing = [key for key in keys if len({str(values.get(key)) for values in others}) > 1]
-        shown = ", ".join(f"{key}={own.get(key, 'default')}" for key in differing)
-        labels.append(f"{run.title} ({shown})")
-    return labels
+def _in_order(value: object) -> tuple[bool, float, str]:
+    """Numbers by size, then words."""
+    if isinstance(value, int | float):
+        return False, float(value), ""
+    return True, 0.0, str(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumns
 from ragcun_cli.pipeline.report.table import Cell, WithInterval, over_seeds
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.manifest import StageRecord
@@ -14,9 +15,6 @@ MAIN_METRIC = "ndcg@10"
 
 Measures = Mapping[str, Any]
 """Of isotropy, on one side: name -> value."""
-
-PerQuery = dict[str, dict[str, dict[str, float]]]
-"""Part of the data set, "" where it is one whole -> query id -> metric -> value."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class SeedResults:
     evaluations: Mapping[str, StageRecord]
     """Data set -> the record of its evaluation."""
 
-    per_query: Mapping[str, PerQuery]
-    """Data set -> scores."""
+    scores: Mapping[str, ScoreColumns]
+    """Data set -> scores query by query, of the columns that the report needs."""
 
     isotropy: Mapping[str, Any] | None
 
@@ -39,13 +37,35 @@ class SeedResults:
     samples: Mapping[str, str]
     """Data set that is a sample -> the one it is of."""
 
+    @property
+    def measured(self) -> frozenset[str]:
+        """The data sets that it was evaluated on, and `isotropy` if that was measured."""
+        return frozenset(self.metrics) | ({"isotropy"} if self.isotropy is not None else set())
+
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model of the tables, over all its seeds."""
+    """One model of the tables, over its seeds."""
 
-    label: str
+    name: str
+    """As plans call it."""
     seeds: tuple[SeedResults, ...]
+    """Those with the most results: a damaged one leaves the others standing."""
+    asked: int = 0
+    """How many seeds there are with the others; 0 where there are no others."""
+    title: str = ""
+    """The name that a person chose for a paper; without one the name is shown."""
+
+    @property
+    def shown(self) -> str:
+        """What people call it."""
+        return self.title or self.name
+
+    @property
+    def label(self) -> str:
+        """The same, with what of its seeds there is where some have no results."""
+        few = f" ({len(self.seeds)} of {self.asked} seeds)"
+        return self.shown + (few if len(self.seeds) < self.asked else "")
 
     @property
     def run(self) -> Run:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
+from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.claims import Evidence, JudgedClaim, judge
 from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
 from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.figures.calibration import calibration_figures
@@ -21,6 +25,7 @@ from ragcun_cli.pipeline.report.formats.formats import (
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables.claims import claims_table
 from ragcun_cli.pipeline.report.tables.contrasts import contrasts_table, sets_table
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
@@ -29,8 +34,8 @@ from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
-from ragcun_cli.spec.manifest import Stage
-from ragcun_cli.spec.paths import FIGURES
+from ragcun_cli.spec.manifest import Stage, digest
+from ragcun_cli.spec.paths import FIGURES, PLAN_FILE
 from ragcun_cli.spec.plan import PaperPlan
 
 DEMONSTRATION = (
@@ -55,8 +60,10 @@ def report_task(
     drawn = sorted(FIGURE_FILES.values())
 
     def action(draft: Path, progress: Progress) -> Details:
-        rows = gather(runs, road, runner)
-        tables, figures = build_tables(rows, plan), figures_of(rows, road, runner)
+        rows = gather(runs, road, runner, columns_of(plan))
+        (draft / PLAN_FILE).write_bytes(TypeAdapter(PaperPlan).dump_json(plan, indent=2))
+        parts = [Part(plan.name, rows, plan)]
+        tables, figures = tables_of(parts), figures_of(parts, road, runner)
         for format_name, extension in EXTENSIONS.items():
             text = render(tables, figures, format_name, title=plan.name)
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
@@ -67,40 +74,70 @@ def report_task(
     return Task(
         stage=Stage.REPORT,
         label=f"report {plan.name}",
-        folder=road.place.workspace.report(plan.name),
+        folder=road.place.workspace.report(plan.folder),
         key="report",
         values={
             "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
-            "contrasts": [one.model_dump(mode="json") for one in plan.contrasts],
-            "smallest_effect": plan.smallest_effect,
+            "plan": digest(TypeAdapter(PaperPlan).dump_python(plan, mode="json")),
             "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,
-        outputs=(*files, FIGURES),
+        outputs=(*files, FIGURES, PLAN_FILE),
         feeds=(),
         needs=tuple(needs),
     )
 
 
-def tables_of(rows: Sequence[ModelRow], plan: PaperPlan | None = None) -> list[Table]:
-    """The tables of gathered rows: one set for those that share data sets and base.
+def columns_of(plan: PaperPlan | None) -> set[ScoreColumn]:
+    """The scores by query that the contrasts of a plan need."""
+    return set() if plan is None else {(one.form, one.metric) for one in plan.contrasts}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that belong together: those of a plan, or those that no plan has."""
+
+    title: str
+    rows: Sequence[ModelRow]
+    plan: PaperPlan | None = None
+    """Whose contrasts are answered and whose claims are judged; None takes the default ones."""
+
+
+def tables_of(
+    parts: Sequence[Part],
+    build: Callable[[Sequence[ModelRow], PaperPlan | None], list[Table]] | None = None,
+) -> list[Table]:
+    """The tables of a report: one set for rows that share data sets and base.
 
     Args:
-        rows: of a plan, or of all finished runs.
-        plan: whose contrasts are answered; None takes the default ones.
+        parts: of the report.
+        build: makes the tables of such rows; all of them by default.
     """
-    groups = _groups(rows)
-    return [
-        replace(table, key=table.key + suffix)
-        for suffix, some in groups.items()
-        for table in build_tables(some, plan)
-    ]
+    groups = _groups(parts)
+    tables = []
+    for suffix, part in groups.items():
+        for table in (build or build_tables)(part.rows, part.plan):
+            more = f": {part.title}" if len(groups) > 1 else ""
+            tables.append(replace(table, key=table.key + suffix, caption=f"{table.caption}{more}"))
+    return tables
+
+
+def judged_claims(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[JudgedClaim]:
+    """What became of the claims of a plan."""
+    if plan is None:
+        return []
+    _, averaged = measured_sets(rows)
+    command = f"ragcun reproduce --profile {plan.name}"
+    evidence = Evidence(rows, averaged, plan.datasets, command)
+    return [judge(claim, evidence) for claim in plan.claims]
 
 
 def build_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
+    claims = claims_table(judged_claims(rows, plan))
     tables = [
         *_contrast_tables(rows, plan),
+        *([] if claims is None else [claims]),
         results_table(rows),
         *isotropy_tables(rows),
         *evaluation_tables(rows),
@@ -122,28 +159,30 @@ def _contrast_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[T
     return [table for table in found if table is not None]
 
 
-def figures_of(rows: Sequence[ModelRow], road: Road, runner: Runner) -> list[Figure]:
+def figures_of(parts: Sequence[Part], road: Road, runner: Runner) -> list[Figure]:
     """The figures of gathered rows and of their minings, in the order to print."""
-    runs = [seed.run for row in rows for seed in row.seeds]
+    runs = [seed.run for part in parts for row in part.rows for seed in row.seeds]
     figures = mining_figures(gather_minings(runs, road, runner))
-    for suffix, some in _groups(rows).items():
-        for figure in (*isotropy_figures(some), *calibration_figures(some)):
+    for suffix, part in _groups(parts).items():
+        for figure in (*isotropy_figures(part.rows), *calibration_figures(part.rows)):
             figures.append(replace(figure, key=figure.key + suffix))
     return figures
 
 
-def _groups(rows: Sequence[ModelRow]) -> dict[str, list[ModelRow]]:
+def _groups(parts: Sequence[Part]) -> dict[str, Part]:
     """Suffix of keys -> rows that share data sets, similarity and base, and so stand in one table.
 
     A model that was named on the command line stands with the first that have its data sets.
     """
-    groups: dict[tuple[str, ...], list[ModelRow]] = {}
-    for row in sorted(rows, key=lambda row: row.run.is_named_model):
-        evaluation = row.run.profile.evaluation
-        shared = (evaluation.similarity, *evaluation.datasets)
-        key = (row.run.profile.encoder.base, *shared)
-        if row.run.is_named_model:
-            key = next((known for known in groups if known[1:] == shared), ("", *shared))
-        groups.setdefault(key, []).append(row)
-    numbered = enumerate(groups.values(), 1)
-    return {"" if number == 1 else f"-{number}": rows for number, rows in numbered}
+    groups: list[Part] = []
+    for part in parts:
+        found: dict[tuple[str, ...], list[ModelRow]] = {}
+        for row in sorted(part.rows, key=lambda row: row.run.is_named_model):
+            evaluation = row.run.profile.evaluation
+            shared = (evaluation.similarity, *evaluation.datasets)
+            key = (row.run.profile.encoder.base, *shared)
+            if row.run.is_named_model:
+                key = next((known for known in found if known[1:] == shared), ("", *shared))
+            found.setdefault(key, []).append(row)
+        groups += [replace(part, rows=rows) for rows in found.values()]
+    return {"" if number == 1 else f"-{number}": part for number, part in enumerate(groups, 1)}

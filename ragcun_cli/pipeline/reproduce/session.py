@@ -15,10 +15,10 @@ from ragcun_cli.pipeline.mining.rows import look_up
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
-from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
+from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
-from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.walk import Consent
 from ragcun_cli.pipeline.road import Road
@@ -29,7 +29,7 @@ from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
-from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.manifest import Manifest, Stage, digest, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
 
@@ -47,6 +47,12 @@ class Choice:
     """Only these of the plan."""
     references: str | None = None
     """Instead of the plan's, separated by commas."""
+
+    @property
+    def mark(self) -> str:
+        """Digest of what it changes about a plan; empty where nothing."""
+        changes = [self.sets, self.seeds, self.experiments, self.references]
+        return digest(changes)[:8] if any(changes) else ""
 
 
 @dataclass(frozen=True)
@@ -74,18 +80,6 @@ class Mined:
     """Folder and counts of each or, of one query, its text, its positive and its negatives."""
     scores: dict[str, str] | None = None
     """What scores of the query's passages are of; None where no query was asked for."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A report, in the form that was asked for."""
-
-    tables: Sequence[Table] = ()
-    """For the terminal."""
-    text: str = ""
-    """For stdout."""
-    notes: Sequence[str] = ()
-    """What to say of its files."""
 
 
 class Session:
@@ -139,7 +133,7 @@ class Session:
         """
         name = choice.name or ""
         plan = load_plan(name, sets=choice.sets or ())
-        part = plan.part(choice.experiments, choice.references, choice.seeds)
+        part = self.part(plan, choice)
         less = ""
         if len(part.experiments) > 1:
             less = f"for one of the {len(part.experiments)} experiments: --experiment NAME"
@@ -148,6 +142,11 @@ class Session:
             less = f"as in a plan: --profile {'|'.join(names)} --experiment {name}"
         self._consent = replace(self._consent, less=less)
         return part
+
+    def part(self, plan: PaperPlan, choice: Choice) -> PaperPlan:
+        """What options leave of a plan, which has reports of its own where they change it."""
+        part = plan.part(choice.experiments, choice.references, choice.seeds)
+        return replace(part, variant=choice.mark)
 
     def trained_runs(self, choice: Choice) -> list[Run]:
         """The runs of a profile that are trained."""
@@ -213,34 +212,9 @@ class Session:
         runs = self.runs(choice)
         sets = walk.datasets_of(runs, self._place, self._progress)
         self._run_stage(Stage.ISOTROPY, runs, sets)
-        tables = reporting.tables_of(gather(runs, self._road, self._runner))
-        return [table for table in tables if table.key.split("-")[0] == "isotropy"]
-
-    def report(self, choice: Choice, *, format_name: str | None, output: Path | None) -> Report:
-        """Tables for the terminal, or tables and figures in one format as a text or in files."""
-        plan = None if choice.name is None else self.plan(choice)
-        runs = self.runs(choice) if plan is None else runs_of(plan, self.workspace)
         rows = gather(runs, self._road, self._runner)
-        tables = reporting.tables_of(rows, plan)
-        if format_name is None:
-            if output is not None:
-                raise WorkspaceError(
-                    "--output needs a format", hint=f"ragcun report -f latex -o {output}"
-                )
-            return Report(tables=tables)
-        figures = reporting.figures_of(rows, self._road, self._runner)
-        text = render(tables, figures, format_name, title=choice.name or "all finished runs")
-        kinds = [kind for known, kind in FIGURE_FILES.items() if known == format_name]
-        if output is None:
-            names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
-            said = [f"with --output FILE, {paths.FIGURES}/ beside it gets: {names}"]
-            return Report(text=text, notes=said if names else ())
-        try:
-            output.write_text(text, encoding="utf-8", newline="")
-            files = write_figures(figures, output.parent, kinds)
-        except OSError as error:
-            raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
-        return Report(notes=[f"written: {file}" for file in (output, *files)])
+        part = reporting.Part("", rows)
+        return reporting.tables_of([part], lambda rows, plan: isotropy_tables(rows))
 
     def reproduce(
         self, choice: Choice, *, dry_run: bool, baseline_check: bool
@@ -257,18 +231,20 @@ class Session:
         ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
-        rows = gather(runs, self._road, self._runner)
-        tables = reporting.tables_of(rows, plan)
+        write_atomically(self.workspace.last_report, f"{plan.folder}\n")
+        rows = gather(runs, self._road, self._runner, reporting.columns_of(plan))
+        parts = [reporting.Part(plan.name, rows, plan)]
+        tables = reporting.tables_of(parts)
         return Reproduced(
             tables=tables,
             models=[(run.label, run.folder / paths.MODEL) for run in runs if run.reference is None],
-            folder=self.workspace.report(plan.name),
-            document=partial(self._document, tables, rows, plan.name),
+            folder=self.workspace.report(plan.folder),
+            document=partial(self._document, tables, parts),
         )
 
-    def _document(self, tables: Sequence[Table], rows: Sequence[ModelRow], title: str) -> str:
-        figures = reporting.figures_of(rows, self._road, self._runner)
-        return render(tables, figures, "json", title=title)
+    def _document(self, tables: Sequence[Table], parts: Sequence[reporting.Part]) -> str:
+        figures = reporting.figures_of(parts, self._road, self._runner)
+        return render(tables, figures, "json", title=parts[0].title)
 
     def _tasks(
         self, plan: PaperPlan, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]]

@@ -47,7 +47,7 @@ NUMBERS_VERSIONS: dict[Stage, int] = dict.fromkeys(Stage, 1) | {
     Stage.DATA: 2,
     Stage.MINE: 2,
     Stage.TRAIN: 4,
-    Stage.EVAL: 2,
+    Stage.EVAL: 3,
     Stage.ISOTROPY: 2,
     Stage.REPORT: 2,
 }
@@ -144,8 +144,8 @@ class Runner:
             if any(_within(file.path, fed) for fed in task.feeds)
         }
 
-    def read(self, task: Task, name: str) -> str:
-        """Text of a file that a task wrote which is up to date.
+    def read(self, task: Task, name: str) -> bytes:
+        """A file that a task wrote which is up to date.
 
         Raises:
             WorkspaceError: it is not what was written.
@@ -161,7 +161,7 @@ class Runner:
         ]:
             self._stale[task.identity] = Stale("damaged", f"{name} {CHANGED}")
             raise WorkspaceError(f"{file} {CHANGED}", hint="the same command with --verify")
-        return content.decode()
+        return content
 
     def require_intact(self, tasks: Iterable[Task]) -> None:
         """Read what tasks have written, each file once in a process, before it is computed with.

@@ -536,7 +536,7 @@ def test_the_schema_describes_plans_and_what_both_have_beside_their_values():
     assert of_plan["$ref"] == "#/$defs/PlanFile"
     assert set(plan["properties"]) == {
         *("name", "description", "experiments", "references", "seeds", "overrides"),
-        *("contrasts", "smallest_effect"),
+        *("contrasts", "smallest_effect", "claims"),
     }
     laid_over = plan["properties"]["overrides"]
     assert laid_over["additionalProperties"] is False
@@ -588,7 +588,19 @@ def test_a_plan_names_its_contrasts():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('against = "untouched"', 'against = "bm25"', "contrasts name 'bm25', which is no row"),
+        ('against = "untouched"', 'against = "bm25"', "name 'bm25', which is not a row"),
+        ('metric = "mrr@10"', 'metric = "mrr@7"', "name 'mrr@7', which is not a metric that is"),
+        ('metric = "mrr@10"', 'form = "int4"', "name 'int4', which is not a form that is scored"),
+        (
+            "smallest_effect = 0.5",
+            'claims = [{name = "a", measure = "gain"}]',
+            "needs arm, against",
+        ),
+        (
+            "smallest_effect = 0.5",
+            'claims = [{name = "a", measure = "rows", rows = ["bm25"]}]',
+            "name 'bm25', which is not a row",
+        ),
         ('against = "untouched"', 'against = "with_isotropy"', "'with_isotropy' against itself"),
         ('metric = "mrr@10"', 'met = "mrr@10"', "contrasts.1.met: there is no such key"),
         ("smallest_effect = 0.5", "smallest_effect = 0", "smallest_effect: it has to be above 0"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ragcun_cli.core.rankings.contrasts import contrast, holm
+from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumns
 from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
 from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference
@@ -21,37 +22,40 @@ SETS = {"scifact": {"": 40}, "cqadupstack": {"android": 25, "english": 60}}
 
 
 def scores(label, seed, *, sets=SETS, shift=0.0):
-    """Data set -> part -> query -> metrics, drawn for a row and a seed."""
+    """Data set -> columns, drawn for a row and a seed."""
     found = {}
     for name, parts in sets.items():
+        values = {}
         for part, count in parts.items():
             rng = np.random.default_rng([*map(ord, label + name + part), seed or 0])
-            values = np.clip(rng.normal(0.5 + shift, 0.2, count), 0, 1).tolist()
-            found.setdefault(name, {})[part] = {
-                f"q{n}": {"ndcg@10": value, "mrr@10": 1 - value} for n, value in enumerate(values)
-            }
+            values[part] = np.clip(rng.normal(0.5 + shift, 0.2, count), 0, 1)
+        columns = {
+            ("float32", "ndcg@10"): values,
+            ("float32", "mrr@10"): {part: 1 - each for part, each in values.items()},
+            ("binary", "ndcg@10"): {part: each / 2 for part, each in values.items()},
+        }
+        queries = {part: f"digest of {count} ids" for part, count in parts.items()}
+        found[name] = ScoreColumns(queries, columns)
     return found
 
 
-def row(label, seeds=(1, 2, 3), *, reference=None, **drawn):
+def row(label, seeds=(1, 2, 3), *, reference=None, asked=0, **drawn):
     evaluation = {"datasets": ["scifact", "cqadupstack"]}
     profile = RunProfile.model_validate({"name": "x", "evaluation": evaluation})
     results = []
     for seed in (None,) if reference else seeds:
-        per_query = scores(label, seed, **drawn)
+        columns = scores(label, seed, **drawn)
         means = {
-            name: float(
-                np.mean([np.mean([q["ndcg@10"] for q in rows.values()]) for rows in parts.values()])
-            )
-            for name, parts in per_query.items()
+            name: float(np.mean([each.mean() for each in of.values[FULL_FORM, "ndcg@10"].values()]))
+            for name, of in columns.items()
         }
         metrics = {name: {"metrics": {"ndcg@10": mean}} for name, mean in means.items()}
         run = Run(profile, seed, reference, SPACE)
-        results.append(SeedResults(run, None, {}, per_query, None, metrics, {}))
-    return ModelRow(label, tuple(results))
+        results.append(SeedResults(run, None, {}, columns, None, metrics, {}))
+    return ModelRow(label, tuple(results), asked=asked)
 
 
-def by_hand(arm, against, seeds, metric="ndcg@10"):
+def by_hand(arm, against, seeds, column=("float32", "ndcg@10")):
     """The contrast of two rows, its differences put together query by query."""
     parts, weights = {}, {}
     for name, of in SETS.items():
@@ -59,10 +63,12 @@ def by_hand(arm, against, seeds, metric="ndcg@10"):
             rows = []
             for seed in seeds:
                 one, other = (
-                    next(s for s in r.seeds if s.run.seed in (seed, None)).per_query[name][part]
+                    next(s for s in r.seeds if s.run.seed in (seed, None)).scores[name]
                     for r in (arm, against)
                 )
-                rows.append([one[f"q{n}"][metric] - other[f"q{n}"][metric] for n in range(count)])
+                pair = (each.values[column][part].tolist() for each in (one, other))
+                rows.append([ours - theirs for ours, theirs in zip(*pair, strict=True)])
+                assert len(rows[-1]) == count
             parts[f"{name}/{part}"] = np.array(rows)
             weights[f"{name}/{part}"] = 1 / len(of)
     return contrast(parts, weights)
@@ -79,7 +85,12 @@ def test_a_contrast_pairs_seeds_and_queries_and_divides_a_sets_weight_among_its_
     assert (found.seeds, found.asked, found.why) == (3, 3, "")
     assert list(found.by_set) == list(SETS)
     other = compare(planned(metric="mrr@10"), rows, list(SETS))
-    assert other.found == by_hand(*rows, seeds=(1, 2, 3), metric="mrr@10")
+    assert other.found == by_hand(*rows, seeds=(1, 2, 3), column=("float32", "mrr@10"))
+    small = compare(planned(form="binary"), rows, list(SETS))
+    assert small.found == by_hand(*rows, seeds=(1, 2, 3), column=("binary", "ndcg@10"))
+    assert small.name == "a − b, binary"
+    absent = compare(planned(form="int8"), rows, list(SETS))
+    assert (absent.found, absent.why) == (None, "not measured")
 
 
 def test_seeds_that_one_arm_lacks_are_left_out_and_counted():

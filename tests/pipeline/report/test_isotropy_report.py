@@ -53,7 +53,7 @@ def row(name, *measured, reference=None, hubs=HUBS):
             run=run,
             training=None,
             evaluations={},
-            per_query={},
+            scores={},
             isotropy=found,
             metrics={name: {"hubness": found} for name, found in hubs.items()},
             samples={},

@@ -30,7 +30,7 @@ def row(label, *, reference=None, variants=True, contrastive="euclidean", **head
         run=Run(profile, None if reference else 1, reference, SPACE),
         training=None,
         evaluations={},
-        per_query={},
+        scores={},
         isotropy=None,
         metrics={"scifact": metrics},
         samples={},

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ragcun_cli.core.rankings.contrasts import Contrast, holm
 from ragcun_cli.core.rankings.significance import randomisation_p_value
 from ragcun_cli.pipeline.report.contrasts import Compared, difference_of
-from ragcun_cli.pipeline.report.table import Cell, Column, Table
+from ragcun_cli.pipeline.report.table import Cell, Column, Table, cell_parts
 
 POINTS = 100.0
 _SIGNS_SEED = 0
@@ -39,14 +39,14 @@ def contrasts_table(
     """Every planned contrast, the primary ones first; None where none is planned."""
     if not compared:
         return None
-    adjusted = holm({one.planned.name: one.found.p_value for one in compared if one.found})
+    adjusted = holm({one.name: one.found.p_value for one in compared if one.found})
     ordered = sorted(compared, key=lambda one: not one.planned.primary)
     margin = None if smallest_effect is None else smallest_effect / POINTS
     said = answer(compared)
     notes = [*([] if said is None else [said]), *NOTES, *_blindness(compared)]
     if smallest_effect is not None:
         notes.append(f"Equivalent: the 90 % interval lies within ±{smallest_effect:g} points.")
-    if lacking := [f"{one.planned.name}: {one.why}" for one in ordered if one.why]:
+    if lacking := [f"{one.name}: {one.why}" for one in ordered if one.why]:
         notes.append("; ".join(lacking) + ".")
     return Table(
         key="contrasts",
@@ -69,7 +69,7 @@ def sets_table(compared: Sequence[Compared]) -> Table | None:
     ]
     return Table(
         key="contrast-by-set",
-        caption=f"{first.planned.name}, set by set",
+        caption=f"{first.name}, set by set",
         columns=(
             Column("dataset", "Data set"),
             *(column for column in CONTRAST_COLUMNS if column.key in ("difference", "p_value")),
@@ -85,13 +85,13 @@ def answer(compared: Sequence[Compared]) -> str | None:
     first = _primary(compared)
     if first is None or first.found is None:
         return None
-    low, high = (POINTS * end for end in first.found.interval())
+    column = next(one for one in CONTRAST_COLUMNS if one.key == "difference")
+    difference, interval = cell_parts(column, difference_of(first.found))
     seeds = {0: "no seeds", 1: "one seed"}.get(first.seeds, f"{first.seeds} seeds")
     sets = "one set" if len(first.by_set) == 1 else f"{len(first.by_set)} sets"
-    mean = POINTS * first.found.mean
     return (
-        f"{first.planned.name} is {mean:+.2f} points [{low:+.2f}, {high:+.2f}] of nDCG@10 over "
-        f"{sets} and {seeds}: {verdict(first.found)}."
+        f"{first.name} is {difference} points {interval} of nDCG@10 over {sets} and {seeds}: "
+        f"{verdict(first.found)}."
     )
 
 
@@ -115,14 +115,14 @@ def _row(one: Compared, adjusted: Mapping[str, float], margin: float | None) -> 
     found = one.found
     if found is None:
         why = None if one.why == "not measured" else one.why
-        return (one.planned.name, kind, why, *[None] * (len(CONTRAST_COLUMNS) - 3))
+        return (one.name, kind, why, *[None] * (len(CONTRAST_COLUMNS) - 3))
     return (
-        one.planned.name,
+        one.name,
         kind,
         difference_of(found),
         verdict(found, margin),
         found.p_value,
-        adjusted[one.planned.name],
+        adjusted[one.name],
         _queries_alone(one) if one.planned.primary else "–",
         _seeds(one),
         "none" if found.deviation is None else found.deviation,

@@ -94,7 +94,7 @@ def _average(row: ModelRow, averaged: Sequence[str]) -> Cell:
 
 
 def _difference(row: ModelRow, first: ModelRow, averaged: Sequence[str]) -> Cell:
-    planned = PlannedContrast(arm=row.label, against=first.label)
+    planned = PlannedContrast(arm=row.name, against=first.name)
     found = compare(planned, (row, first), averaged).found
     return None if found is None else difference_of(found)
 

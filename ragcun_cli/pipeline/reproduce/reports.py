@@ -1,0 +1,183 @@
+"""What `ragcun report` shows: of a plan, of the one that was reproduced last, or of all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from ragcun_cli.pipeline.report import tasks as reporting
+from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
+from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.reproduce.session import Choice, Session
+from ragcun_cli.pipeline.stages.runs import Run, runs_of
+from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import ClaimsError, WorkspaceError
+from ragcun_cli.spec.plan import PaperPlan
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What of a report is shown, and under which names."""
+
+    all_runs: bool = False
+    """Every finished run, by plan."""
+    rows: Sequence[str] = ()
+    """Only these, in this order."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Row -> what a paper calls it."""
+    strict: bool = False
+    """Every claim has to be shown."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report, in the form that was asked for."""
+
+    tables: Sequence[Table] = ()
+    """For the terminal."""
+    text: str = ""
+    """For stdout."""
+    notes: Sequence[str] = ()
+    """What to say of its files."""
+
+
+class ReportSession(Session):
+    """One `report` command at work in one workspace."""
+
+    _parts: Sequence[reporting.Part] = ()
+    _strict = False
+
+    def report(
+        self, choice: Choice, layout: Layout, *, format_name: str | None, output: Path | None
+    ) -> Report:
+        """Tables for the terminal, or tables and figures in one format as a text or in files."""
+        if output is not None and format_name is None:
+            raise WorkspaceError(
+                "--output needs a format", hint=f"ragcun report -f latex -o {output}"
+            )
+        self._strict = layout.strict
+        self._parts = self._laid_out(self._gathered(choice, layout), layout)
+        tables = reporting.tables_of(self._parts)
+        if format_name is None:
+            return Report(tables=tables)
+        figures = reporting.figures_of(self._parts, self._road, self._runner)
+        title = ", ".join(part.title for part in self._parts)
+        text = render(tables, figures, format_name, title=title)
+        kinds = [kind for known, kind in FIGURE_FILES.items() if known == format_name]
+        if output is None:
+            names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
+            said = [f"with --output FILE, {paths.FIGURES}/ beside it gets: {names}"]
+            return Report(text=text, notes=said if names else ())
+        try:
+            output.write_text(text, encoding="utf-8", newline="")
+            files = write_figures(figures, output.parent, kinds)
+        except OSError as error:
+            raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
+        return Report(notes=[f"written: {file}" for file in (output, *files)])
+
+    def require_claims(self) -> None:
+        """Pass if every claim with a number was shown, or nobody asked.
+
+        Raises:
+            ClaimsError: one was not, or the report is of no plan that claims anything.
+        """
+        if not self._strict:
+            return
+        judged = [
+            one for part in self._parts for one in reporting.judged_claims(part.rows, part.plan)
+        ]
+        if not judged:
+            raise ClaimsError("this report is of no plan with claims", hint="ragcun profile schema")
+        if lacking := [one for one in judged if one.verdict not in ("shown", "see evidence")]:
+            named = "; ".join(f"{one.claim.name}: {one.verdict}" for one in lacking)
+            raise ClaimsError(f"{len(lacking)} of {len(judged)} claims are not shown: {named}")
+
+    # What it is of
+
+    def _gathered(self, choice: Choice, layout: Layout) -> list[reporting.Part]:
+        if choice.name is not None and layout.all_runs:
+            raise WorkspaceError(
+                "--profile names one plan, and --all-runs takes every finished run",
+                hint="ragcun report --all-runs",
+            )
+        if choice.name is not None:
+            plan: PaperPlan | None = self.plan(choice)
+        else:
+            plan = None if layout.all_runs or choice.sets else self._last_plan(choice)
+        if plan is None:
+            return self._all_runs(choice)
+        return [self._part(plan.name, runs_of(plan, self.workspace), plan)]
+
+    def _last_plan(self, choice: Choice) -> PaperPlan | None:
+        """The plan that was reproduced last, or what options leave of it."""
+        try:
+            folder = self.workspace.last_report.read_text(encoding="utf-8").strip()
+        except OSError:
+            folder = ""
+        plan = self._plan_of(self.workspace.report(folder)) if folder else None
+        if plan is None:
+            self._progress.note("no plan was reproduced here: all finished runs")
+            return None
+        self._progress.note(
+            f"of {folder}, the plan that was reproduced last; --all-runs takes every finished run"
+        )
+        return self.part(plan, choice) if choice.mark else plan
+
+    def _plan_of(self, folder: Path) -> PaperPlan | None:
+        try:
+            return TypeAdapter(PaperPlan).validate_json((folder / paths.PLAN_FILE).read_bytes())
+        except (OSError, ValueError):  # none, or one of another version
+            return None
+
+    def _all_runs(self, choice: Choice) -> list[reporting.Part]:
+        """Every finished run, by the plans that were reproduced here and have it."""
+        finished = {run.folder: run for run in self.runs(choice)}
+        left = dict(finished)
+        parts = []
+        for folder in sorted(self.workspace.reports.glob("[!.]*")):
+            plan = self._plan_of(folder)
+            found = runs_of(plan, self.workspace) if plan is not None else []
+            there = [run for run in found if run.folder in finished]
+            if any(run.folder in left and run.reference is None for run in there):
+                parts.append(self._part(folder.name, there, plan))
+                for run in there:
+                    left.pop(run.folder, None)
+        bases = {
+            Run(run.profile, None, "untouched", self.workspace).folder
+            for run in left.values()
+            if run.reference is None
+        }
+        rest = [run for run in finished.values() if run.folder in left or run.folder in bases]
+        part = self._part("all finished runs" if not parts else "other runs", rest, None)
+        looked_at = [row for row in part.rows if row.run.reference and not row.seeds[0].measured]
+        rows = [row for row in part.rows if row not in looked_at]
+        return [*parts, replace(part, rows=rows)] if rows else parts
+
+    def _part(self, title: str, runs: Sequence[Run], plan: PaperPlan | None) -> reporting.Part:
+        columns = reporting.columns_of(plan)
+        return reporting.Part(title, gather(runs, self._road, self._runner, columns), plan)
+
+    # How it is shown
+
+    def _laid_out(self, parts: Sequence[reporting.Part], layout: Layout) -> list[reporting.Part]:
+        """The rows that were asked for, in that order, by the names that were given to them."""
+        known = [row.name for part in parts for row in part.rows]
+        for name in (*layout.rows, *layout.names):
+            if name not in known:
+                raise WorkspaceError(
+                    f"'{name}' is no row of this report; these are: {', '.join(known)}",
+                    hint="ragcun report",
+                )
+        found = []
+        for part in parts:
+            by_name = {row.name: row for row in part.rows}
+            chosen = [name for name in layout.rows if name in by_name] or (
+                [] if layout.rows else list(by_name)
+            )
+            rows = [replace(by_name[one], title=layout.names.get(one, "")) for one in chosen]
+            found += [replace(part, rows=rows)] if rows else []
+        return found
