@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.session import Reproduced
 
 
+SHOWN_TABLES = ("results", "contrasts")
+"""That a plan ends with on the terminal."""
+
+
 def reproduce(
     profile: options.RequiredProfile,
     set_: options.Sets = None,
@@ -55,11 +59,12 @@ def reproduce(
 
 
 def _show_found(found: "Reproduced | dict[str, Any]") -> None:
-    """What would run of a plan, or its tables."""
+    """What would run of a plan, or what it answers."""
     from ragcun_cli.commands.train import show_models
     from ragcun_cli.console import say, show_rows, show_tables
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
 
+    others = (f"report.{extension}" for extension in EXTENSIONS.values() if extension != "html")
     if isinstance(found, dict):
         keys = ("what", "state", "why", "estimate")
         rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]
@@ -68,6 +73,10 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
         pending = len(rows) - current
         say(f"{current} stages current, {pending} to run, {found['total']} in all")
         return
-    show_tables(found.tables)
+    if found.answer is not None:
+        say(found.answer)
+    by_key = {table.key: table for table in found.tables}
+    show_tables([by_key[key] for key in SHOWN_TABLES if key in by_key])
     show_models(found.models)
-    say(f"reports: {found.folder}/report.{{{','.join(EXTENSIONS.values())}}}")
+    say(f"the page: {found.folder}/report.html; beside it {', '.join(others)}")
+    say("all tables: ragcun report --all")

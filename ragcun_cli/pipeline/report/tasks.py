@@ -11,11 +11,13 @@ from pydantic import TypeAdapter
 from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.report.claims import Evidence, JudgedClaim, judge
-from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
-from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.contrasts import Compared, compare, planned_contrasts
+from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.figures.calibration import calibration_figures
+from ragcun_cli.pipeline.report.figures.contrasts import forest_figure, quality_figures
 from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
 from ragcun_cli.pipeline.report.figures.mining import gather_minings, mining_figures
+from ragcun_cli.pipeline.report.figures.training import training_figures
 from ragcun_cli.pipeline.report.formats.formats import (
     EXTENSIONS,
     FIGURE_FILES,
@@ -26,7 +28,12 @@ from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.claims import claims_table
-from ragcun_cli.pipeline.report.tables.contrasts import contrasts_table, sets_table
+from ragcun_cli.pipeline.report.tables.contrasts import (
+    answer,
+    contrasts_table,
+    primary_of,
+    sets_table,
+)
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
 from ragcun_cli.pipeline.report.tables.results import cost_table, measured_sets, results_table
@@ -122,6 +129,12 @@ def tables_of(
     return tables
 
 
+def answer_of(parts: Sequence[Part]) -> str | None:
+    """One sentence: what the first primary contrast says; None where none was measured."""
+    found = (answer(_compared(part.rows, part.plan)) for part in _groups(parts).values())
+    return next((said for said in found if said is not None), None)
+
+
 def judged_claims(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[JudgedClaim]:
     """What became of the claims of a plan."""
     if plan is None:
@@ -144,29 +157,39 @@ def build_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table
         cost_table(rows),
     ]
     demonstration = [DEMONSTRATION] if any(row.run.profile.demonstration for row in rows) else []
-    seeds = max(len(row.seeds) for row in rows)
-    said = [f"Mean and standard deviation over {seeds} seeds."] if seeds > 1 else []
-    return [replace(table, notes=(*demonstration, *table.notes, *said)) for table in tables]
+    return [replace(table, notes=(*demonstration, *table.notes)) for table in tables]
 
 
 def _contrast_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table]:
     """What the plan asks comes first."""
-    planned = planned_contrasts(() if plan is None else plan.contrasts, rows)
-    _, averaged = measured_sets(rows)
-    compared = [compare(one, rows, averaged) for one in planned]
+    compared = _compared(rows, plan)
     effect = None if plan is None else plan.smallest_effect
     found = contrasts_table(compared, smallest_effect=effect), sets_table(compared)
     return [table for table in found if table is not None]
 
 
-def figures_of(parts: Sequence[Part], road: Road, runner: Runner) -> list[Figure]:
-    """The figures of gathered rows and of their minings, in the order to print."""
-    runs = [seed.run for part in parts for row in part.rows for seed in row.seeds]
-    figures = mining_figures(gather_minings(runs, road, runner))
+def _compared(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Compared]:
+    planned = planned_contrasts(() if plan is None else plan.contrasts, rows)
+    _, averaged = measured_sets(rows)
+    return [compare(one, rows, averaged) for one in planned]
+
+
+def figures_of(parts: Sequence[Part], road: Road, runner: Runner) -> list[Drawing]:
+    """The figures of gathered rows and of their minings, the primary contrast first."""
+    figures: list[Drawing] = []
     for suffix, part in _groups(parts).items():
-        for figure in (*isotropy_figures(part.rows), *calibration_figures(part.rows)):
-            figures.append(replace(figure, key=figure.key + suffix))
-    return figures
+        _, averaged = measured_sets(part.rows)
+        forest = forest_figure(primary_of(_compared(part.rows, part.plan)))
+        drawn: list[Drawing] = [
+            *([] if forest is None else [forest]),
+            *training_figures(part.rows, road, runner),
+            *quality_figures(part.rows, averaged),
+            *isotropy_figures(part.rows),
+            *calibration_figures(part.rows),
+        ]
+        figures += [replace(figure, key=figure.key + suffix) for figure in drawn]
+    runs = [seed.run for part in parts for row in part.rows for seed in row.seeds]
+    return [*figures, *mining_figures(gather_minings(runs, road, runner))]
 
 
 def _groups(parts: Sequence[Part]) -> dict[str, Part]:

@@ -9,7 +9,8 @@ from itertools import cycle, islice
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
-from ragcun_cli.pipeline.report.figure import Figure, Series
+from ragcun_cli.pipeline.report.figure import Drawing, Figure, Forest, Series
+from ragcun_cli.pipeline.report.figures.forest import draw_forest, forest_height
 from ragcun_cli.pipeline.report.table import one_line
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def draw(figure: Figure, format: FigureFormat) -> bytes:
+def draw(figure: Drawing, format: FigureFormat) -> bytes:
     """The drawing without its caption and notes; the same bytes for the same figure.
 
     Lines differ in colour, which people with any colour vision tell apart, and in dashes. Their
@@ -79,16 +80,21 @@ def draw(figure: Figure, format: FigureFormat) -> bytes:
         canvas = Canvas(figsize=INCHES)
         FigureCanvasAgg(canvas)
         axes = canvas.add_subplot()
-        for number, series in enumerate(figure.series):
-            _add_line(axes, series, number, kind=figure.kind)
-        _set_axes(axes, figure)
-        _set_legend(canvas, axes, [series.label for series in figure.series])
+        if isinstance(figure, Forest):
+            canvas.set_size_inches(INCHES[0], forest_height(figure))
+            draw_forest(axes, figure)
+            axes.set_xlabel(fill(one_line(figure.x_label), X_LETTERS))
+        else:
+            for number, series in enumerate(figure.series):
+                _add_line(axes, series, number, kind=figure.kind)
+            _set_axes(axes, figure)
+            _set_legend(canvas, axes, figure.lines)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format=format, metadata=_undated(format))
     return buffer.getvalue()
 
 
-def inline_svg(figure: Figure) -> str:
+def inline_svg(figure: Drawing) -> str:
     """The drawing as an element of a web page, with names of its own for its parts."""
     svg = draw(figure, "svg").decode()
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
@@ -105,12 +111,12 @@ def _undated(format: FigureFormat) -> dict[str, None]:
 def _add_line(axes: Axes, series: Series, number: int, *, kind: str) -> None:
     styles = islice(cycle(STYLES), number, None)
     markers = islice(cycle(MARKERS), number, None)
-    is_marked = kind == "line" and len(series.x) <= MOST_MARKED
+    is_marked = kind == "points" or (kind == "line" and len(series.x) <= MOST_MARKED)
     axes.plot(
         series.x,
         series.y,
         color=COLOURS[number % len(COLOURS)],
-        linestyle=next(styles),
+        linestyle="none" if kind == "points" else next(styles),
         marker=next(markers) if is_marked else None,
         drawstyle="steps-post" if kind == "steps" else None,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.formats.html_page import render_html
 from ragcun_cli.pipeline.report.formats.json_document import render_json
 from ragcun_cli.pipeline.report.formats.latex import render_latex
@@ -26,7 +26,7 @@ FIGURE_FILES: dict[str, FigureFormat] = {"latex": "pdf", "markdown": "svg"}
 
 
 def render(
-    tables: Sequence[Table], figures: Sequence[Figure], format_name: str, *, title: str
+    tables: Sequence[Table], figures: Sequence[Drawing], format_name: str, *, title: str
 ) -> str:
     """All tables and figures in one format; the same ones give the same bytes.
 
@@ -45,7 +45,7 @@ def render(
 
 
 def write_figures(
-    figures: Sequence[Figure], folder: Path, formats: Collection[FigureFormat]
+    figures: Sequence[Drawing], folder: Path, formats: Collection[FigureFormat]
 ) -> list[Path]:
     """The files of all figures, in a folder ``figures`` inside this one, made if need be."""
     from ragcun_cli.pipeline.report.figures.draw import draw

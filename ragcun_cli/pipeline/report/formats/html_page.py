@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.table import (
     Table,
     best_cells,
@@ -32,7 +32,7 @@ class _Shown:
 
 def render_html(
     tables: Sequence[Table],
-    figures: Sequence[Figure] = (),
+    figures: Sequence[Drawing] = (),
     *,
     title: str,
     generated_from: str,

@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.table import Table
 
 
-def render_json(tables: Sequence[Table], figures: Sequence[Figure] = ()) -> str:
+def render_json(tables: Sequence[Table], figures: Sequence[Drawing] = ()) -> str:
     """``{"figures": [...], "tables": [...]}``, each with key, caption and notes; keys are sorted.
 
     A row is an object from a column's key to the unscaled value: a number, a text, null for *not

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.table import (
     Cell,
     Column,
@@ -63,7 +63,7 @@ _ESCAPES = str.maketrans(
 
 def render_latex(
     tables: Sequence[Table],
-    figures: Sequence[Figure] = (),
+    figures: Sequence[Drawing] = (),
     *,
     generated_from: str | None = None,
 ) -> str:
@@ -106,7 +106,7 @@ def _float(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _figure(figure: Figure) -> str:
+def _figure(figure: Drawing) -> str:
     lines = [
         r"\begin{figure}[t]",
         r"  \centering",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from ragcun_cli.pipeline.report.figure import Figure
+from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.table import (
     Align,
     Cell,
@@ -20,7 +20,7 @@ from ragcun_cli.spec.paths import FIGURES
 
 def render_markdown(
     tables: Sequence[Table],
-    figures: Sequence[Figure] = (),
+    figures: Sequence[Drawing] = (),
     *,
     title: str | None = None,
     generated_from: str | None = None,

@@ -59,7 +59,7 @@ def contrasts_table(
 
 def sets_table(compared: Sequence[Compared]) -> Table | None:
     """The primary contrast on each set; None where it was not measured or is of one set."""
-    first = _primary(compared)
+    first = primary_of(compared)
     if first is None or len(first.by_set) < 2:
         return None
     adjusted = holm({name: found.p_value for name, found in first.by_set.items()})
@@ -82,7 +82,7 @@ def sets_table(compared: Sequence[Compared]) -> Table | None:
 
 def answer(compared: Sequence[Compared]) -> str | None:
     """One sentence: what the first primary contrast says; None where none was measured."""
-    first = _primary(compared)
+    first = primary_of(compared)
     if first is None or first.found is None:
         return None
     column = next(one for one in CONTRAST_COLUMNS if one.key == "difference")
@@ -105,7 +105,7 @@ def verdict(found: Contrast, margin: float | None = None) -> str:
     return "equivalent" if equal else "not told apart from 0"
 
 
-def _primary(compared: Sequence[Compared]) -> Compared | None:
+def primary_of(compared: Sequence[Compared]) -> Compared | None:
     """The first primary contrast that was measured."""
     return next((one for one in compared if one.planned.primary and one.found), None)
 
