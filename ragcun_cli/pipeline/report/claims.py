@@ -11,12 +11,11 @@ import numpy as np
 
 from ragcun_cli.core.isotropy.half_samples import half_width
 from ragcun_cli.core.rankings.contrasts import Contrast, t_quantile
-from ragcun_cli.pipeline.report.contrasts import average_of, compare
+from ragcun_cli.pipeline.report.contrasts import POINTS, average_of, compare
 from ragcun_cli.pipeline.report.rows import Measures, ModelRow
 from ragcun_cli.pipeline.report.table import Cell, Difference, WithInterval
 from ragcun_cli.spec.plan import Claim, PlannedContrast
 
-_POINTS = 100.0
 BLIND = "blind to training noise"
 
 Verdict = Literal["shown", "not met", "undecided", "not measured", "see evidence"]
@@ -88,14 +87,14 @@ def _by_contrast(
 ) -> JudgedClaim:
     if found is None or claim.above is None:
         return JudgedClaim(claim, "not measured")
-    low, high = (_POINTS * end for end in found.interval())
+    low, high = (POINTS * end for end in found.interval())
     verdict = _verdict(claim.above, low, high)
     why = f"over {len(evidence.averaged)} of {len(evidence.datasets)} data sets"
     if found.seeds == 1:
         why += f"; {BLIND}"
     if verdict == "undecided":
-        why += f"; {_decides(found, claim.above / _POINTS)}"
-    return JudgedClaim(claim, verdict, shown(_POINTS * found.mean, low, high), why)
+        why += f"; {_decides(found, claim.above / POINTS)}"
+    return JudgedClaim(claim, verdict, shown(POINTS * found.mean, low, high), why)
 
 
 def _verdict(above: float, low: float, high: float) -> Verdict:

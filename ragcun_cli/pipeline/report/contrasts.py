@@ -13,6 +13,9 @@ from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference
 from ragcun_cli.spec.plan import PlannedContrast
 
+POINTS = 100.0
+"""Of a score of 1."""
+
 QUESTION = ("with_isotropy", "baseline_no_isotropy")
 """The arms whose difference the original plan asks about."""
 

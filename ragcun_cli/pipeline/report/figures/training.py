@@ -21,12 +21,12 @@ MEASURED = {
 }
 """Key of a line of the training log -> key of the figure, its caption, what its y is."""
 
-Log = Sequence[Mapping[str, float]]
+_Log = Sequence[Mapping[str, float]]
 
 
 def training_figures(rows: Sequence[ModelRow], road: Road, runner: Runner) -> list[Figure]:
     """A figure for each measured thing, a line for each model, the mean of its seeds."""
-    logs: dict[str, list[Log]] = {}
+    logs: dict[str, list[_Log]] = {}
     for row in rows:
         for seed in row.seeds if row.run.reference is None else ():
             content = read_measured(road.trainings.task(seed.run), TRAINING_LOG, runner)
@@ -50,7 +50,7 @@ def training_figures(rows: Sequence[ModelRow], road: Road, runner: Runner) -> li
     return figures
 
 
-def _mean_line(logs: Sequence[Log], key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _mean_line(logs: Sequence[_Log], key: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Steps that all seeds logged, and the mean over seeds there."""
     by_seed = [{line["step"]: line[key] for line in log if key in line} for log in logs]
     steps = sorted(set.intersection(*(set(found) for found in by_seed)))

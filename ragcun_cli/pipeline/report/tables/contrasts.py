@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from ragcun_cli.core.rankings.contrasts import Contrast, holm
 from ragcun_cli.core.rankings.significance import randomisation_p_value
-from ragcun_cli.pipeline.report.contrasts import Compared, difference_of
+from ragcun_cli.pipeline.report.contrasts import POINTS, Compared, difference_of
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, cell_parts
 
-POINTS = 100.0
 _SIGNS_SEED = 0
 
 CONTRAST_COLUMNS = (
