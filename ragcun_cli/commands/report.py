@@ -25,6 +25,10 @@ def report(
     experiment: options.Experiments = None,
     seed: options.Seeds = None,
     references: options.References = None,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Add a row of scores that others published; repeatable."),
+    ] = None,
     workspace: options.WorkspaceFolder = None,
     verify: options.Verify = False,
     as_json: options.AsJson = False,
@@ -38,11 +42,8 @@ def report(
 
     session = Session(workspace, Watcher(), verify=verify)
     chosen = _one_format(format_, as_json=as_json)
-    _show_report(
-        session.report(
-            Choice(profile, set_, seed, experiment, references), format_name=chosen, output=output
-        )
-    )
+    choice = Choice(profile, set_, seed, experiment, references, published or ())
+    _show_report(session.report(choice, format_name=chosen, output=output))
 
 
 def _one_format(format_: ReportFormat | None, *, as_json: bool) -> ReportFormat | None:

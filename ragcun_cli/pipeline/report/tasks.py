@@ -82,26 +82,31 @@ def report_task(
     )
 
 
-def tables_of(rows: Sequence[ModelRow], plan: PaperPlan | None = None) -> list[Table]:
+def tables_of(
+    rows: Sequence[ModelRow], plan: PaperPlan | None = None, published: Sequence[str] = ()
+) -> list[Table]:
     """The tables of gathered rows: one set for those that share data sets and base.
 
     Args:
         rows: of a plan, or of all finished runs.
         plan: whose contrasts are answered; None takes the default ones.
+        published: names of models whose published scores stand below the rows.
     """
     groups = _groups(rows)
     return [
         replace(table, key=table.key + suffix)
         for suffix, some in groups.items()
-        for table in build_tables(some, plan)
+        for table in build_tables(some, plan, published)
     ]
 
 
-def build_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table]:
+def build_tables(
+    rows: Sequence[ModelRow], plan: PaperPlan | None, published: Sequence[str] = ()
+) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
     tables = [
         *_contrast_tables(rows, plan),
-        results_table(rows),
+        results_table(rows, published),
         *isotropy_tables(rows),
         *evaluation_tables(rows),
         cost_table(rows),

@@ -47,6 +47,8 @@ class Choice:
     """Only these of the plan."""
     references: str | None = None
     """Instead of the plan's, separated by commas."""
+    published: Sequence[str] = ()
+    """Models whose published scores are rows of a report too."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class Session:
         plan = None if choice.name is None else self.plan(choice)
         runs = self.runs(choice) if plan is None else runs_of(plan, self.workspace)
         rows = gather(runs, self._road, self._runner)
-        tables = reporting.tables_of(rows, plan)
+        tables = reporting.tables_of(rows, plan, choice.published)
         if format_name is None:
             if output is not None:
                 raise WorkspaceError(
