@@ -181,7 +181,10 @@ def show_table(table: Table) -> None:
     best = best_cells(table)
     cells = [
         [
-            Text(cell_text(column, cell), style="bold" if (number, index) in best else "")
+            Text(
+                table.dagger(row, index) + cell_text(column, cell),
+                style="bold" if (number, index) in best else "",
+            )
             for index, (column, cell) in enumerate(zip(table.columns, row, strict=True))
         ]
         for number, row in enumerate(table.rows)

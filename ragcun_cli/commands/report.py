@@ -42,6 +42,10 @@ def report(
             "--names", metavar="ROW=NAME", help="What a row is called in the paper; repeatable."
         ),
     ] = None,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Add a row of scores that others published; repeatable."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 unless all claims of the plan are shown.")
     ] = False,
@@ -63,7 +67,7 @@ def report(
     from ragcun_cli.pipeline.reproduce.reports import Layout, ReportSession
     from ragcun_cli.pipeline.reproduce.session import Choice
 
-    layout = Layout(all_runs, _listed(rows), _named(names), strict)
+    layout = Layout(all_runs, _listed(rows), _named(names), strict, published or ())
     chosen = _one_format(format_, as_json=as_json)
     session = ReportSession(workspace, Watcher(), verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)

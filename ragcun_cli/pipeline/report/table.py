@@ -10,6 +10,8 @@ from typing import Literal
 
 Align = Literal["left", "right", "center"]
 
+DAGGER = "†"
+
 
 @dataclass(frozen=True)
 class WithDeviation:
@@ -98,6 +100,8 @@ class Table:
     """Printed under the table, one line each."""
     heading_columns: int = 1
     """How many leading columns together name a row; their cells are texts or integers."""
+    daggers: frozenset[tuple[str, str]] = frozenset()
+    """Name of row and key of column of the cells with a dagger, which a note explains."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.key):
@@ -116,6 +120,10 @@ class Table:
     def row_name(self, row: tuple[Cell, ...]) -> str:
         """The row's heading cells, joined by `` / ``."""
         return " / ".join(str(cell) for cell in row[: self.heading_columns])
+
+    def dagger(self, row: tuple[Cell, ...], index: int) -> str:
+        """The dagger in front of a cell of the row, or nothing."""
+        return DAGGER * ((self.row_name(row), self.columns[index].key) in self.daggers)
 
     def _check_cells(self, number: int, row: tuple[Cell, ...]) -> None:
         for index, (column, cell) in enumerate(zip(self.columns, row, strict=True)):

@@ -108,11 +108,13 @@ class Part:
     rows: Sequence[ModelRow]
     plan: PaperPlan | None = None
     """Whose contrasts are answered and whose claims are judged; None takes the default ones."""
+    published: Sequence[str] = ()
+    """Models whose published scores stand below the rows of results."""
 
 
 def tables_of(
     parts: Sequence[Part],
-    build: Callable[[Sequence[ModelRow], PaperPlan | None], list[Table]] | None = None,
+    build: Callable[[Part], list[Table]] | None = None,
 ) -> list[Table]:
     """The tables of a report: one set for rows that share data sets and base.
 
@@ -123,7 +125,7 @@ def tables_of(
     groups = _groups(parts)
     tables = []
     for suffix, part in groups.items():
-        for table in (build or build_tables)(part.rows, part.plan):
+        for table in (build or build_tables)(part):
             more = f": {part.title}" if len(groups) > 1 else ""
             tables.append(replace(table, key=table.key + suffix, caption=f"{table.caption}{more}"))
     return tables
@@ -145,13 +147,14 @@ def judged_claims(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Judg
     return [judge(claim, evidence) for claim in plan.claims]
 
 
-def build_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table]:
+def build_tables(part: Part) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
+    rows, plan = part.rows, part.plan
     claims = claims_table(judged_claims(rows, plan))
     tables = [
         *_contrast_tables(rows, plan),
         *([] if claims is None else [claims]),
-        results_table(rows),
+        results_table(rows, part.published),
         *isotropy_tables(rows),
         *evaluation_tables(rows),
         cost_table(rows),

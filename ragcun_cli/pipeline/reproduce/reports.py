@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
@@ -31,6 +32,8 @@ class Layout:
     """Row -> what a paper calls it."""
     strict: bool = False
     """Every claim has to be shown."""
+    published: Sequence[str] = ()
+    """Models whose published scores stand below the rows."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class ReportSession(Session):
                 "--output needs a format", hint=f"ragcun report -f latex -o {output}"
             )
         self._strict = layout.strict
+        for name in layout.published:
+            published_model(name)
         self._parts = self._laid_out(self._gathered(choice, layout), layout)
         tables = reporting.tables_of(self._parts)
         if format_name is None:
@@ -179,5 +184,5 @@ class ReportSession(Session):
                 [] if layout.rows else list(by_name)
             )
             rows = [replace(by_name[one], title=layout.names.get(one, "")) for one in chosen]
-            found += [replace(part, rows=rows)] if rows else []
+            found += [replace(part, rows=rows, published=layout.published)] if rows else []
         return found

@@ -216,7 +216,7 @@ class Session:
         self._run_stage(Stage.ISOTROPY, runs, sets)
         rows = gather(runs, self._road, self._runner)
         part = reporting.Part("", rows)
-        return reporting.tables_of([part], lambda rows, plan: isotropy_tables(rows))
+        return reporting.tables_of([part], lambda part: isotropy_tables(part.rows))
 
     def reproduce(
         self, choice: Choice, *, dry_run: bool, baseline_check: bool

@@ -47,7 +47,7 @@ def test_a_copy_in_a_folder_is_checked_by_its_weights(tmp_path, monkeypatch):
     build_tiny_encoder(folder)
     assert checked(gate(tmp_path, base=str(folder))) == []
     weights = file_digest(folder / "model.safetensors")
-    monkeypatch.setitem(published_scores._SCORES["encoders"][MINILM], "sha256", weights)
+    monkeypatch.setitem(published_scores._MODELS[MINILM], "sha256", weights)
     assert checked(gate(tmp_path, base=str(folder))) == ["scifact", "fiqa"]
 
 
@@ -76,12 +76,14 @@ def test_a_plan_whose_base_is_off_stops_before_any_training(
     file = next(smoke_workspace.glob("runs/untouched/*/eval/smoke-numpy/metrics.json"))
     right = json.loads(file.read_text())["metrics"]["ndcg@10"]
     monkeypatch.setattr(baseline, "CHECKED", ("smoke-numpy",))
-    encoders = published_scores._SCORES["encoders"]
+    encoders = published_scores._MODELS
     (tmp_path / "data").symlink_to(smoke_workspace / "data")
 
     def reproduce(score, *words):
         known = {"smoke-numpy": {"ndcg_at_10": score, "file": "a source", "mteb": "1.0"}}
-        monkeypatch.setitem(encoders, TINY_ENCODER, {"max_seq_length": 32, "scores": known})
+        monkeypatch.setitem(
+            encoders, TINY_ENCODER, {"max_seq_length": 32, "source": "", "scores": known}
+        )
         monkeypatch.setenv("RAGCUN_DATA", str(tmp_path / "data"))
         return ragcun(
             *("reproduce", "--profile", "smoke", "--seed", "1", "-w", tmp_path / "ws", *words),

@@ -51,6 +51,13 @@ RESULTS = Table(
         ("[<b>bold</b>] --seed '' ``", None, 0.3351, None, None, None),
     ),
     notes=("1. Means over seeds 1\N{EN DASH}3.", "- Trained on R&D_data | 100% of it."),
+    daggers=frozenset(
+        [
+            *(("base", key) for key in ("fiqa", "rank")),
+            ("with_isotropy (λ=0.1)", "pydocs_scipy"),
+            ("with_isotropy (λ=0.1)", "fiqa"),
+        ]
+    ),
 )
 COST = Table(
     key="cost",

@@ -70,7 +70,8 @@ def _rows(table: Table) -> list[list[_Shown]]:
     return [
         [
             _Shown(
-                *cell_parts(column, cell),
+                table.dagger(row, index) + cell_parts(column, cell)[0],
+                cell_parts(column, cell)[1],
                 align=column_align(table, index),
                 is_heading=index < table.heading_columns,
                 is_best=(number, index) in best,

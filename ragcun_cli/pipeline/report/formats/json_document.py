@@ -13,8 +13,9 @@ def render_json(tables: Sequence[Table], figures: Sequence[Drawing] = ()) -> str
 
     A row is an object from a column's key to the unscaled value: a number, a text, null for *not
     measured*, ``{"mean", "deviation"}`` or ``{"value", "low", "high"}``. The order of columns is
-    that of ``columns``. ``scale`` is the factor of the displayed value. A figure has ``series``,
-    each ``{"label", "x", "y"}`` with a y for each x.
+    that of ``columns``. ``scale`` is the factor of the displayed value. ``daggers`` are pairs, the
+    name of a row and the key of a column. A figure has ``series``, each ``{"label", "x", "y"}``
+    with a y for each x.
     """
     document = {
         "figures": [asdict(figure) for figure in figures],
@@ -27,4 +28,5 @@ def render_json(tables: Sequence[Table], figures: Sequence[Drawing] = ()) -> str
 def _table(table: Table) -> dict[str, object]:
     content = asdict(table)
     keys = [column.key for column in table.columns]
-    return content | {"rows": [dict(zip(keys, row, strict=True)) for row in content["rows"]]}
+    rows = [dict(zip(keys, row, strict=True)) for row in content["rows"]]
+    return content | {"rows": rows, "daggers": sorted(table.daggers)}

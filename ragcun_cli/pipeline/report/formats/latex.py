@@ -57,7 +57,7 @@ _ESCAPES = str.maketrans(
     | {sign: f"{{{sign}}}" for sign in "[]*"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {"`": r"\textquoteleft{}", "\N{MINUS SIGN}": "$-$", "°": r"$^\circ$"}
+    | {"`": r"\textquoteleft{}", "\N{MINUS SIGN}": "$-$", "°": r"$^\circ$", "†": r"$^\dagger$"}
 )
 
 
@@ -137,7 +137,7 @@ def _tabular(table: Table, *, is_wide: bool) -> list[str]:
     ]
     rows = [
         [
-            _cell(column, cell, slot, bold=(number, index) in best)
+            _cell(column, cell, slot, bold=(number, index) in best, dagger=table.dagger(row, index))
             for index, (column, cell, slot) in enumerate(
                 zip(table.columns, row, slots, strict=True)
             )
@@ -194,13 +194,14 @@ def _heading(label: str, place: str, *, is_wide: bool) -> str:
     return rf"\begin{{tabular}}[b]{{@{{}}{place}@{{}}}}{lines}\end{{tabular}}"
 
 
-def _cell(column: Column, cell: Cell, slot: _Slot, *, bold: bool) -> str:
+def _cell(column: Column, cell: Cell, slot: _Slot, *, bold: bool, dagger: str) -> str:
     if cell is None:
         return slot.across(MISSING)
     main, detail = cell_parts(column, cell)
     if isinstance(cell, str):
         return slot.across(as_latex(main))
-    main = rf"\textbf{{{as_latex(main)}}}" if bold else as_latex(main)
+    main = as_latex(dagger + main)
+    main = rf"\textbf{{{main}}}" if bold else main
     if not slot.is_pair:
         return main
     # The row begins with a text, so the brackets of an interval need no guard here.
@@ -213,7 +214,8 @@ def _notes(table: Table) -> list[str]:
     marks = [as_latex(sentence) for sentence in legend([table])]
     if any(cell is None for row in table.rows for cell in row):
         marks.append(f"{MISSING}: not measured.")
-    notes = [as_latex(note) for note in table.notes] + [" ".join(marks)] * bool(marks)
+    notes = [as_latex(note).replace("/", r"/\allowbreak{}") for note in table.notes]  # addresses
+    notes += [" ".join(marks)] * bool(marks)
     return _minipage(notes, width=WIDTH)
 
 

@@ -7,7 +7,6 @@ from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.table import (
     Align,
     Cell,
-    Column,
     Table,
     best_cells,
     cell_parts,
@@ -65,17 +64,17 @@ def _grid(table: Table) -> str:
     best = best_cells(table)
     rows = [[as_markdown(column.label) for column in table.columns]]
     for number, row in enumerate(table.rows):
-        cells = enumerate(zip(table.columns, row, strict=True))
-        rows.append([_cell(*pair, bold=(number, index) in best) for index, pair in cells])
+        bold = [(number, index) in best for index in range(len(row))]
+        rows.append([_cell(table, row, index, bold=bold[index]) for index in range(len(row))])
     aligns = [column_align(table, index) for index in range(len(table.columns))]
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     rules = [_rule(align, width) for align, width in zip(aligns, widths, strict=True)]
     return "\n".join(_line(row, aligns, widths) for row in [rows[0], rules, *rows[1:]])
 
 
-def _cell(column: Column, cell: Cell, *, bold: bool) -> str:
-    main, detail = cell_parts(column, cell)
-    main = as_markdown(main) if isinstance(cell, str) else main
+def _cell(table: Table, row: tuple[Cell, ...], index: int, *, bold: bool) -> str:
+    main, detail = cell_parts(table.columns[index], row[index])
+    main = table.dagger(row, index) + (as_markdown(main) if isinstance(row[index], str) else main)
     return f"**{main}** {detail}".rstrip() if bold else f"{main} {detail}".rstrip()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ragcun_cli.pipeline.report.table import Cell, Table, WithDeviation, WithInterval
 
-_HEADER = ("table", "row", "column", "value", "low", "high", "deviation", "text")
+_HEADER = ("table", "row", "column", "value", "low", "high", "deviation", "text", "dagger")
 
 
 def render_csv(tables: Sequence[Table]) -> str:
@@ -15,9 +15,9 @@ def render_csv(tables: Sequence[Table]) -> str:
     Tables with different columns fit one file only in the long form, and a number keeps its
     interval or deviation beside it; ``pandas.DataFrame.pivot`` makes a table of it again. Numbers
     are unscaled and exact: reading them gives the same floats. Words stand in ``text``, so that
-    the other columns are numbers throughout. Empty in both ``value`` and ``text``: not measured.
-    Words that a spreadsheet would take for a formula have ``'`` in front, and words that begin with
-    ``'`` have another.
+    the other columns are numbers throughout; ``dagger`` is 1 or 0. Empty in both ``value`` and
+    ``text``: not measured. Words that a spreadsheet would take for a formula have ``'`` in front,
+    and words that begin with ``'`` have another.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -25,9 +25,10 @@ def render_csv(tables: Sequence[Table]) -> str:
     for table in tables:
         for row in table.rows:
             cells = zip(table.columns, row, strict=True)
-            for column, cell in list(cells)[table.heading_columns :]:
-                name = _as_words(table.row_name(row))
-                writer.writerow([table.key, name, column.key, *_fields(cell)])
+            name = _as_words(table.row_name(row))
+            for index, (column, cell) in list(enumerate(cells))[table.heading_columns :]:
+                dagger = int(bool(table.dagger(row, index)))
+                writer.writerow([table.key, name, column.key, *_fields(cell), dagger])
     return buffer.getvalue()
 
 

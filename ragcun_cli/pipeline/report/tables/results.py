@@ -6,9 +6,11 @@ import statistics
 from collections.abc import Sequence
 
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
+from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report.contrasts import compare, difference_of
 from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
+from ragcun_cli.pipeline.report.tables.seen import published_row, seen_notes, seen_scores
 from ragcun_cli.spec.plan import PlannedContrast
 
 ISOTROPY_NOTE = (
@@ -17,6 +19,9 @@ ISOTROPY_NOTE = (
     "negative: compare rows of equal dimensions alone, and with what a perfect Gaussian of that "
     "size gives."
 )
+AVERAGES = (("average", "average_unseen"), ("", " unseen"))
+"""Keys of the columns, and what is said of their sets."""
+
 DEV_NOTE = (
     "Dev: queries held out of training, on which the kept model is the best of several, so that "
     "its own score there is too high."
@@ -30,11 +35,19 @@ def measured_sets(rows: Sequence[ModelRow]) -> tuple[list[str], list[str]]:
     return shown, [name for name in shown if name not in OUTSIDE_AVERAGES] or shown
 
 
-def results_table(rows: Sequence[ModelRow]) -> Table:
-    """nDCG@10 of every model on every set, their average, and its difference to the first row."""
+def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Table:
+    """nDCG@10 of every model on every set, their average, and its difference to the first row.
+
+    Args:
+        rows: that share their data sets.
+        published: names of models whose published scores stand below them.
+    """
     datasets = rows[0].run.profile.evaluation.datasets
     shown, averaged = measured_sets(rows)
-    absent = [name for name in datasets if name not in shown]
+    models = {f"{model.name} (published)": model for model in map(published_model, published)}
+    daggers, unknown = seen_scores(rows, models)
+    unseen = [name for name in averaged if name not in {seen for _, seen in daggers}]
+    averages = [averaged, unseen] if unseen and unseen != averaged else [averaged]
     columns = (
         Column("model", "Model"),
         Column("trainable_parameters", "Trainable"),
@@ -42,10 +55,28 @@ def results_table(rows: Sequence[ModelRow]) -> Table:
             Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, best="max")
             for name in datasets
         ),
-        Column("average", f"Average of {len(averaged)}", digits=1, scale=100, best="max"),
+        *(
+            Column(key, f"Average of {len(sets)}{of}", digits=1, scale=100, best="max")
+            for key, of, sets in zip(*AVERAGES, averages, strict=False)
+        ),
         Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
         Column("isotropy", "Isotropy", digits=3),
     )
+    return Table(
+        key="results",
+        caption="Retrieval quality",
+        columns=columns,
+        rows=(
+            *(_results_row(row, rows[0], datasets, averages) for row in rows),
+            *(published_row(*model, datasets, averages) for model in models.items()),
+        ),
+        notes=(*_notes(rows, shown, averaged), *seen_notes(daggers, unknown, models)),
+        daggers=daggers,
+    )
+
+
+def _notes(rows: Sequence[ModelRow], shown: Sequence[str], averaged: Sequence[str]) -> list[str]:
+    absent = [name for name in rows[0].run.profile.evaluation.datasets if name not in shown]
     notes = [
         "nDCG@10 in points, exact search. The difference is of the averages, with the 95 % "
         "interval of other queries and other training seeds.",
@@ -62,17 +93,11 @@ def results_table(rows: Sequence[ModelRow]) -> Table:
         notes.append(f"Samples, whose scores are comparable with no others: {listed}.")
     if absent:
         notes.append(f"Not measured here, and in no average: {', '.join(absent)}.")
-    return Table(
-        key="results",
-        caption="Retrieval quality",
-        columns=columns,
-        rows=tuple(_results_row(row, rows[0], datasets, averaged) for row in rows),
-        notes=tuple(notes),
-    )
+    return notes
 
 
 def _results_row(
-    row: ModelRow, first: ModelRow, datasets: Sequence[str], averaged: Sequence[str]
+    row: ModelRow, first: ModelRow, datasets: Sequence[str], averages: Sequence[Sequence[str]]
 ) -> tuple[Cell, ...]:
     training = row.seeds[0].training
     scores = tuple(over_seeds(row.means(name) or []) for name in datasets)
@@ -80,8 +105,8 @@ def _results_row(
         row.label,
         None if training is None else int(training.details["trainable_parameters"]),
         *scores,
-        _average(row, averaged),
-        "reference" if row is first else _difference(row, first, averaged),
+        *(_average(row, sets) for sets in averages),
+        "reference" if row is first else _difference(row, first, averages[0]),
         row.isotropy_cell("plan_score"),
     )
 
