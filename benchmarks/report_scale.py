@@ -75,7 +75,7 @@ def make(folder: Path) -> Path:
     """The workspace of drawn results."""
     smoke, drawn = folder / "smoke", folder / "publication"
     words = ("reproduce", "--profile", "smoke", "--workspace", str(smoke))
-    subprocess.run([sys.executable, "-m", "ragcun_cli", *words], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "ragcun_cli", *words], check=True)
     if (drawn / "done").exists():
         return drawn
     shutil.rmtree(drawn, ignore_errors=True)
@@ -122,7 +122,7 @@ def measure(workspace: Path, *words: str) -> tuple[float, float]:
     started = time.perf_counter()
     with (workspace / "shown").open("w") as shown:
         program = [sys.executable, "-c", code, *command]
-        subprocess.run(program, check=True, stdout=shown)  # noqa: S603
+        subprocess.run(program, check=True, stdout=shown)
     seconds = time.perf_counter() - started
     return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 

@@ -68,8 +68,6 @@ class Column:
     """Decimals of its numbers; None: integers whole, floats to 6 significant digits."""
     scale: float = 1.0
     """Factor for display, 100 for nDCG in points; CSV and JSON keep the unscaled value."""
-    best: Literal["max", "min"] | None = None
-    """Which of the column's numbers is marked as the best one."""
     align: Align | None = None
     """None: numbers to the right, names and words to the left."""
 
@@ -102,6 +100,8 @@ class Table:
     """How many leading columns together name a row; their cells are texts or integers."""
     daggers: frozenset[tuple[str, str]] = frozenset()
     """Name of row and key of column of the cells with a dagger, which a note explains."""
+    best: frozenset[tuple[str, str]] = frozenset()
+    """The same of the cells in bold: the best of a column and what is not told from it."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.key):
@@ -174,16 +174,12 @@ def cell_parts(column: Column, cell: Cell) -> tuple[str, str]:
 
 
 def best_cells(table: Table) -> frozenset[tuple[int, int]]:
-    """``(row, column)`` of the cells to mark: in each column with ``best``, the best number.
-
-    Numbers that print like the best one are marked with it. Where fewer than two rows hold a
-    number nothing was compared, so nothing is marked.
-    """
+    """``(row, column)`` of the cells in bold."""
     return frozenset(
-        (row, index)
+        (number, index)
+        for number, row in enumerate(table.rows)
         for index, column in enumerate(table.columns)
-        if column.best
-        for row in _best_rows(column, [cells[index] for cells in table.rows])
+        if (table.row_name(row), column.key) in table.best
     )
 
 
@@ -200,7 +196,8 @@ def legend(tables: Sequence[Table]) -> tuple[str, ...]:
     """One sentence for each mark that occurs in the tables: bold, ``±`` and ``[ , ]``."""
     kinds = {type(cell) for table in tables for row in table.rows for cell in row}
     occurs = {
-        "Bold: best of the column as printed.": any(best_cells(table) for table in tables),
+        "Bold: the best of its column, and what is not below it at 5 % (contrasts one by one, "
+        "uncorrected).": any(best_cells(table) for table in tables),
         "±: standard deviation over seeds.": WithDeviation in kinds,
         "[low, high]: 95% interval of the paired difference.": Difference in kinds,
         "[low, high] without signs: as the notes of the table say.": WithInterval in kinds,
@@ -225,14 +222,3 @@ def _number_text(column: Column, value: float, *, signed: bool = False) -> str:
     if not text.strip("+0."):
         text = text.removeprefix("+")
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _best_rows(column: Column, cells: Sequence[Cell]) -> list[int]:
-    numbers = {row: _numbers(cell) for row, cell in enumerate(cells)}
-    measured = {row: found[0] for row, found in numbers.items() if found}
-    if len(measured) < 2:
-        return []
-    choose = max if column.best == "max" else min
-    winner = choose(measured, key=lambda row: measured[row])
-    shown = cell_parts(column, cells[winner])[0]
-    return [row for row in measured if cell_parts(column, cells[row])[0] == shown]

@@ -172,3 +172,20 @@ def test_the_results_table_has_the_same_differences():
     cells = results_table(rows).rows[1]
     assert Difference(found.mean, *found.interval()) in cells
     assert pytest.approx(found.mean) == cells[4].mean - results_table(rows).rows[0][4]
+
+
+def test_bold_is_the_best_and_what_its_contrast_does_not_put_below_it():
+    rows = [row("a", shift=0.01), row("b", shift=0.012), row("c", shift=-0.3)]
+    table = results_table(rows)
+    assert {key for _, key in table.best} == {"scifact", "cqadupstack", "average"}
+    for key in ("scifact", "cqadupstack"):
+        means = {each.name: np.mean(each.means(key)) for each in rows}
+        best = max(means, key=means.get)
+        expected = {best} | {
+            name
+            for name in means
+            if name != best and compare(planned(name, best), rows, [key]).found.interval()[1] >= 0
+        }
+        assert {name for name, column in table.best if column == key} == expected
+        assert "c" not in expected
+    assert results_table([row("a")]).best == frozenset()

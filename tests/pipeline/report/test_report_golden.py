@@ -24,11 +24,11 @@ RESULTS = Table(
     caption='nDCG@10 in points, "title_only" & <script>alert(1)</script>, 100% of the queries',
     columns=(
         Column("experiment", "Experiment"),
-        Column("pydocs_scipy", "pydocs_scipy|dev", digits=1, scale=100, best="max"),
-        Column("fiqa", "FiQA-2018 test", digits=1, scale=100, best="max"),
-        Column("scifact", "SciFact", digits=1, scale=100, best="max"),
-        Column("rank", "Median rank of the positive", best="min"),
-        Column("gain", "Gain over base [FiQA]", digits=1, scale=100, best="max"),
+        Column("pydocs_scipy", "pydocs_scipy|dev", digits=1, scale=100),
+        Column("fiqa", "FiQA-2018 test", digits=1, scale=100),
+        Column("scifact", "SciFact", digits=1, scale=100),
+        Column("rank", "Median rank of the positive"),
+        Column("gain", "Gain over base [FiQA]", digits=1, scale=100),
     ),
     rows=(
         ("base", 0.4561, 0.3349, None, 12, "reference"),
@@ -50,6 +50,13 @@ RESULTS = Table(
         ),
         ("[<b>bold</b>] --seed '' ``", None, 0.3351, None, None, None),
     ),
+    best=frozenset(
+        {
+            ("with_isotropy (λ=0.1)", "pydocs_scipy"),
+            ('*naïve*, "quoted" | C:\\tmp\\~50% #1 {a} $x^2$', "pydocs_scipy"),
+            ("with_isotropy (λ=0.1)", "gain"),
+        }
+    ),
     notes=("1. Means over seeds 1\N{EN DASH}3.", "- Trained on R&D_data | 100% of it."),
     daggers=frozenset(
         [
@@ -66,7 +73,7 @@ COST = Table(
         Column("experiment", "Experiment"),
         Column("data_set", "Data set"),
         Column("passages", "Passages"),
-        Column("seconds", "Seconds", best="min"),
+        Column("seconds", "Seconds"),
         Column("device", "Device"),
     ),
     rows=(

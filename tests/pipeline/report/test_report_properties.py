@@ -44,17 +44,18 @@ def tables(draw):
             label=draw(WORDS),
             digits=draw(st.none() | st.integers(0, 3)),
             scale=draw(st.sampled_from((1.0, 100.0))),
-            best=draw(st.sampled_from((None, "max", "min"))),
         )
         for number in range(width + 1)
     ]
     names = draw(st.lists(WORDS, max_size=4, unique=True))
+    cells = [(name, column.key) for name in names for column in columns[1:]]
     return Table(
         key="results",
         caption=draw(WORDS),
         columns=tuple(columns),
         rows=tuple((name, *(draw(CELLS) for _ in range(width))) for name in names),
         notes=tuple(draw(st.lists(WORDS, max_size=2))),
+        best=frozenset(draw(st.lists(st.sampled_from(cells))) if cells else ()),
     )
 
 

@@ -22,7 +22,7 @@ from ragcun_cli.pipeline.report.table import (
 )
 
 MINUS = "\N{MINUS SIGN}"
-POINTS = Column("ndcg", "nDCG@10", digits=1, scale=100, best="max")
+POINTS = Column("ndcg", "nDCG@10", digits=1, scale=100)
 COUNT = Column("count", "Count")
 
 
@@ -34,10 +34,6 @@ def table(cells, column=POINTS):
         columns=(Column("experiment", "Experiment"), column),
         rows=tuple((f"row {number}", cell) for number, cell in enumerate(cells)),
     )
-
-
-def marked(cells, column=POINTS):
-    return sorted(row for row, _ in best_cells(table(cells, column)))
 
 
 @pytest.mark.parametrize(
@@ -68,31 +64,10 @@ def test_the_parts_keep_the_value_and_its_uncertainty_apart():
     assert cell_parts(POINTS, 0.4752) == ("47.5", "")
 
 
-def test_every_cell_that_prints_like_the_best_is_marked():
-    assert marked([0.4751, 0.4749, 0.474]) == [0, 1]
-
-
-def test_a_spread_competes_with_its_mean_and_a_difference_with_its_value():
-    assert marked([WithDeviation(0.2, 0.5), 0.3, WithDeviation(0.3, 0.1)]) == [1, 2]
-    assert marked([Difference(0.1, -0.9, 0.9), Difference(0.2, 0.1, 0.3)]) == [1]
-
-
-def test_the_smallest_wins_where_less_is_better():
-    assert marked([3, 0, 12], Column("seconds", "Seconds", best="min")) == [1]
-
-
-def test_neither_a_missing_cell_nor_a_text_wins():
-    column = dataclasses.replace(POINTS, best="min")
-    assert marked([None, "reference", 0.4, 0.5], column) == [2]
-
-
-@pytest.mark.parametrize("cells", [[], [0.5], [None, 0.5, "reference"], [None, None]])
-def test_nothing_is_best_where_nothing_was_compared(cells):
-    assert marked(cells) == []
-
-
-def test_a_column_without_a_direction_marks_nothing():
-    assert marked([1, 2, 3], COUNT) == []
+def test_the_cells_in_bold_are_those_that_the_table_names():
+    bold = dataclasses.replace(table([0.1, 0.2, None]), best=frozenset({("row 1", "ndcg")}))
+    assert best_cells(bold) == {(1, 1)}
+    assert best_cells(table([0.1, 0.2])) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -110,8 +85,9 @@ def test_a_column_may_say_where_it_stands():
 
 def test_the_legend_explains_only_the_marks_that_occur():
     assert legend([table([None, 0.5])]) == ()
-    assert len(legend([table([WithDeviation(0.1, 0.1), 0.5])])) == 2
-    assert len(legend([table([WithDeviation(0.1, 0.1)]), table([Difference(0, 0, 0), 0.2])])) == 3
+    assert len(legend([table([WithDeviation(0.1, 0.1), 0.5])])) == 1
+    bold = dataclasses.replace(table([Difference(0, 0, 0)]), best=frozenset({("row 0", "ndcg")}))
+    assert len(legend([table([WithDeviation(0.1, 0.1)]), bold])) == 3
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), 1e307])
@@ -200,7 +176,7 @@ def test_latex_numbers_with_and_without_a_spread_stand_under_each_other():
     text = render_latex([table([0.1, WithDeviation(0.2, 0.01), None, "reference"])])
     assert r"{@{}lr@{\,}l@{}}" in text
     assert r"row 0 & 10.0 & \\" in text
-    assert r"row 1 & \textbf{20.0} & {\scriptsize $\pm$1.0} \\" in text
+    assert r"row 1 & 20.0 & {\scriptsize $\pm$1.0} \\" in text
     assert r"row 2 & \multicolumn{2}{c@{}}{--} \\" in text
 
 

@@ -5,9 +5,11 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragcun_cli.console import show_table
+from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumns
 from ragcun_cli.pipeline.report.formats.html_page import render_html
 from ragcun_cli.pipeline.report.formats.json_document import render_json
 from ragcun_cli.pipeline.report.formats.latex import render_latex
@@ -34,13 +36,13 @@ def row(label, *, reference=None, base=MPNET, train="msmarco", samples=None, **s
     }
     profile = RunProfile.model_validate(values)
     measured = {name: score for name, score in scores.items() if score is not None}
-    per_query = {
-        name: {"": {f"q{n}": {"ndcg@10": score} for n in range(3)}}
+    columns = {
+        name: ScoreColumns({"": "digest"}, {("float32", "ndcg@10"): {"": np.full(3, score)}})
         for name, score in measured.items()
     }
     metrics = {name: {"metrics": {"ndcg@10": score}} for name, score in measured.items()}
     run = Run(profile, None if reference else 1, reference, SPACE)
-    found = SeedResults(run, None, {}, per_query, None, metrics, samples or {})
+    found = SeedResults(run, None, {}, columns, None, metrics, samples or {})
     return ModelRow(label, (found,))
 
 

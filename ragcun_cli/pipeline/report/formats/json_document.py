@@ -13,9 +13,9 @@ def render_json(tables: Sequence[Table], figures: Sequence[Drawing] = ()) -> str
 
     A row is an object from a column's key to the unscaled value: a number, a text, null for *not
     measured*, ``{"mean", "deviation"}`` or ``{"value", "low", "high"}``. The order of columns is
-    that of ``columns``. ``scale`` is the factor of the displayed value. ``daggers`` are pairs, the
-    name of a row and the key of a column. A figure has ``series``, each ``{"label", "x", "y"}``
-    with a y for each x.
+    that of ``columns``. ``scale`` is the factor of the displayed value. ``daggers`` and ``best``
+    are pairs, the name of a row and the key of a column. A figure has ``series``, each ``{"label",
+    "x", "y"}`` with a y for each x, or, if it is a forest plot, ``estimates`` and ``summaries``.
     """
     document = {
         "figures": [asdict(figure) for figure in figures],
@@ -29,4 +29,5 @@ def _table(table: Table) -> dict[str, object]:
     content = asdict(table)
     keys = [column.key for column in table.columns]
     rows = [dict(zip(keys, row, strict=True)) for row in content["rows"]]
-    return content | {"rows": rows, "daggers": sorted(table.daggers)}
+    marks = {"daggers": sorted(table.daggers), "best": sorted(table.best)}
+    return content | {"rows": rows} | marks

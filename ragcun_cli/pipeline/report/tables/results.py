@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
 from ragcun_cli.pipeline.encoders.published import published_model
@@ -48,15 +48,13 @@ def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Ta
     daggers, unknown = seen_scores(rows, models)
     unseen = [name for name in averaged if name not in {seen for _, seen in daggers}]
     averages = [averaged, unseen] if unseen and unseen != averaged else [averaged]
+    by_key = dict(zip(AVERAGES[0], averages, strict=False))
     columns = (
         Column("model", "Model"),
         Column("trainable_parameters", "Trainable"),
+        *(Column(name, name.removeprefix("pydocs-"), digits=1, scale=100) for name in datasets),
         *(
-            Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, best="max")
-            for name in datasets
-        ),
-        *(
-            Column(key, f"Average of {len(sets)}{of}", digits=1, scale=100, best="max")
+            Column(key, f"Average of {len(sets)}{of}", digits=1, scale=100)
             for key, of, sets in zip(*AVERAGES, averages, strict=False)
         ),
         Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
@@ -72,6 +70,42 @@ def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Ta
         ),
         notes=(*_notes(rows, shown, averaged), *seen_notes(daggers, unknown, models)),
         daggers=daggers,
+        best=_best(rows, {name: [name] for name in shown} | by_key),
+    )
+
+
+def _best(
+    rows: Sequence[ModelRow], sets: Mapping[str, Sequence[str]]
+) -> frozenset[tuple[str, str]]:
+    """Row and column of the best score of each column, and of what is not below it at 5 %.
+
+    Of rows that were measured here; nothing where fewer than two were.
+    """
+    best = set()
+    for key, names in sets.items():
+        means = {row.name: _mean(row, names) for row in rows}
+        measured = {name: mean for name, mean in means.items() if mean is not None}
+        if len(measured) < 2:
+            continue
+        first = max(measured, key=measured.__getitem__)
+        for row in (row for row in rows if row.name in measured):
+            found = (
+                compare(PlannedContrast(arm=row.name, against=first), rows, names).found
+                if row.name != first
+                else None
+            )
+            if row.name == first or (found is not None and found.interval()[1] >= 0):
+                best.add((row.label, key))
+    return frozenset(best)
+
+
+def _mean(row: ModelRow, names: Sequence[str]) -> float | None:
+    """Over sets and seeds; None unless every seed has all sets."""
+    by_set = [row.means(name) for name in names]
+    return (
+        None
+        if not by_set or None in by_set
+        else statistics.fmean(statistics.fmean(means) for means in by_set if means is not None)
     )
 
 
