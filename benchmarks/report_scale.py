@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from setting import machine
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.score_columns import write_score_columns
-from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan
 from ragcun_cli.pipeline.reproduce.walk import descriptions, stage_tasks
@@ -81,7 +82,7 @@ def make(folder: Path) -> Path:
     shutil.rmtree(drawn, ignore_errors=True)
     shutil.copytree(smoke / "data/encoders", drawn / "data/encoders")
     place = Place(open_workspace(str(drawn)))
-    road, runner = Road.of(place), Runner(Progress())
+    road, runner = Road.of(place), Runner(Silent())
     plan = load_plan("publication", sets=CHANGES)
     runs = runs_of(plan, place.workspace)
     sizes = {name: sources.BEIR[name].queries for name in plan.datasets}
@@ -94,12 +95,12 @@ def make(folder: Path) -> Path:
         Stage.SEARCH: stages["search/smoke-numpy"].details,
         Stage.DATA: data,
     }
-    tasks = [
-        task
-        for stage in (Stage.TRAIN, Stage.EVAL, Stage.ISOTROPY)
-        for task in stage_tasks(stage, runs, road, {run.folder: plan.datasets for run in runs})
-    ]
-    for task in with_needs(tasks):
+    stages_made = (Stage.TRAIN, Stage.EVAL, Stage.ISOTROPY)
+    sets = {run.folder: plan.datasets for run in runs}
+    tasks = with_needs(stage_tasks(Stage.EVAL, runs, road, sets))
+    data_first = [task for task in tasks if task.stage is Stage.DATA]
+    rest = (stage_tasks(stage, runs, road, sets) for stage in stages_made)
+    for task in chain(data_first, (one for made in rest for one in with_needs(made))):
         runner.run(
             replace(
                 task,
@@ -118,7 +119,7 @@ def measure(workspace: Path, *words: str) -> tuple[float, float]:
     """Seconds and megabytes of one report."""
     sets = [word for change in CHANGES for word in ("--set", change)]
     command = ["report", "--profile", "publication", *sets, "--workspace", str(workspace), *words]
-    code = "import resource, sys; from ragcun_cli.__main__ import main; main()"
+    code = "import resource, sys; from ragcun_cli.app import main; main()"
     started = time.perf_counter()
     with (workspace / "shown").open("w") as shown:
         program = [sys.executable, "-c", code, *command]
@@ -129,7 +130,7 @@ def measure(workspace: Path, *words: str) -> tuple[float, float]:
 
 if __name__ == "__main__":
     workspace = make(Path(sys.argv[1]))
-    print(machine())
+    print(machine("cpu"))
     for words in ((), ("--format", "html", "--output", str(workspace / "report.html"))):
         for turn in ("first", "second"):
             seconds, _ = measure(workspace, *words)

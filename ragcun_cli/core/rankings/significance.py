@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ragcun_cli.core.draw import SIGNS, generator
 
-_DRAWS_AT_ONCE = 2**20
+_EIGHT_SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+"""``(256, 8)``, a row for each byte."""
 
 
 def randomisation_p_value(
@@ -46,10 +47,9 @@ def randomisation_p_value(
     flipped = np.zeros(rounds)
     for name, values in groups.items():
         rng = generator(SIGNS, name, seed=seed)
-        for block in _blocks(rounds, width=len(values)):
-            shape = (block.stop - block.start, len(values))
-            kept = rng.integers(0, 2, size=shape, dtype=np.uint8).astype(np.float64)
-            flipped[block] += share[name] * (2 * (kept @ values) - values.sum()) / len(values)
+        padded = np.pad(values, (0, -len(values) % 8)).reshape(-1, 8)
+        for eight in padded * (share[name] / len(values)):
+            flipped += (_EIGHT_SIGNS @ eight)[rng.integers(0, 256, size=rounds, dtype=np.uint8)]
     size = math.fsum(share[name] * np.abs(values).mean() for name, values in groups.items())
     # Rounds that equal the observed value up to rounding are hits.
     observed = abs(_statistic(groups, share)) - 1e-12 * size
@@ -84,8 +84,3 @@ def _shares(groups: Iterable[str], weights: Mapping[str, float] | None) -> dict[
 
 def _statistic(groups: Mapping[str, NDArray[np.float64]], share: Mapping[str, float]) -> float:
     return math.fsum(share[name] * math.fsum(v) / len(v) for name, v in groups.items())
-
-
-def _blocks(rounds: int, *, width: int) -> list[slice]:
-    step = max(1, _DRAWS_AT_ONCE // width)
-    return [slice(first, min(first + step, rounds)) for first in range(0, rounds, step)]

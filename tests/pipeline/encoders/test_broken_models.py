@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -238,7 +239,8 @@ def test_a_cross_encoder_in_several_files_is_found_and_scores(folder, tmp_path):
         load_scorer(place, MiningConfig(**keys), device="cpu").scores("edges", TEXTS)
         for place in (crossed, whole)
     ]
-    assert (scored[0] == scored[1]).all()
+    # Weights that lie elsewhere in memory may be added up by another kernel.
+    np.testing.assert_allclose(scored[0], scored[1], rtol=1e-5)
     shards[0].unlink()
     with pytest.raises(EncoderError, match=f"crossed lacks {shards[0].name}"):
         MiningModels(Workspace(tmp_path, tmp_path)).find(MiningConfig(**keys))
