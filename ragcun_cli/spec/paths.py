@@ -130,6 +130,7 @@ MODEL_META = "model_meta.json"
 
 # Files of a report.
 FIGURES = "figures"
+CARDS = "cards"
 
 
 def run_file(stem: str, variant: str = "") -> Path:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.card import write_cards
 from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
 from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.figures.calibration import calibration_figures
@@ -30,7 +31,7 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage
-from ragcun_cli.spec.paths import FIGURES
+from ragcun_cli.spec.paths import CARDS, FIGURES
 from ragcun_cli.spec.plan import PaperPlan
 
 DEMONSTRATION = (
@@ -62,6 +63,7 @@ def report_task(
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
         (draft / FIGURES).mkdir()
         write_figures(figures, draft, drawn)
+        write_cards(draft / CARDS, rows, road.place, runner)
         return {"tables": len(tables), "figures": len(figures)}
 
     return Task(
@@ -74,9 +76,10 @@ def report_task(
             "contrasts": [one.model_dump(mode="json") for one in plan.contrasts],
             "smallest_effect": plan.smallest_effect,
             "figures": drawn,  # a report that was made before it had any is made again
+            "cards": CARDS,
         },
         action=action,
-        outputs=(*files, FIGURES),
+        outputs=(*files, FIGURES, CARDS),
         feeds=(),
         needs=tuple(needs),
     )
