@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -15,8 +15,10 @@ from ragcun_cli.pipeline.mining.rows import look_up
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
+from ragcun_cli.pipeline.report.card import README
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
 from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
@@ -241,6 +243,18 @@ class Session:
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
         return Report(notes=[f"written: {file}" for file in (output, *files)])
+
+    def push(self, choice: Choice, repo: str, *, dry_run: bool) -> Report:
+        """Publish one trained model with its card on the Hub, or say what that would be."""
+        every = replace(choice, seeds=None)  # the card has the mean over seeds, too
+        rows = gather(self.runs(every), self._road, self._runner)
+        model = one_of(rows, choice.seeds or ())
+        files = files_of(model, rows, self._place, self._runner, repo=repo)
+        if not dry_run:
+            return Report(text=push(repo, files, message=f"{model[1].run.label}, by ragcun"))
+        said = [f"{name}: {size(file):,} bytes" for name, file in files.items()]
+        card = cast(bytes, files[README]).decode()
+        return Report(text=card, notes=[f"nothing was sent; {repo} would get:", *said])
 
     def reproduce(
         self, choice: Choice, *, dry_run: bool, baseline_check: bool
