@@ -190,7 +190,9 @@ def _isotropy_table(rows: Sequence[ModelRow]) -> Table:
     whole = queries_table(rows)
     kept = [n for n, column in enumerate(whole.columns) if column.key not in _LEFT_OUT]
     body = tuple(tuple(row[n] for n in kept) for row in whole.rows)
-    return replace(whole, columns=tuple(whole.columns[n] for n in kept), rows=body)
+    columns = tuple(whole.columns[n] for n in kept)
+    notes = tuple(note for note in whole.notes if not note.startswith("SIGReg"))
+    return replace(whole, columns=columns, rows=body, notes=notes)
 
 
 def _declared(seed: SeedResults, place: Place) -> dict[str, Any]:
