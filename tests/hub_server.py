@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import json
 import threading
@@ -14,10 +15,13 @@ def files_of(folder):
 
 
 class Hub:
-    """The answers of the Hub that downloads ask for, about what was published here.
+    """The answers of the Hub that downloads ask for, about what was published here, and uploads.
 
     ``faults`` says what it does instead of giving a file: give other bytes, answer with a status,
     ``"cut"`` the connection in the middle of the file or ``"drop"`` it before the answer.
+
+    ``commits`` are what was pushed: the message, and name -> content. Files of weights come as the
+    Hub takes large ones, the others within the commit.
     """
 
     def __init__(self):
@@ -25,6 +29,7 @@ class Hub:
         self.faults = {}
         self.repositories = set()
         self.answers = {}
+        self.created, self.tokens, self.large, self.commits = [], set(), {}, []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.hub = self
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
@@ -86,6 +91,27 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_POST(self):
+        hub, path = self.server.hub, self.path.partition("?")[0]
+        hub.asked.append(path)
+        hub.tokens.add(self.headers.get("Authorization"))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if (fault := hub.faults.get(path)) == "drop":
+            return
+        if fault is not None:
+            self.send_response(fault)
+            self.end_headers()
+            answer = {"errors": [{"message": "it was refused"}], "url": f"{hub.endpoint}/is/there"}
+            self.wfile.write(json.dumps(answer).encode())
+            return
+        answer = next(of for end, of in ANSWERS.items() if path.endswith(end))
+        self.give(json.dumps(answer(hub, path, content)).encode(), cut=False)
+
+    def do_PUT(self):
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.hub.large[self.path.rpartition("/")[2]] = content
+        self.give(b"", cut=False)
+
     def refuse(self, status, *, known):
         self.send_response(status)
         if status == 404:
@@ -100,8 +126,55 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content[: len(content) // 2] if cut else content)
 
     def log_message(self, *arguments):
         pass
+
+
+def create(hub, path, content):
+    hub.created.append(json.loads(content))
+    return {"url": f"{hub.endpoint}/{hub.created[-1]['organization']}/{hub.created[-1]['name']}"}
+
+
+def how_to_upload(hub, path, content):
+    names = [file["path"] for file in json.loads(content)["files"]]
+    modes = {name: "lfs" if name.endswith(".safetensors") else "regular" for name in names}
+    return {
+        "files": [
+            {"path": name, "uploadMode": mode, "shouldIgnore": False}
+            for name, mode in modes.items()
+        ]
+    }
+
+
+def where_to_upload(hub, path, content):
+    objects = json.loads(content)["objects"]
+    for one in objects:
+        one["actions"] = {"upload": {"href": f"{hub.endpoint}/upload/{one['oid']}"}}
+    return {"transfer": "basic", "objects": objects}
+
+
+def commit(hub, path, content):
+    lines = [json.loads(line) for line in content.splitlines()]
+    pushed = {}
+    for line in lines:
+        value = line["value"]
+        if line["key"] == "file":
+            pushed[value["path"]] = base64.b64decode(value["content"])
+        if line["key"] == "lfsFile":
+            pushed[value["path"]] = hub.large[value["oid"]]
+    hub.commits.append((lines[0]["value"]["summary"], pushed))
+    name = path.removeprefix("/api/models/").removesuffix("/commit/main")
+    return {"commitUrl": f"{hub.endpoint}/{name}/commit/{COMMIT}", "commitOid": COMMIT}
+
+
+ANSWERS = {
+    "/api/repos/create": create,
+    "/api/validate-yaml": lambda hub, path, content: {"errors": [], "warnings": []},
+    "/preupload/main": how_to_upload,
+    "/info/lfs/objects/batch": where_to_upload,
+    "/commit/main": commit,
+}
+"""How the path of an upload ends -> what the Hub answers."""

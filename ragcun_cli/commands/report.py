@@ -52,6 +52,18 @@ def report(
     all_: Annotated[
         bool, typer.Option("--all", help="The long tables of isotropy and calibration, too.")
     ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="USER/NAME",
+            help="Publish one trained model with its card in this repository of the Hugging Face "
+            "Hub, which is private where it is new; --experiment and --seed say which model.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Of --push: show files and card, and send nothing.")
+    ] = False,
     workspace: options.WorkspaceFolder = None,
     verify: options.Verify = False,
     as_json: options.AsJson = False,
@@ -59,20 +71,31 @@ def report(
     """Print the tables of what has been measured; nothing is computed anew.
 
     Without a profile the report is of the plan that was reproduced last, and of every finished run
-    where none was.
+    where none was. With --push, publish a model instead, with its card: the token is that of
+    `hf auth login` or HF_TOKEN. A repository that is there stays as private or public as it is.
 
     Example: ragcun report --format latex --output results.tex
+
+    Example: ragcun report -p quickstart --push me/my-model --experiment with_isotropy --seed 1
     """
     from ragcun_cli.console import Watcher
     from ragcun_cli.pipeline.reproduce.reports import Layout, ReportSession
     from ragcun_cli.pipeline.reproduce.session import Choice
 
-    layout = Layout(all_runs, _listed(rows), _named(names), strict, published or ())
+    layout = Layout(all_runs, _listed(rows), _named(names), strict, published or (), push, dry_run)
     chosen = _one_format(format_, as_json=as_json)
+    _refuse_beside_push(push, dry_run=dry_run, of_tables=bool(chosen or output))
     session = ReportSession(workspace, Watcher(), verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
     _show_report(session.report(choice, layout, format_name=chosen, output=output), everything=all_)
     session.require_claims()
+
+
+def _refuse_beside_push(push: str | None, *, dry_run: bool, of_tables: bool) -> None:
+    if push is None and dry_run:
+        raise typer.BadParameter("--dry-run is of --push USER/NAME")
+    if push is not None and of_tables:
+        raise typer.BadParameter("--push publishes a model: leave --format and --output out")
 
 
 def _listed(rows: str | None) -> list[str]:

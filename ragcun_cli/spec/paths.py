@@ -142,6 +142,7 @@ MODEL_META = "model_meta.json"
 
 # Files of a report.
 FIGURES = "figures"
+CARDS = "cards"
 PLAN_FILE = "plan.json"
 """The plan that it is of."""
 

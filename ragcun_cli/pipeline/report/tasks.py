@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.card import write_cards
 from ragcun_cli.pipeline.report.claims import Evidence, JudgedClaim, judge
 from ragcun_cli.pipeline.report.contrasts import Compared, compare, planned_contrasts
 from ragcun_cli.pipeline.report.figure import Drawing
@@ -42,7 +43,7 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage, digest
-from ragcun_cli.spec.paths import FIGURES, PLAN_FILE
+from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE
 from ragcun_cli.spec.plan import PaperPlan
 
 DEMONSTRATION = (
@@ -76,6 +77,7 @@ def report_task(
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
         (draft / FIGURES).mkdir()
         write_figures(figures, draft, drawn)
+        write_cards(draft / CARDS, rows, road.place, runner)
         return {"tables": len(tables), "figures": len(figures)}
 
     return Task(
@@ -89,7 +91,7 @@ def report_task(
             "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,
-        outputs=(*files, FIGURES, PLAN_FILE),
+        outputs=(*files, FIGURES, CARDS, PLAN_FILE),
         feeds=(),
         needs=tuple(needs),
     )

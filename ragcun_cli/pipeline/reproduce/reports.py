@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from pydantic import TypeAdapter
 
 from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report import tasks as reporting
+from ragcun_cli.pipeline.report.card import README
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
@@ -34,6 +37,10 @@ class Layout:
     """Every claim has to be shown."""
     published: Sequence[str] = ()
     """Models whose published scores stand below the rows."""
+    push: str | None = None
+    """Repository that one model goes to, instead of all this."""
+    dry_run: bool = False
+    """It is only said what would go there."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class ReportSession(Session):
         self, choice: Choice, layout: Layout, *, format_name: str | None, output: Path | None
     ) -> Report:
         """Tables for the terminal, or tables and figures in one format as a text or in files."""
+        if layout.push is not None:
+            return self.push(choice, layout.push, dry_run=layout.dry_run)
         if output is not None and format_name is None:
             raise WorkspaceError(
                 "--output needs a format", hint=f"ragcun report -f latex -o {output}"
@@ -83,6 +92,18 @@ class ReportSession(Session):
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
         return Report(notes=[f"written: {file}" for file in (output, *files)])
+
+    def push(self, choice: Choice, repo: str, *, dry_run: bool) -> Report:
+        """Publish one trained model with its card on the Hub, or say what that would be."""
+        every = replace(choice, seeds=None)  # the card has the mean over seeds, too
+        rows = [row for part in self._gathered(every, Layout()) for row in part.rows]
+        model = one_of(rows, choice.seeds or ())
+        files = files_of(model, rows, self._place, self._runner, repo=repo)
+        if not dry_run:
+            return Report(text=push(repo, files, message=f"{model[1].run.label}, by ragcun"))
+        said = [f"{name}: {size(file):,} bytes" for name, file in files.items()]
+        card = cast(bytes, files[README]).decode()
+        return Report(text=card, notes=[f"nothing was sent; {repo} would get:", *said])
 
     def require_claims(self) -> None:
         """Pass if every claim with a number was shown, or nobody asked.

@@ -46,7 +46,8 @@ def loading_lines(folder: str) -> str:
     return LOADING.format(folder=folder)
 
 
-def _objective(training: TrainingConfig, weights: Mapping[str, float]) -> str:
+def objective_line(training: TrainingConfig, weights: Mapping[str, float]) -> str:
+    """The terms of the loss with their weights."""
     return (
         f"{weights['contrastive']:g} InfoNCE ({training.contrastive}, scale {training.scale:g}) "
         f"+ {weights['isotropy']:g} {training.regulariser} + {weights['variance']:g} variance"
@@ -70,7 +71,7 @@ def write_model_card(
         seed="nothing; it is the start of training" if run.seed is None else f"seed {run.seed}",
         dimensions=f"{profile.encoder.output_dim}, not normalised" if gaussian else "the base's",
         similarity=training.contrastive,
-        objective=_objective(training, weights),
+        objective=objective_line(training, weights),
         loading=loading_lines("FOLDER"),
     )
     write_atomically(file, card)
