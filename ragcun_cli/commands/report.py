@@ -42,6 +42,15 @@ def report(
             "--names", metavar="ROW=NAME", help="What a row is called in the paper; repeatable."
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="The contrasts within groups of queries: by a column of their metadata, or by "
+            "length.",
+        ),
+    ] = None,
     published: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Add a row of scores that others published; repeatable."),
@@ -82,7 +91,8 @@ def report(
     from ragcun_cli.pipeline.reproduce.reports import Layout, ReportSession
     from ragcun_cli.pipeline.reproduce.session import Choice
 
-    layout = Layout(all_runs, _listed(rows), _named(names), strict, published or (), push, dry_run)
+    shown = (all_runs, _listed(rows), _named(names), strict, published or ())
+    layout = Layout(*shown, by=by, push=push, dry_run=dry_run)
     chosen = _one_format(format_, as_json=as_json)
     _refuse_beside_push(push, dry_run=dry_run, of_tables=bool(chosen or output))
     session = ReportSession(workspace, Watcher(), verify=verify)

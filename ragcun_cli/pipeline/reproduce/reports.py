@@ -12,10 +12,13 @@ from pydantic import TypeAdapter
 from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.card import README
+from ragcun_cli.pipeline.report.contrasts import planned_contrasts
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.groups import groups_of, groups_table
 from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
 from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables.results import measured_sets
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.spec import paths
@@ -37,6 +40,8 @@ class Layout:
     """Every claim has to be shown."""
     published: Sequence[str] = ()
     """Models whose published scores stand below the rows."""
+    by: str | None = None
+    """Column of the queries' metadata, or `length`, to show contrasts within groups by."""
     push: str | None = None
     """Repository that one model goes to, instead of all this."""
     dry_run: bool = False
@@ -76,6 +81,8 @@ class ReportSession(Session):
             published_model(name)
         self._parts = self._laid_out(self._gathered(choice, layout), layout)
         tables = reporting.tables_of(self._parts)
+        if layout.by is not None:
+            tables += self._by_groups(layout.by)
         if format_name is None:
             return Report(tables=tables)
         figures = reporting.figures_of(self._parts, self._road, self._runner)
@@ -186,6 +193,19 @@ class ReportSession(Session):
     def _part(self, title: str, runs: Sequence[Run], plan: PaperPlan | None) -> reporting.Part:
         columns = reporting.columns_of(plan)
         return reporting.Part(title, gather(runs, self._road, self._runner, columns), plan)
+
+    def _by_groups(self, column: str) -> list[Table]:
+        """The contrasts of each part within groups of queries."""
+        found = []
+        for number, part in enumerate(self._parts, 1):
+            _, averaged = measured_sets(part.rows)
+            folders = {name: self._place.sets.task(name).folder for name in averaged}
+            planned = planned_contrasts(() if part.plan is None else part.plan.contrasts, part.rows)
+            groups = groups_of(folders, column)
+            table = groups_table(planned, part.rows, averaged, groups, column)
+            suffix = "" if number == 1 else f"-{number}"
+            found.append(replace(table, key=table.key + suffix))
+        return found
 
     # How it is shown
 

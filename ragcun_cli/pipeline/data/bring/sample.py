@@ -54,7 +54,8 @@ def draw_sample(
     kept = corpus.take(corpus.rows_of(sorted(judged.union(drawn))))
     write_corpus(iter(kept), draft, source=folder, notes=Notes())
     asked = {query: texts[query] for qrels in splits.values() for query in qrels}
-    beir.write_judged(draft, queries=asked, splits=splits)
+    metadata = beir.read_query_metadata(folder)
+    beir.write_judged(draft, queries=asked, splits=splits, metadata=metadata)
     values = {"of": name, "queries": queries, "passages": passages, "seed": seed}
     about = f"sample of {name}: scores are not comparable with it"
     counts = storing.check(draft, published=True)

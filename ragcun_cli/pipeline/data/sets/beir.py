@@ -87,6 +87,39 @@ def read_queries(folder: Path, notes: Notes | None = None) -> dict[str, str]:
     return queries
 
 
+Metadata = Mapping[str, Mapping[str, Any]]
+"""Query id -> name -> a short text or a number."""
+
+LONGEST_METADATA = 100
+"""Letters of a text that can still name a group of queries."""
+
+
+def read_query_metadata(folder: Path) -> Metadata:
+    """What the lines of queries say beside their texts, in ``metadata`` or beside it.
+
+    Queries without any are left out, and so is what is neither a number nor a short text.
+
+    Raises:
+        DataError: a line is no object.
+    """
+    found = {}
+    for _, row in read_objects(locate(folder, QUERIES), Notes()):
+        inside = row.get("metadata")
+        values = {**row, **(inside if isinstance(inside, dict) else {})}
+        short = {
+            key: value
+            for key, value in values.items()
+            if key not in ("_id", "text", "metadata")
+            and (
+                isinstance(value, bool | int | float)
+                or (isinstance(value, str) and 0 < len(value) <= LONGEST_METADATA)
+            )
+        }
+        if short:
+            found[str(row.get("_id"))] = short
+    return found
+
+
 def read_qrels(folder: Path, split: str, notes: Notes | None = None) -> Qrels:
     """The judgements of one split, in the order of the file.
 
@@ -162,9 +195,16 @@ def write_set(
     write_judged(folder, queries={name: queries[name] for name in sorted(queries)}, splits=splits)
 
 
-def write_judged(folder: Path, *, queries: Mapping[str, str], splits: Mapping[str, Qrels]) -> None:
+def write_judged(
+    folder: Path,
+    *,
+    queries: Mapping[str, str],
+    splits: Mapping[str, Qrels],
+    metadata: Metadata | None = None,
+) -> None:
     """Write queries and judgements in BEIR's layout, in the order they are given."""
-    rows = ({"_id": name, "text": text} for name, text in queries.items())
+    about = {name: {"metadata": found} for name, found in (metadata or {}).items()}
+    rows = ({"_id": name, "text": text, **about.get(name, {})} for name, text in queries.items())
     _write_jsonl(folder / QUERIES, rows)
     (folder / QRELS).mkdir(exist_ok=True)
     for split, qrels in splits.items():
@@ -203,10 +243,11 @@ def _export(folder: Path, target: Path) -> None:
     target.mkdir(parents=True)
     rows = ({"_id": p.id, "title": p.title, "text": p.text} for p in Corpus.open(folder))
     _write_jsonl(target / CORPUS, rows)
-    write_judged(target, queries=read_queries(folder), splits=read_splits(folder))
+    queries, metadata = read_queries(folder), read_query_metadata(folder)
+    write_judged(target, queries=queries, splits=read_splits(folder), metadata=metadata)
 
 
-def _write_jsonl(file: Path, rows: Iterable[Mapping[str, str]]) -> None:
+def _write_jsonl(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with file.open("w", encoding="utf-8", newline="\n") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")

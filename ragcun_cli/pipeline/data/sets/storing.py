@@ -16,6 +16,7 @@ from ragcun_cli.pipeline.data.sets.beir import (
     Qrels,
     read_passages,
     read_queries,
+    read_query_metadata,
     read_splits,
     unreachable,
     write_judged,
@@ -77,7 +78,8 @@ def store(source: Path, draft: Path, *, published: bool = False) -> Counts:
     for split, qrels in splits.items():
         check_queries(source, split, qrels, queries)
     write_corpus(read_passages(file, notes), draft, source=file, notes=notes)
-    write_judged(draft, queries=queries, splits=splits)
+    metadata = read_query_metadata(source)
+    write_judged(draft, queries=queries, splits=splits, metadata=metadata)
     return check(draft, published=published, source=source, notes=notes)
 
 
