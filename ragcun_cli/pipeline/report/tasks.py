@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
 from ragcun_cli.pipeline.report.figure import Figure
 from ragcun_cli.pipeline.report.figures.calibration import calibration_figures
@@ -20,8 +21,9 @@ from ragcun_cli.pipeline.report.formats.formats import (
 )
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.rows import ModelRow
+from ragcun_cli.pipeline.report.runs import DEMONSTRATION, background_of
 from ragcun_cli.pipeline.report.table import Table
-from ragcun_cli.pipeline.report.tables.contrasts import contrasts_table, sets_table
+from ragcun_cli.pipeline.report.tables.contrasts import answer, contrasts_table, sets_table
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
 from ragcun_cli.pipeline.report.tables.results import cost_table, measured_sets, results_table
@@ -32,11 +34,6 @@ from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import FIGURES
 from ragcun_cli.spec.plan import PaperPlan
-
-DEMONSTRATION = (
-    "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
-    "against a method."
-)
 
 
 def report_task(
@@ -57,8 +54,9 @@ def report_task(
     def action(draft: Path, progress: Progress) -> Details:
         rows = gather(runs, road, runner)
         tables, figures = build_tables(rows, plan), figures_of(rows, road, runner)
+        background = answered(rows, plan, road, runner)
         for format_name, extension in EXTENSIONS.items():
-            text = render(tables, figures, format_name, title=plan.name)
+            text = render(tables, figures, format_name, title=plan.name, background=background)
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
         (draft / FIGURES).mkdir()
         write_figures(figures, draft, drawn)
@@ -120,6 +118,19 @@ def _contrast_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[T
     effect = None if plan is None else plan.smallest_effect
     found = contrasts_table(compared, smallest_effect=effect), sets_table(compared)
     return [table for table in found if table is not None]
+
+
+def answered(
+    rows: Sequence[ModelRow], plan: PaperPlan | None, road: Road, runner: Runner
+) -> Background:
+    """What a page says beside tables and figures, an answer for each group of rows first."""
+    found = []
+    for some in _groups(rows).values():
+        planned = planned_contrasts(() if plan is None else plan.contrasts, some)
+        _, averaged = measured_sets(some)
+        found.append(answer([compare(one, some, averaged) for one in planned if one.primary]))
+    answers = [said for said in found if said is not None]
+    return background_of(rows, road, runner, answers=answers)
 
 
 def figures_of(rows: Sequence[ModelRow], road: Road, runner: Runner) -> list[Figure]:

@@ -229,7 +229,9 @@ class Session:
                 )
             return Report(tables=tables)
         figures = reporting.figures_of(rows, self._road, self._runner)
-        text = render(tables, figures, format_name, title=choice.name or "all finished runs")
+        background = reporting.answered(rows, plan, self._road, self._runner)
+        title = choice.name or "all finished runs"
+        text = render(tables, figures, format_name, title=title, background=background)
         kinds = [kind for known, kind in FIGURE_FILES.items() if known == format_name]
         if output is None:
             names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
