@@ -12,7 +12,7 @@ from ragcun_cli.options import ReportFormat
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.reports import Report
 
-APPENDIX = ("isotropy", "calibration")
+LONG_TABLES = ("isotropy", "calibration")
 """Tables that a terminal shows with `--all` alone."""
 
 
@@ -128,7 +128,7 @@ def _one_format(format_: ReportFormat | None, *, as_json: bool) -> ReportFormat 
 def _show_report(found: "Report", *, everything: bool) -> None:
     from ragcun_cli.console import say, show_tables, write
 
-    shown = [t for t in found.tables if everything or t.key.partition("-")[0] not in APPENDIX]
+    shown = [t for t in found.tables if everything or t.key.partition("-")[0] not in LONG_TABLES]
     show_tables(shown)
     if hidden := len(found.tables) - len(shown):
         say(f"{hidden} long tables of isotropy and calibration are left out: --all shows them")

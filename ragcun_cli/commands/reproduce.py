@@ -73,8 +73,8 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
         pending = len(rows) - current
         say(f"{current} stages current, {pending} to run, {found['total']} in all")
         return
-    if found.answer is not None:
-        say(found.answer)
+    for answer in found.answers:
+        say(answer)
     by_key = {table.key: table for table in found.tables}
     show_tables([by_key[key] for key in SHOWN_TABLES if key in by_key])
     show_models(found.models)

@@ -73,7 +73,7 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
     elif None in theirs:
         theirs = dict.fromkeys(ours, theirs[None])
     shared = sorted(ours.keys() & theirs.keys(), key=lambda seed: seed or 0)
-    asked = max((row.asked or len(row.seeds) for row in seeded), default=0)
+    asked = max((len(row.every) for row in seeded), default=0)
     said = planned, planned.called(arm.shown, against.shown), len(shared) if seeded else 0, asked
     if not (shared and sets):
         return Compared(*said, why="not measured")

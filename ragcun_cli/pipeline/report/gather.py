@@ -40,7 +40,8 @@ def gather(
         found = [_measured(run, road, runner, wanted) for run in members]
         most = max((seed.measured for seed in found), key=len)
         kept = tuple(seed for seed in found if seed.measured >= most)
-        rows.append(ModelRow(name, kept, asked=len(found)))
+        left_out = tuple(seed for seed in found if seed not in kept)
+        rows.append(ModelRow(name, kept, left_out))
     return rows
 
 

@@ -51,8 +51,8 @@ class ModelRow:
     """As plans call it."""
     seeds: tuple[SeedResults, ...]
     """Those with the most results: a damaged one leaves the others standing."""
-    asked: int = 0
-    """How many seeds there are with the others; 0 where there are no others."""
+    left_out: tuple[SeedResults, ...] = ()
+    """The others."""
     title: str = ""
     """The name that a person chose for a paper; without one the name is shown."""
 
@@ -64,8 +64,13 @@ class ModelRow:
     @property
     def label(self) -> str:
         """The same, with what of its seeds there is where some have no results."""
-        few = f" ({len(self.seeds)} of {self.asked} seeds)"
-        return self.shown + (few if len(self.seeds) < self.asked else "")
+        few = f" ({len(self.seeds)} of {len(self.every)} seeds)"
+        return self.shown + (few if self.left_out else "")
+
+    @property
+    def every(self) -> list[SeedResults]:
+        """All seeds, with results or without."""
+        return sorted((*self.seeds, *self.left_out), key=lambda one: one.run.seed or 0)
 
     @property
     def run(self) -> Run:

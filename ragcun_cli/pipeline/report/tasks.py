@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.card import write_cards
 from ragcun_cli.pipeline.report.claims import Evidence, JudgedClaim, judge
 from ragcun_cli.pipeline.report.contrasts import Compared, compare, planned_contrasts
@@ -27,6 +28,7 @@ from ragcun_cli.pipeline.report.formats.formats import (
 )
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.rows import ModelRow
+from ragcun_cli.pipeline.report.runs import DEMONSTRATION, background_of
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.claims import claims_table
 from ragcun_cli.pipeline.report.tables.contrasts import (
@@ -45,11 +47,6 @@ from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage, digest
 from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE
 from ragcun_cli.spec.plan import PaperPlan
-
-DEMONSTRATION = (
-    "A demonstration on a small data set: it shows how the tool works, and is no evidence for or "
-    "against a method."
-)
 
 
 def report_task(
@@ -72,8 +69,9 @@ def report_task(
         (draft / PLAN_FILE).write_bytes(TypeAdapter(PaperPlan).dump_json(plan, indent=2))
         parts = [Part(plan.name, rows, plan)]
         tables, figures = tables_of(parts), figures_of(parts, road, runner)
+        background = answered(parts, road, runner)
         for format_name, extension in EXTENSIONS.items():
-            text = render(tables, figures, format_name, title=plan.name)
+            text = render(tables, figures, format_name, title=plan.name, background=background)
             (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
         (draft / FIGURES).mkdir()
         write_figures(figures, draft, drawn)
@@ -133,10 +131,16 @@ def tables_of(
     return tables
 
 
-def answer_of(parts: Sequence[Part]) -> str | None:
-    """One sentence: what the first primary contrast says; None where none was measured."""
+def answers_of(parts: Sequence[Part]) -> list[str]:
+    """What the primary contrast of each group of rows says, where it was measured."""
     found = (answer(_compared(part.rows, part.plan)) for part in _groups(parts).values())
-    return next((said for said in found if said is not None), None)
+    return [said for said in found if said is not None]
+
+
+def answered(parts: Sequence[Part], road: Road, runner: Runner) -> Background:
+    """What a page says beside tables and figures, the answers first."""
+    rows = [row for part in parts for row in part.rows]
+    return background_of(rows, road, runner, answers=answers_of(parts))
 
 
 def judged_claims(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[JudgedClaim]:

@@ -87,7 +87,8 @@ class ReportSession(Session):
             return Report(tables=tables)
         figures = reporting.figures_of(self._parts, self._road, self._runner)
         title = ", ".join(part.title for part in self._parts)
-        text = render(tables, figures, format_name, title=title)
+        background = reporting.answered(self._parts, self._road, self._runner)
+        text = render(tables, figures, format_name, title=title, background=background)
         kinds = [kind for known, kind in FIGURE_FILES.items() if known == format_name]
         if output is None:
             names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)

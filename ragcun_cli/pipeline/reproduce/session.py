@@ -59,8 +59,8 @@ class Choice:
 class Reproduced:
     """The tables of a plan that was walked to its end."""
 
-    answer: str | None
-    """What the primary contrast says, in one sentence; None where it was not measured."""
+    answers: Sequence[str]
+    """What the primary contrast says, in one sentence; none where it was not measured."""
     tables: Sequence[Table]
     models: Sequence[tuple[str, Path]]
     """Label and model of each trained run."""
@@ -238,7 +238,7 @@ class Session:
         parts = [reporting.Part(plan.name, rows, plan)]
         tables = reporting.tables_of(parts)
         return Reproduced(
-            answer=reporting.answer_of(parts),
+            answers=reporting.answers_of(parts),
             tables=tables,
             models=[(run.label, run.folder / paths.MODEL) for run in runs if run.reference is None],
             folder=self.workspace.report(plan.folder),

@@ -132,10 +132,11 @@ class Runner:
         return {
             "numbers_version": NUMBERS_VERSIONS[task.stage],
             "values": dict(task.values),
-            "inputs": [self._fed_digests(need) for need in task.needs],
+            "inputs": [self.fed_digests(need) for need in task.needs],
         }
 
-    def _fed_digests(self, task: Task) -> dict[str, str]:
+    def fed_digests(self, task: Task) -> dict[str, str]:
+        """Of the files of a finished task that later stages depend on: ``key:path`` -> sha256."""
         record = self.record(task)
         assert record is not None, f"{task.label} has not run"
         return {

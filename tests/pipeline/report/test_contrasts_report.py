@@ -39,7 +39,7 @@ def scores(label, seed, *, sets=SETS, shift=0.0):
     return found
 
 
-def row(label, seeds=(1, 2, 3), *, reference=None, asked=0, **drawn):
+def row(label, seeds=(1, 2, 3), *, reference=None, **drawn):
     evaluation = {"datasets": ["scifact", "cqadupstack"]}
     profile = RunProfile.model_validate({"name": "x", "evaluation": evaluation})
     results = []
@@ -52,7 +52,7 @@ def row(label, seeds=(1, 2, 3), *, reference=None, asked=0, **drawn):
         metrics = {name: {"metrics": {"ndcg@10": mean}} for name, mean in means.items()}
         run = Run(profile, seed, reference, SPACE)
         results.append(SeedResults(run, None, {}, columns, None, metrics, {}))
-    return ModelRow(label, tuple(results), asked=asked)
+    return ModelRow(label, tuple(results))
 
 
 def by_hand(arm, against, seeds, column=("float32", "ndcg@10")):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.formats.html_page import render_html
 from ragcun_cli.pipeline.report.formats.json_document import render_json
@@ -26,18 +27,25 @@ FIGURE_FILES: dict[str, FigureFormat] = {"latex": "pdf", "markdown": "svg"}
 
 
 def render(
-    tables: Sequence[Table], figures: Sequence[Drawing], format_name: str, *, title: str
+    tables: Sequence[Table],
+    figures: Sequence[Drawing],
+    format_name: str,
+    *,
+    title: str,
+    background: Background | None = None,
 ) -> str:
     """All tables and figures in one format; the same ones give the same bytes.
 
     LaTeX and Markdown name files of the figures in a folder ``figures`` beside them; HTML has the
-    drawings in it and JSON the numbers. CSV is of tables alone.
+    drawings in it, and the background, and JSON the numbers. CSV is of tables alone.
     """
     source = f"ragcun report: {title}"
     renderers: dict[str, Callable[[], str]] = {
         "latex": lambda: render_latex(tables, figures, generated_from=source),
         "markdown": lambda: render_markdown(tables, figures, title=title, generated_from=source),
-        "html": lambda: render_html(tables, figures, title=title, generated_from=source),
+        "html": lambda: render_html(
+            tables, figures, title=title, generated_from=source, background=background
+        ),
         "csv": lambda: render_csv(tables),
         "json": lambda: render_json(tables, figures),
     }

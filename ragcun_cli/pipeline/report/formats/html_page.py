@@ -1,11 +1,14 @@
-"""Tables and figures as one web page that needs no network and no script."""
+"""A report as one web page that needs no network and no script: the answer first."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import groupby
 
 from jinja2 import Environment, StrictUndefined
 
+from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.table import (
     Table,
@@ -14,6 +17,15 @@ from ragcun_cli.pipeline.report.table import (
     column_align,
     legend,
 )
+
+ASKED = ("contrasts", "claims", "forest", "contrast-by-set", "contrasts-by-group")
+"""Keys of what answers the question, in the order to print."""
+
+HEADINGS = ("Contrasts and claims", "Results", "Figures", "Appendix")
+"""Under which tables and figures stand, in this order."""
+
+APPENDIX = re.compile(r"isotropy(-passages|-by-n-\w+)?|mining-\w+")
+"""Keys of what few read: long tables, and figures of how negatives were found."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class _Shown:
     is_heading: bool
     is_best: bool
     is_missing: bool
+    is_text: bool
     room: str
     """The longest detail of the column, whose width a number without one leaves free."""
 
@@ -36,14 +49,16 @@ def render_html(
     *,
     title: str,
     generated_from: str,
+    background: Background | None = None,
 ) -> str:
     """The page, the same bytes for the same arguments.
 
     Args:
-        tables: in the order to print.
+        tables: in the order to print; what answers the question comes first all the same.
         figures: after the tables, drawn into the page.
         title: title and first heading of the page.
         generated_from: one line under the title that says what the numbers come from.
+        background: the answer and the warnings, which come first, and the runs, which come last.
     """
     from ragcun_cli.pipeline.report.figures.draw import inline_svg
 
@@ -54,11 +69,29 @@ def render_html(
     return environment.from_string(source).render(
         title=title,
         generated_from=generated_from,
-        tables=[(table, _rows(table)) for table in tables],
-        figures=[(figure, inline_svg(figure)) for figure in figures],
+        background=background or Background(),
+        sections=_sections([*tables, *figures]),
+        rows=_rows,
+        drawing=inline_svg,
         alignment=column_align,
-        legend=legend(tables),
+        legend=legend,
     )
+
+
+def _sections(blocks: Sequence[Table | Drawing]) -> dict[str, list[Table | Drawing]]:
+    """Heading -> what stands under it; none is empty."""
+    grouped = groupby(sorted(blocks, key=_place), key=lambda block: _place(block)[0])
+    return {HEADINGS[number]: list(some) for number, some in grouped}
+
+
+def _place(block: Table | Drawing) -> tuple[int, int]:
+    """The number of its heading, and its place under it."""
+    stem = re.sub(r"-\d+$", "", block.key)  # without the number of a group of rows
+    if stem in ASKED:
+        return 0, ASKED.index(stem)
+    if APPENDIX.fullmatch(stem):
+        return 3, 0
+    return 1 if isinstance(block, Table) else 2, 0
 
 
 def _rows(table: Table) -> list[list[_Shown]]:
@@ -76,6 +109,7 @@ def _rows(table: Table) -> list[list[_Shown]]:
                 is_heading=index < table.heading_columns,
                 is_best=(number, index) in best,
                 is_missing=cell is None,
+                is_text=isinstance(cell, str),
                 room=rooms[index] if isinstance(cell, int | float) else "",
             )
             for index, (column, cell) in enumerate(zip(table.columns, row, strict=True))
