@@ -156,11 +156,17 @@ def judged_claims(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Judg
 def build_tables(part: Part) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
     rows, plan = part.rows, part.plan
-    claims = claims_table(judged_claims(rows, plan))
+    compared = _compared(rows, plan)
+    effect = None if plan is None else plan.smallest_effect
+    asked = (
+        contrasts_table(compared, smallest_effect=effect),
+        claims_table(judged_claims(rows, plan)),
+        sets_table(compared),
+    )
+    results = results_table(rows, part.published)
     tables = [
-        *_contrast_tables(rows, plan),
-        *([] if claims is None else [claims]),
-        results_table(rows, part.published),
+        *(table for table in asked if table is not None),
+        replace(results, notes=(*results.notes, *_missing(results, part), *_exploratory(part))),
         *isotropy_tables(rows),
         *evaluation_tables(rows),
         cost_table(rows),
@@ -169,12 +175,23 @@ def build_tables(part: Part) -> list[Table]:
     return [replace(table, notes=(*demonstration, *table.notes)) for table in tables]
 
 
-def _contrast_tables(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Table]:
-    """What the plan asks comes first."""
-    compared = _compared(rows, plan)
-    effect = None if plan is None else plan.smallest_effect
-    found = contrasts_table(compared, smallest_effect=effect), sets_table(compared)
-    return [table for table in found if table is not None]
+def _missing(results: Table, part: Part) -> list[str]:
+    """The command that measures what was not, where something was not."""
+    if not any(cell is None for row in results.rows for cell in row):
+        return []
+    command = "ragcun eval" if part.plan is None else f"ragcun reproduce --profile {part.plan.name}"
+    return [f"What was not measured is in no average; `{command}` measures it."]
+
+
+def _exploratory(part: Part) -> list[str]:
+    """The differences to the first row that the plan does not name."""
+    planned = planned_contrasts(() if part.plan is None else part.plan.contrasts, part.rows)
+    named = {(one.arm, one.against) for one in planned}
+    first, *others = part.rows
+    found = [row.shown for row in others if (row.name, first.name) not in named]
+    return [f"Exploratory, as no planned contrasts: the differences of {', '.join(found)}."] * bool(
+        found
+    )
 
 
 def _compared(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Compared]:
