@@ -70,6 +70,8 @@ class Column:
     """Which of the column's numbers is marked as the best one."""
     align: Align | None = None
     """None: numbers to the right, names and words to the left."""
+    is_set: bool = False
+    """Whether it is of one data set, one among many."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0):

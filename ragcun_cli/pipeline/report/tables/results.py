@@ -39,10 +39,10 @@ def results_table(rows: Sequence[ModelRow]) -> Table:
         Column("model", "Model"),
         Column("trainable_parameters", "Trainable"),
         *(
-            Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, best="max")
+            Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, best="max", is_set=True)
             for name in datasets
         ),
-        Column("average", f"Average of {len(averaged)}", digits=1, scale=100, best="max"),
+        Column("average", _averaged(averaged), digits=1, scale=100, best="max"),
         Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
         Column("isotropy", "Isotropy", digits=3),
     )
@@ -69,6 +69,10 @@ def results_table(rows: Sequence[ModelRow]) -> Table:
         rows=tuple(_results_row(row, rows[0], datasets, averaged) for row in rows),
         notes=tuple(notes),
     )
+
+
+def _averaged(averaged: Sequence[str]) -> str:
+    return f"Average of {len(averaged)}" if averaged else "Average"
 
 
 def _results_row(
