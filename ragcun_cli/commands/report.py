@@ -20,6 +20,13 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")
     ] = None,
+    paper: Annotated[
+        Path | None, typer.Option(help="A folder for floats, macros, references, a checklist.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Of the main table: sets,average,device.")
+    ] = None,
+    transpose: Annotated[bool | None, typer.Option(help="In LaTeX, data sets as rows.")] = None,
     profile: options.Profile = None,
     set_: options.Sets = None,
     experiment: options.Experiments = None,
@@ -40,7 +47,12 @@ def report(
     chosen = _one_format(format_, as_json=as_json)
     _show_report(
         session.report(
-            Choice(profile, set_, seed, experiment, references), format_name=chosen, output=output
+            Choice(profile, set_, seed, experiment, references),
+            format_name=chosen,
+            output=output,
+            columns=columns,
+            transpose=transpose,
+            paper=paper,
         )
     )
 

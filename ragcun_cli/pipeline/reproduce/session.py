@@ -17,6 +17,8 @@ from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.layout import choose_columns
+from ragcun_cli.pipeline.report.paper import paper_facts, write_paper
 from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
@@ -216,12 +218,39 @@ class Session:
         tables = reporting.tables_of(gather(runs, self._road, self._runner))
         return [table for table in tables if table.key.split("-")[0] == "isotropy"]
 
-    def report(self, choice: Choice, *, format_name: str | None, output: Path | None) -> Report:
-        """Tables for the terminal, or tables and figures in one format as a text or in files."""
+    def report(
+        self,
+        choice: Choice,
+        *,
+        format_name: str | None,
+        output: Path | None,
+        columns: str | None = None,
+        transpose: bool | None = None,
+        paper: Path | None = None,
+    ) -> Report:
+        """Tables for the terminal, or tables and figures in one format as a text or in files.
+
+        Args:
+            choice: which runs.
+            format_name: of the text; None for the terminal.
+            output: a file for the text.
+            columns: of the main table, separated by commas; None for all.
+            transpose: whether data sets are rows in LaTeX; None decides by their number.
+            paper: a folder for what a paper takes of it.
+        """
         plan = None if choice.name is None else self.plan(choice)
         runs = self.runs(choice) if plan is None else runs_of(plan, self.workspace)
         rows = gather(runs, self._road, self._runner)
         tables = reporting.tables_of(rows, plan)
+        if columns is not None:
+            tables = choose_columns(tables, columns.split(","))
+        if paper is not None:
+            if format_name is not None or output is not None:
+                raise WorkspaceError("--paper has its own files, and takes no --format or --output")
+            facts = paper_facts(rows, self.workspace, choice.name)
+            figures = reporting.figures_of(rows, self._road, self._runner)
+            files = write_paper(paper, tables, figures, facts, transpose=transpose)
+            return Report(notes=[f"written: {file}" for file in files])
         if format_name is None:
             if output is not None:
                 raise WorkspaceError(
@@ -229,7 +258,8 @@ class Session:
                 )
             return Report(tables=tables)
         figures = reporting.figures_of(rows, self._road, self._runner)
-        text = render(tables, figures, format_name, title=choice.name or "all finished runs")
+        title = choice.name or "all finished runs"
+        text = render(tables, figures, format_name, title=title, transpose=transpose)
         kinds = [kind for known, kind in FIGURE_FILES.items() if known == format_name]
         if output is None:
             names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
