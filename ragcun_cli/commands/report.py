@@ -42,6 +42,13 @@ def report(
             "--names", metavar="ROW=NAME", help="What a row is called in the paper; repeatable."
         ),
     ] = None,
+    paper: Annotated[
+        Path | None, typer.Option(help="A folder for floats, macros, references, a checklist.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Of the main table: sets,average,device.")
+    ] = None,
+    transpose: Annotated[bool | None, typer.Option(help="In LaTeX, data sets as rows.")] = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -92,16 +99,26 @@ def report(
     from ragcun_cli.pipeline.reproduce.session import Choice
 
     shown = (all_runs, _listed(rows), _named(names), strict, published or ())
-    layout = Layout(*shown, by=by, push=push, dry_run=dry_run)
+    layout = Layout(
+        *shown,
+        columns=columns,
+        transpose=transpose,
+        paper=paper,
+        by=by,
+        push=push,
+        dry_run=dry_run,
+    )
     chosen = _one_format(format_, as_json=as_json)
-    _refuse_beside_push(push, dry_run=dry_run, of_tables=bool(chosen or output))
+    _refuse_beside(push, paper, dry_run=dry_run, of_tables=bool(chosen or output))
     session = ReportSession(workspace, Watcher(), verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
     _show_report(session.report(choice, layout, format_name=chosen, output=output), everything=all_)
     session.require_claims()
 
 
-def _refuse_beside_push(push: str | None, *, dry_run: bool, of_tables: bool) -> None:
+def _refuse_beside(push: str | None, paper: Path | None, *, dry_run: bool, of_tables: bool) -> None:
+    if paper is not None and (of_tables or push is not None):
+        raise typer.BadParameter("--paper has its own files: leave --format, --output, --push out")
     if push is None and dry_run:
         raise typer.BadParameter("--dry-run is of --push USER/NAME")
     if push is not None and of_tables:

@@ -70,6 +70,8 @@ class Column:
     """Factor for display, 100 for nDCG in points; CSV and JSON keep the unscaled value."""
     align: Align | None = None
     """None: numbers to the right, names and words to the left."""
+    is_set: bool = False
+    """Whether it is of one data set, one among many."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0):

@@ -16,6 +16,8 @@ from ragcun_cli.pipeline.report.contrasts import planned_contrasts
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.groups import groups_of, groups_table
+from ragcun_cli.pipeline.report.layout import choose_columns
+from ragcun_cli.pipeline.report.paper import paper_facts, write_paper
 from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.results import measured_sets
@@ -40,6 +42,12 @@ class Layout:
     """Every claim has to be shown."""
     published: Sequence[str] = ()
     """Models whose published scores stand below the rows."""
+    columns: str | None = None
+    """Of the main table, separated by commas; all without it."""
+    transpose: bool | None = None
+    """Whether data sets are rows in LaTeX; None decides by their number."""
+    paper: Path | None = None
+    """Folder for what a paper takes of it."""
     by: str | None = None
     """Column of the queries' metadata, or `length`, to show contrasts within groups by."""
     push: str | None = None
@@ -83,12 +91,23 @@ class ReportSession(Session):
         tables = reporting.tables_of(self._parts)
         if layout.by is not None:
             tables += self._by_groups(layout.by)
+        if layout.columns is not None:
+            tables = choose_columns(tables, layout.columns.split(","))
+        if layout.paper is not None:
+            return self._paper(layout.paper, tables, layout)
         if format_name is None:
             return Report(tables=tables)
         figures = reporting.figures_of(self._parts, self._road, self._runner)
         title = ", ".join(part.title for part in self._parts)
         background = reporting.answered(self._parts, self._road, self._runner)
-        text = render(tables, figures, format_name, title=title, background=background)
+        text = render(
+            tables,
+            figures,
+            format_name,
+            title=title,
+            background=background,
+            transpose=layout.transpose,
+        )
         kinds = [kind for known, kind in FIGURE_FILES.items() if known == format_name]
         if output is None:
             names = ", ".join(f"{figure.key}.{kind}" for figure in figures for kind in kinds)
@@ -100,6 +119,15 @@ class ReportSession(Session):
         except OSError as error:
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
         return Report(notes=[f"written: {file}" for file in (output, *files)])
+
+    def _paper(self, folder: Path, tables: Sequence[Table], layout: Layout) -> Report:
+        """What a paper takes of the report, in files."""
+        rows = [row for part in self._parts for row in part.rows]
+        plans = [part.plan.name for part in self._parts if part.plan is not None]
+        facts = paper_facts(rows, self.workspace, next(iter(plans), None))
+        figures = reporting.figures_of(self._parts, self._road, self._runner)
+        files = write_paper(folder, tables, figures, facts, transpose=layout.transpose)
+        return Report(notes=[f"written: {file}" for file in files])
 
     def push(self, choice: Choice, repo: str, *, dry_run: bool) -> Report:
         """Publish one trained model with its card on the Hub, or say what that would be."""

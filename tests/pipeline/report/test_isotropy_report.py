@@ -121,8 +121,9 @@ def test_the_untouched_base_is_marked_with_its_own_dimensions(rows):
 def test_several_seeds_have_a_spread_and_one_has_an_interval(rows):
     table = cells(isotropy_tables(rows)[0])
     assert isinstance(table["twice"]["plan_score"], WithDeviation)
-    corrected = table["bent"]["plan_score_corrected"]
-    assert corrected.value < corrected.low < corrected.high == 1
+    least, most = rows[3].seeds[0].isotropy["queries"]["gaussian_intervals"]["plan_score_corrected"]
+    assert table["bent"]["plan_score_corrected"] < least < most == 1
+    assert table["bent"]["plan_score_corrected_of_gaussian"] == least
     assert table["few"]["plan_score"] == rows[5].seeds[0].isotropy["queries"]["plan_score"]
     assert table["unknown"]["plan_score"] is None
     assert (table["bent"]["texts"], table["bent"]["dimensions"]) == (400, 24)
@@ -149,6 +150,10 @@ def test_figures_show_every_measured_row(rows):
     assert [series.label for series in spectrum.series] == labels
     assert spectrum.x_scale == spectrum.y_scale == "log"
     assert np.mean(spectrum.series[2].y) == pytest.approx(1)
+    flat = np.pad(ROWS[:, :10], ((0, 0), (0, 14)))  # 14 of 24 directions hold nothing but rounding
+    flat[:, 10:] = 1e-7 * np.random.default_rng(1).normal(size=(400, 14))
+    (only, *_) = isotropy_figures([row("flat", content(flat))])
+    assert len(only.series[0].y) == 10
     assert len(spectrum.series[0].x) == 16
     curve = figures["isotropy-by-n-queries"]
     assert curve.series[0].x == tuple(range(20, 401, 20))

@@ -74,15 +74,43 @@ def test_no_two_lines_of_28_look_alike(monkeypatch):
     assert len(set(looks)) == len(looks) == 28
 
 
-def test_few_lines_have_their_legend_inside_and_many_below(monkeypatch):
-    assert axes_of(monkeypatch, figure(1)).get_legend() is None
-    inside = axes_of(monkeypatch, figure(4)).get_legend()
-    assert [text.get_text() for text in inside.get_texts()] == [f"line {n}" for n in range(4)]
-    outside = axes_of(monkeypatch, figure(5))
-    assert outside.get_legend() is None
-    (legend,) = outside.figure.legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == [f"line {n}" for n in range(5)]
+def legend_of(axes):
+    (legend,) = axes.figure.legends
+    return legend
+
+
+def test_a_legend_stands_below_the_axes_where_there_are_several_lines(monkeypatch):
+    assert not axes_of(monkeypatch, figure(1)).figure.legends
+    for count in (2, 5):
+        axes = axes_of(monkeypatch, figure(count))
+        assert axes.get_legend() is None
+        texts = [text.get_text() for text in legend_of(axes).get_texts()]
+        assert texts == [f"line {n}" for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 12])
+@pytest.mark.parametrize("name", ["i" * 30, "W" * 30, "a_name of words " * 9, "W" * 200])
+def test_nothing_of_a_legend_or_a_label_is_cut(monkeypatch, count, name):
+    series = tuple(Series(f"{name} {n}", (1.0, 2.0), (n, 1.0)) for n in range(count))
+    axes = axes_of(monkeypatch, figure(series=series, x_label=name))
+    canvas = axes.figure
+    canvas.draw_without_rendering()
+    room = canvas.bbox
+    for artist in (*legend_of(axes).get_texts(), axes.xaxis.label, legend_of(axes)):
+        box = artist.get_window_extent()
+        assert room.x0 <= box.x0 < box.x1 <= room.x1
+        assert room.y0 <= box.y0 < box.y1 <= room.y1
+    texts = ["".join(text.get_text().split()) for text in legend_of(axes).get_texts()]
+    assert texts == ["".join(f"{name}{n}".split()) for n in range(count)]
+    upright = axes_of(monkeypatch, figure(y_label=name)).yaxis.label
+    assert upright.get_window_extent().height <= room.height
+
+
+def test_letters_have_7_points_in_a_column_of_a_paper():
+    column = 221 / 72.27 / plots.INCHES[0]  # of article on A4
+    sizes = [value for key, value in plots.SETTINGS.items() if key.endswith("size")]
+    assert len(sizes) >= 5
+    assert all(size * column >= 7 for size in sizes if size > plots.SETTINGS["lines.markersize"])
 
 
 def test_steps_hold_from_their_x_to_the_next(monkeypatch):
@@ -104,7 +132,7 @@ def test_any_label_is_drawn_as_it_reads(monkeypatch, name):
     series = (Series(name, (1.0, 2.0), (1.0, 2.0)), Series("b", (1.0, 2.0), (2.0, 1.0)))
     shown = figure(series=series, x_label=name, y_label=name)
     axes = axes_of(monkeypatch, shown)
-    texts = [*axes.get_legend().get_texts(), axes.xaxis.label, axes.yaxis.label]
+    texts = [*legend_of(axes).get_texts(), axes.xaxis.label, axes.yaxis.label]
     assert [text.get_text() for text in texts] == [name, "b", name, name]
     assert not any(text.get_parse_math() for text in texts)
     ElementTree.fromstring(draw(shown, "svg"))

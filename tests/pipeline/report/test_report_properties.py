@@ -112,13 +112,18 @@ def test_latex_escaping_leaves_no_bare_special(text):
 @given(tables())
 def test_latex_rows_have_as_many_cells_as_the_preamble_has_columns(table):
     text = latex.render_latex([table])
-    preamble = re.search(r"\\begin\{tabular\}\{@\{\}(.*)@\{\}\}\n", text)[1]
-    columns = len(re.sub(r"@\{\\,\}", "", preamble))
-    rows = re.findall(r"^      (?!\\(?:top|mid|bottom)rule)(.*) \\\\$", text, flags=re.MULTILINE)
-    assert len(rows) == len(table.rows) + 1
-    for row in rows:
-        spans = row.count(r"\multicolumn{2}")
-        assert len(re.findall(r"(?<!\\)&", row)) + spans == columns - 1
+    tabulars = re.findall(r"^  \\begin\{tabular\}(.*?)^  \\end\{tabular\}", text, flags=re.M | re.S)
+    shown = 0
+    for tabular in tabulars:
+        preamble = re.match(r"\{@\{\}(.*)@\{\}\}\n", tabular)[1]
+        columns = len(re.sub(r"@\{\\,\}", "", preamble))
+        rows = re.findall(r"^    (?!\\(?:top|mid|bottom)rule)(.*) \\\\$", tabular, flags=re.M)
+        assert len(rows) == len(table.rows) + 1
+        shown += len(re.sub(r"r@\{\\,\}l", "r", preamble)) - table.heading_columns
+        for row in rows:
+            spans = row.count(r"\multicolumn{2}")
+            assert len(re.findall(r"(?<!\\)&", row)) + spans == columns - 1
+    assert shown == len(table.columns) - table.heading_columns
 
 
 class Texts(HTMLParser):

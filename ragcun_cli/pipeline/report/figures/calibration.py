@@ -29,9 +29,9 @@ def calibration_figures(rows: Sequence[ModelRow]) -> list[Figure]:
     return [
         Figure(
             key="reliability",
-            caption=f"Reliability of the best hit's score on {largest}",
-            x_label="predicted probability that the best hit is relevant",
-            y_label="share of relevant best hits",
+            caption=f"A calibrated score of the best hit lies on the diagonal, here on {largest}",
+            x_label="Predicted probability that the best hit is relevant",
+            y_label="Share of relevant best hits",
             series=(*series, Series("perfect", (0.0, 1.0), (0.0, 1.0))),
             notes=("One point for each tenth of the queries, of the first seed.",),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle, islice
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,17 +19,13 @@ if TYPE_CHECKING:
 
 FigureFormat = Literal["svg", "pdf"]
 
-INCHES = 4.8, 3.0
-"""So that letters of 9 points are 6 where the figure fills one of two columns."""
-LEGEND_LINE = 0.17
+INCHES = 4.8, 2.9
+"""So that letters of 11 points are 7 where the figure fills one of two columns."""
+LEGEND_LINE = 0.22
 """Inches that a line of a legend under the axes takes."""
-LEGEND_LETTERS = 78
-"""Letters, the line's sample among them, that stand beside each other in such a legend."""
-X_LETTERS, Y_LETTERS = 60, 36
-"""Letters on a line beside an axis."""
+SAMPLE_INCHES = 0.55
+"""Inches that a series takes in a legend beside its label."""
 RAISED = str.maketrans("-0123456789", "\N{SUPERSCRIPT MINUS}⁰¹²³⁴⁵⁶⁷⁸⁹")
-MOST_INSIDE = 4
-"""Series whose legend stands inside the axes."""
 MOST_MARKED = 25
 """Points of a line that are marked one by one."""
 
@@ -42,24 +38,27 @@ MARKERS = ("o", "s", "^")
 SETTINGS: dict[str, Any] = {
     "axes.edgecolor": "#444444",
     "axes.grid": True,
-    "axes.labelsize": 9,
+    "axes.labelsize": 11,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 11,
     "grid.color": "#e3e5e8",
     "grid.linewidth": 0.6,
-    "legend.fontsize": 8,
+    "legend.columnspacing": 1.0,
+    "legend.fontsize": 11,
     "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.handletextpad": 0.5,
     "lines.linewidth": 1.5,
     "lines.markersize": 4,
     "pdf.fonttype": 42,  # Type 3 fonts are refused by publishers
     "savefig.dpi": 200,
     "svg.fonttype": "path",  # letters look alike wherever the file is opened
     "text.parse_math": False,  # a name may hold $ or _
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
 }
 
 
@@ -83,7 +82,6 @@ def draw(figure: Drawing, format: FigureFormat) -> bytes:
         if isinstance(figure, Forest):
             canvas.set_size_inches(INCHES[0], forest_height(figure))
             draw_forest(axes, figure)
-            axes.set_xlabel(fill(one_line(figure.x_label), X_LETTERS))
         else:
             for number, series in enumerate(figure.series):
                 _add_line(axes, series, number, kind=figure.kind)
@@ -136,8 +134,8 @@ def _set_axes(axes: Axes, figure: Figure) -> None:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
             axis.set_minor_formatter(NullFormatter())
         axis.set_major_formatter(FuncFormatter(lambda value, place: _number(value)))
-    axes.set_xlabel(fill(one_line(figure.x_label), X_LETTERS))
-    axes.set_ylabel(fill(one_line(figure.y_label), Y_LETTERS))
+    axes.set_xlabel(_lines(figure.x_label, 0.8 * INCHES[0]))
+    axes.set_ylabel(_lines(figure.y_label, 0.75 * INCHES[1]))
     axes.set_axisbelow(True)
 
 
@@ -150,20 +148,41 @@ def _number(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def _lines(text: str, inches: float) -> str:
+    """The text in lines that are no wider."""
+    text = one_line(text)
+    for letters in range(len(text), 1, -1):
+        lines = fill(text, letters)
+        if max(map(_inches, lines.split("\n"))) <= inches:
+            return lines
+    return text
+
+
+def _inches(text: str) -> float:
+    """How wide a text is drawn."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family=SETTINGS["font.family"], size=SETTINGS["legend.fontsize"])
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
+
+
 def _set_legend(canvas: Canvas, axes: Axes, labels: Sequence[str]) -> None:
-    """None for one series; inside the axes where there are few, else in columns below them."""
+    """None for one series; else below the axes, where it hides nothing."""
     if len(labels) < 2:
         return
-    shown = [one_line(label) for label in labels]
-    place: Callable[..., Any] = axes.legend
-    options: dict[str, Any] = {"loc": "best"}
-    longest = max(map(len, shown))
-    if len(shown) > MOST_INSIDE or longest > LEGEND_LETTERS // 3:
-        columns = max(1, min(3, LEGEND_LETTERS // (longest + 6)))
-        lines = -(-len(shown) // columns)
-        canvas.set_size_inches(INCHES[0], INCHES[1] + LEGEND_LINE * lines)
-        place, options = canvas.legend, {"loc": "outside lower center", "ncols": columns}
+    shown = [_lines(label, INCHES[0] - SAMPLE_INCHES) for label in labels]
+    longest = max(_inches(line) for label in shown for line in label.split("\n"))
+    columns = max(1, min(3, int(INCHES[0] / (longest + SAMPLE_INCHES))))
+    lines = -(-len(shown) // columns) * max(label.count("\n") + 1 for label in shown)
+    canvas.set_size_inches(INCHES[0], INCHES[1] + LEGEND_LINE * lines)
     # Labels that begin with an underscore are left out of legends, so they come later.
-    legend = place(axes.get_lines(), [str(n) for n in range(len(shown))], handlelength=3, **options)
+    numbers = [str(number) for number in range(len(shown))]
+    legend = canvas.legend(
+        *(axes.get_lines(), numbers),
+        loc="outside lower center",
+        ncols=columns,
+    )
     for text, label in zip(legend.get_texts(), shown, strict=True):
         text.set_text(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from ragcun_cli.pipeline.report.figure import Estimate, Forest
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINE_INCHES = 0.26
-AROUND_INCHES = 0.85
+LABEL_LETTERS = 24
+"""On a line under the axis."""
+AROUND_INCHES = 1.0
 """Above and below the lines: the axis and its label."""
 SEED_OFFSET = 0.24
 NUMBERS = Column("difference", "Difference", digits=1)
@@ -33,11 +36,12 @@ def draw_forest(axes: Axes, figure: Forest) -> None:
         axes.axhline(0.5 - len(figure.estimates), color="#cccccc", linewidth=0.8)
     axes.set_yticks([-place for place in range(len(lines))])
     axes.set_yticklabels([one_line(estimate.label) for estimate in lines])
+    axes.set_xlabel(fill(one_line(figure.x_label), LABEL_LETTERS))
     axes.grid(visible=False, axis="y")
     numbers = axes.twinx()
     numbers.set_yticks([-place for place in range(len(lines))])
     numbers.set_yticklabels([cell_text(NUMBERS, _difference(estimate)) for estimate in lines])
-    numbers.tick_params(axis="y", length=0, labelsize=7)
+    numbers.tick_params(axis="y", length=0)
     numbers.grid(visible=False)
     for side in (axes, numbers):
         side.set_ylim(0.7 - len(lines), 0.7)

@@ -10,6 +10,8 @@ import numpy as np
 from ragcun_cli.pipeline.report.figure import Figure, Series
 from ragcun_cli.pipeline.report.rows import Measures, ModelRow
 
+FILLED = 1e-6
+"""Of the largest eigenvalue: those below it are the rounding of 32-bit embeddings."""
 SIDES = {"queries": "test queries", "passages": "passages"}
 
 
@@ -38,20 +40,21 @@ def _spectrum(measured: Mapping[str, list[Measures]], side: str, texts: str) -> 
     def series(label: str, seeds: list[Measures]) -> Series:
         spectra = np.array([np.array(seed["spectrum"]) for seed in seeds])
         mean = (spectra / spectra.mean(axis=1, keepdims=True)).mean(axis=0)
-        seen = mean[mean > 0]
+        seen = mean[mean > FILLED * mean.max()]
         return Series(label, tuple(range(1, len(seen) + 1)), tuple(seen.tolist()))
 
     return Figure(
         key=f"spectrum-{side}",
-        caption=f"Eigenvalue spectrum of the covariance, {texts}",
+        caption=f"A level spectrum of the embeddings of {texts} is an isotropic one",
         x_label="Rank of the eigenvalue",
         y_label="Eigenvalue over their mean",
         series=tuple(starmap(series, measured.items())),
         x_scale="log",
         y_scale="log",
         notes=(
-            "Level at 1: perfectly isotropic, with texts without number. Eigenvalues of 0 are not "
-            "drawn, and count in the mean.",
+            "Of the covariance, over the mean of all d. Level at 1: perfectly isotropic, with "
+            "texts without number. Directions that hold no more than a millionth of the "
+            "largest eigenvalue are not filled, and not drawn.",
         ),
     )
 
@@ -72,7 +75,7 @@ def _curve(measured: Mapping[str, list[Measures]], side: str, texts: str) -> Fig
         gaussians.setdefault(width, expected)
     return Figure(
         key=f"isotropy-by-n-{side}",
-        caption=f"Isotropy score by the number of texts, {texts}",
+        caption=f"The isotropy score depends on the number of {texts} that it is of",
         x_label="Texts",
         y_label="1 − sd/mean",
         series=(*starmap(series, measured.items()), *gaussians.values()),
@@ -95,13 +98,13 @@ def _cosines(measured: Mapping[str, list[Measures]], side: str, texts: str) -> F
     edges = tuple((-1 + 2 * np.arange(first, last + 1) / bins).round(4).tolist())
     return Figure(
         key=f"cosines-{side}",
-        caption=f"Cosines of all pairs, {texts}",
+        caption=f"Isotropic embeddings of {texts} have cosines around 0",
         x_label="Cosine",
-        y_label=f"Share of pairs in a bin of {2 / bins:g}",
+        y_label=f"Share of pairs, bins of {2 / bins:g}",
         series=tuple(
             Series(label, edges, (*share[first:last].tolist(), 0.0))
             for label, share in shares.items()
         ),
         kind="steps",
-        notes=("Of at most 20,000 texts.",),
+        notes=("All pairs of at most 20,000 texts.",),
     )

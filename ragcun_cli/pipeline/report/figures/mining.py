@@ -63,9 +63,9 @@ def mining_figures(minings: Sequence[Mining]) -> list[Figure]:
         return figures
     found = Figure(
         key="mining-ranks",
-        caption="How far up the positive stands among the hits",
+        caption="Each line shows how far up the positives stand among the hits",
         x_label="Rank",
-        y_label="Share of queries with their positive at this rank or above",
+        y_label="Share with the positive this far up",
         series=tuple(ranks),
         x_scale="log",
         notes=(
@@ -86,7 +86,7 @@ def _scores(mining: Mining, *, key: str) -> Figure:
     totals = ", ".join(f"{sum(found):,} {name}" for name, found in counts.items())
     return Figure(
         key=key,
-        caption=f"Scores of positives and negatives: {mining.label}",
+        caption=f"Each line shows how one kind of passages scores: {mining.label}",
         x_label=_SCORES[mining.candidates],
         y_label="Share of passages",
         series=series,

@@ -33,15 +33,17 @@ def render(
     *,
     title: str,
     background: Background | None = None,
+    transpose: bool | None = None,
 ) -> str:
     """All tables and figures in one format; the same ones give the same bytes.
 
     LaTeX and Markdown name files of the figures in a folder ``figures`` beside them; HTML has the
     drawings in it, and the background, and JSON the numbers. CSV is of tables alone.
+    Whether data sets are rows is asked of LaTeX alone, which decides by their number.
     """
     source = f"ragcun report: {title}"
     renderers: dict[str, Callable[[], str]] = {
-        "latex": lambda: render_latex(tables, figures, generated_from=source),
+        "latex": lambda: render_latex(tables, figures, transpose=transpose, generated_from=source),
         "markdown": lambda: render_markdown(tables, figures, title=title, generated_from=source),
         "html": lambda: render_html(
             tables, figures, title=title, generated_from=source, background=background

@@ -1,6 +1,7 @@
 r"""Tables for a paper, in the style of ``booktabs``, and its figures.
 
-The text compiles with pdfLaTeX, LuaLaTeX and XeLaTeX and the two packages its first line names.
+The text compiles with pdfLaTeX, LuaLaTeX and XeLaTeX and the two packages its first line names. No
+table is scaled: its letters have 7 points or more, and it fits a two-column paper (``layout.py``).
 pdfLaTeX sets Latin and Greek letters and the common signs; other scripts need one of the others.
 """
 
@@ -9,6 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragcun_cli.pipeline.report.figure import Drawing
+from ragcun_cli.pipeline.report.layout import (
+    DETAIL,
+    GAPS,
+    LEADING,
+    Float,
+    PrintedBest,
+    cell_lines,
+    floats_of,
+    for_appendix,
+    for_print,
+    heading_lines,
+)
 from ragcun_cli.pipeline.report.table import (
     Cell,
     Column,
@@ -17,7 +30,6 @@ from ragcun_cli.pipeline.report.table import (
     WithInterval,
     best_cells,
     cell_parts,
-    cell_text,
     column_align,
     legend,
     one_line,
@@ -26,16 +38,12 @@ from ragcun_cli.spec.paths import FIGURES
 
 PACKAGES = r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."
 MISSING = "--"
+DETAIL_SIZE = rf"\fontsize{{{DETAIL}}}{{{DETAIL}}}\selectfont "
 
-# A table with more letters on a line spans both columns of a two-column paper; one with fewer
-# fits a column of it, shrunk to no less than about four fifths.
-LETTERS_PER_LINE = 56
-# A longer heading over a wide table is set on two lines.
-LETTERS_PER_HEADING = 8
-
-# Box 2 holds the tabular: it is shrunk where it is wider than the line, never enlarged, and the
-# notes are as wide as it is shown.
-WIDTH = r"\ifdim\wd2>\linewidth\linewidth\else\wd2\fi"
+NARROWEST_NOTES = 300.0
+"""Points, under a table that spans both columns."""
+LONGEST_WORD = 24
+"""Letters after which a word of a caption or a note may be broken."""
 
 _GREEK = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
 _GREEK_NAMES = (
@@ -65,20 +73,32 @@ def render_latex(
     tables: Sequence[Table],
     figures: Sequence[Drawing] = (),
     *,
+    transpose: bool | None = None,
     generated_from: str | None = None,
 ) -> str:
-    r"""A float for each table and figure, to be read with ``\input``.
+    r"""Floats of tables and figures, to be read with ``\input``.
 
     Files of figures are named from the document's own folder; elsewhere ``\graphicspath`` helps.
 
     Args:
-        tables: in the order to print.
-        figures: after the tables.
+        tables: in the order to print; those of an appendix come last.
+        figures: after the tables of the text.
+        transpose: whether data sets are rows; None decides by their number.
         generated_from: one line of comment that says what the numbers come from.
     """
     comment = [f"% {one_line(generated_from)}"] if generated_from else []
-    floats = [*map(_float, tables), *map(_figure, figures)]
-    return "\n".join([PACKAGES, *comment]) + "\n" + "".join(f"\n{text}\n" for text in floats)
+    text, appendix = (
+        [
+            _float(one)
+            for table in tables
+            if for_appendix(table) is later
+            for printed in for_print(table, transpose=transpose)
+            for one in floats_of(printed)
+        ]
+        for later in (False, True)
+    )
+    blocks = [*text, *map(_figure, figures), *["% For an appendix."][: len(appendix)], *appendix]
+    return "\n".join([PACKAGES, *comment]) + "\n" + "".join(f"\n{one}\n" for one in blocks)
 
 
 def as_latex(text: str) -> str:
@@ -86,21 +106,20 @@ def as_latex(text: str) -> str:
     return re.sub(r"([-'])(?=\1)", r"\1{}", one_line(text).translate(_ESCAPES))
 
 
-def _float(table: Table) -> str:
-    is_wide = _letters(table) > LETTERS_PER_LINE
-    environment = "table*" if is_wide else "table"
+def _float(shown: Float) -> str:
+    environment = "table*" if shown.is_wide else "table"
+    size, leading, gap = shown.size, shown.size * LEADING, GAPS[shown.size] / 2
+    blocks = [_tabular(block, size) for block in shown.blocks]
     lines = [
         rf"\begin{{{environment}}}[t]",
         r"  \centering",
         r"  \setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{5pt}",
-        rf"  \caption{{{as_latex(table.caption)}}}",
-        rf"  \label{{tab:{table.key}}}",
-        r"  \small\setlength{\tabcolsep}{4pt}" if is_wide else r"  \small",
-        r"  \sbox2{%",
-        *_tabular(table, is_wide=is_wide),
-        "  }",
-        rf"  \resizebox{{{WIDTH}}}{{!}}{{\usebox2}}",
-        *_notes(table),
+        rf"  \caption{{{_sentence(shown.table.caption)}}}",
+        rf"  \label{{tab:{shown.table.key}}}",
+        rf"  \fontsize{{{size}}}{{{leading:g}}}\selectfont",
+        rf"  \setlength{{\tabcolsep}}{{{gap:g}pt}}",
+        *[line for block in blocks for line in (r"  \par\medskip", *block)][1:],
+        *_notes(shown),
         rf"\end{{{environment}}}",
     ]
     return "\n".join(lines)
@@ -111,33 +130,38 @@ def _figure(figure: Drawing) -> str:
         r"\begin{figure}[t]",
         r"  \centering",
         rf"  \includegraphics[width=\linewidth]{{{FIGURES}/{figure.key}.pdf}}",
-        rf"  \caption{{{as_latex(figure.caption)}}}",
+        rf"  \caption{{{_sentence(figure.caption)}}}",
         rf"  \label{{fig:{figure.key}}}",
-        *_minipage([as_latex(note) for note in figure.notes], width=r"\linewidth"),
+        *_minipage([_paragraph(note) for note in figure.notes], width=r"\linewidth"),
         r"\end{figure}",
     ]
     return "\n".join(lines)
 
 
-def _letters(table: Table) -> int:
-    """Letters on the widest line of the table, two blanks between its columns."""
-    widths = [
-        max([len(column.label), *(len(cell_text(column, row[index])) for row in table.rows)])
-        for index, column in enumerate(table.columns)
-    ]
-    return sum(widths) + 2 * (len(widths) - 1)
+def _paragraph(text: str) -> str:
+    """The text, its long words in pieces that lines may end between."""
+    words = [re.findall(f".{{1,{LONGEST_WORD}}}", word) for word in one_line(text).split()]
+    return " ".join(r"\allowbreak{}".join(map(as_latex, pieces)) for pieces in words)
 
 
-def _tabular(table: Table, *, is_wide: bool) -> list[str]:
+def _sentence(text: str) -> str:
+    return _paragraph(text) + "." * (not text.rstrip().endswith((".", "?", "!")))
+
+
+def _tabular(table: Table, size: int) -> list[str]:
     best = best_cells(table)
     slots = [_Slot.of(table, index) for index in range(len(table.columns))]
     headings = [
-        slot.across(_heading(column.label, slot.place, is_wide=is_wide))
-        for column, slot in zip(table.columns, slots, strict=True)
+        slot.across(_stacked(heading_lines(table, index, size), slot.place, "b"))
+        for index, slot in enumerate(slots)
     ]
     rows = [
         [
-            _cell(column, cell, slot, bold=(number, index) in best, dagger=table.dagger(row, index))
+            _words(cell_lines(table, index, cell, size), cell, slot)
+            if isinstance(cell, str)
+            else _cell(
+                column, cell, slot, bold=(number, index) in best, dagger=table.dagger(row, index)
+            )
             for index, (column, cell, slot) in enumerate(
                 zip(table.columns, row, slots, strict=True)
             )
@@ -145,13 +169,13 @@ def _tabular(table: Table, *, is_wide: bool) -> list[str]:
         for number, row in enumerate(table.rows)
     ]
     return [
-        rf"    \begin{{tabular}}{{@{{}}{''.join(slot.preamble for slot in slots)}@{{}}}}",
-        r"      \toprule",
-        f"      {_row(headings)}",
-        r"      \midrule",
-        *(f"      {_row(cells)}" for cells in rows),
-        r"      \bottomrule",
-        r"    \end{tabular}%",
+        rf"  \begin{{tabular}}{{@{{}}{''.join(slot.preamble for slot in slots)}@{{}}}}",
+        r"    \toprule",
+        f"    {_row(headings)}",
+        r"    \midrule",
+        *(f"    {_row(cells)}" for cells in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
     ]
 
 
@@ -183,40 +207,40 @@ def _row(cells: Sequence[str]) -> str:
     return rf"{' & '.join(cells)} \\"
 
 
-def _heading(label: str, place: str, *, is_wide: bool) -> str:
-    """The label, over two lines if it is long and has a place to break near its middle."""
-    label = one_line(label)
-    breaks = [match.end() for match in re.finditer(r"[ -](?=[^ -])", label)]
-    if not is_wide or len(label) <= LETTERS_PER_HEADING or not breaks:
-        return as_latex(label)
-    middle = min(breaks, key=lambda at: abs(2 * at - len(label)))
-    lines = rf"{as_latex(label[:middle])}\\{as_latex(label[middle:])}"
-    return rf"\begin{{tabular}}[b]{{@{{}}{place}@{{}}}}{lines}\end{{tabular}}"
+def _stacked(lines: Sequence[str], place: str, vertical: str) -> str:
+    """Lines below each other."""
+    if len(lines) == 1:
+        return as_latex(lines[0])
+    text = r"\\".join(as_latex(line) for line in lines)
+    return rf"\begin{{tabular}}[{vertical}]{{@{{}}{place}@{{}}}}{text}\end{{tabular}}"
 
 
 def _cell(column: Column, cell: Cell, slot: _Slot, *, bold: bool, dagger: str) -> str:
     if cell is None:
         return slot.across(MISSING)
-    main, detail = cell_parts(column, cell)
-    if isinstance(cell, str):
-        return slot.across(as_latex(main))
-    main = as_latex(dagger + main)
-    main = rf"\textbf{{{main}}}" if bold else main
+    main, detail = (as_latex(part) for part in cell_parts(column, cell))
+    main = as_latex(dagger) + (rf"\textbf{{{main}}}" if bold else main)
     if not slot.is_pair:
         return main
-    # The row begins with a text, so the brackets of an interval need no guard here.
-    detail = detail.replace("± ", r"$\pm$").replace("\N{MINUS SIGN}", "$-$")
-    return rf"{main} & {{\scriptsize {detail}}}" if detail else f"{main} &"
+    detail = detail.replace(r"$\pm$ ", r"$\pm$")
+    return rf"{main} & {{{DETAIL_SIZE}{detail}}}" if detail else f"{main} &"
 
 
-def _notes(table: Table) -> list[str]:
-    """The table's own notes, then what its marks mean."""
-    marks = [as_latex(sentence) for sentence in legend([table])]
-    if any(cell is None for row in table.rows for cell in row):
+def _words(lines: Sequence[str], cell: str, slot: _Slot) -> str:
+    if isinstance(cell, PrintedBest):
+        value, _, detail = as_latex(cell).partition(" ")
+        return rf"\textbf{{{value}}} {detail}".rstrip()
+    return slot.across(_stacked(lines, slot.place, "t"))
+
+
+def _notes(shown: Float) -> list[str]:
+    """The table's own notes, then what its marks mean; hardly wider than the table."""
+    marks = [as_latex(sentence) for sentence in legend(shown.blocks)]
+    if any(cell is None for row in shown.table.rows for cell in row):
         marks.append(f"{MISSING}: not measured.")
-    notes = [as_latex(note).replace("/", r"/\allowbreak{}") for note in table.notes]  # addresses
-    notes += [" ".join(marks)] * bool(marks)
-    return _minipage(notes, width=WIDTH)
+    notes = [_paragraph(note) for note in shown.table.notes] + [" ".join(marks)] * bool(marks)
+    wide = f"{max(shown.width, NARROWEST_NOTES):.0f}pt"
+    return _minipage(notes, width=wide if shown.is_wide else r"\linewidth")
 
 
 def _minipage(notes: Sequence[str], *, width: str) -> list[str]:
@@ -225,7 +249,7 @@ def _minipage(notes: Sequence[str], *, width: str) -> list[str]:
     return [
         r"  \par\smallskip",
         rf"  \begin{{minipage}}{{{width}}}",
-        r"    \footnotesize\raggedright",
+        r"    \fontsize{8}{9.6}\selectfont\raggedright",
         *(rf"    {note}\par" for note in notes),
         r"  \end{minipage}",
     ]

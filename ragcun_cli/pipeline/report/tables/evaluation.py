@@ -12,10 +12,10 @@ from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 CALIBRATION_COLUMNS = (
     Column("ece", "ECE", digits=3),
     Column("brier", "Brier", digits=3),
-    Column("brier_of_base_rate", "… of the base rate", digits=3),
+    Column("brier_of_base_rate", "Brier of the base rate", digits=3),
     Column("aurc", "AURC", digits=3),
-    Column("aurc_random", "… of a random order", digits=3),
-    Column("aurc_best", "… of a perfect order", digits=3),
+    Column("aurc_random", "AURC of a random order", digits=3),
+    Column("aurc_best", "AURC of a perfect order", digits=3),
     Column("auroc", "AUROC", digits=3),
 )
 

@@ -15,22 +15,24 @@ from ragcun_cli.pipeline.report.table import (
     Column,
     Difference,
     Table,
-    WithInterval,
     over_seeds,
 )
+
+LEAST_OF_GAUSSIAN = "plan_score_corrected_of_gaussian"
 
 MEASURE_COLUMNS = (
     Column("texts", "n"),
     Column("dimensions", "d"),
     Column("plan_score", "1 − sd/mean", digits=3),
-    Column("plan_score_of_gaussian", "… of a Gaussian", digits=3),
-    Column("plan_score_corrected", "Corrected [of a Gaussian]", digits=3),
+    Column("plan_score_of_gaussian", "1 − sd/mean, of a Gaussian", digits=3),
+    Column("plan_score_corrected", "Corrected", digits=3),
+    Column(LEAST_OF_GAUSSIAN, "Corrected, least of a Gaussian", digits=3),
     Column("participation_ratio", "Participation ratio", digits=1),
     Column("isoscore", "IsoScore", digits=3),
     Column("effective_rank", "Effective rank", digits=1),
     Column("mean_cosine", "Mean cosine", digits=3),
     Column("sigreg", "SIGReg (unbiased)", digits=4),
-    Column("sigreg_rescaled", "… rescaled", digits=4),
+    Column("sigreg_rescaled", "SIGReg, rescaled", digits=4),
     Column("uniformity", "Uniformity", digits=3),
     Column("norm_spread", "Sd/mean of length", digits=3),
 )
@@ -41,9 +43,9 @@ PAIR_COLUMNS = (
 )
 HUB_COLUMNS = (
     Column("skewness", "Hub skewness", digits=2),
-    Column("skewness_of_chance", "… by chance", digits=2),
+    Column("skewness_of_chance", "Hub skewness by chance", digits=2),
     Column("anti_hub_share", "Anti-hubs", digits=3),
-    Column("anti_hub_share_of_chance", "… by chance", digits=3),
+    Column("anti_hub_share_of_chance", "Anti-hubs by chance", digits=3),
     Column("most", "Largest hub", digits=0),
 )
 PASSAGE_COLUMNS = tuple(c for c in MEASURE_COLUMNS if c.key not in ("isoscore", "sigreg"))
@@ -72,7 +74,7 @@ def queries_table(rows: Sequence[ModelRow]) -> Table:
         "Over test queries. 1 − sd/mean of all d eigenvalues of the covariance, with the 95 % "
         "interval of other queries (balanced half-samples), beside what a perfect Gaussian of that "
         "n and d gives; it falls with d, rises with n and can be negative. Corrected: without the "
-        "bias of n, with the 95 % interval of a perfect Gaussian, which ends at 1.",
+        "bias of n, beside the lower end of a perfect Gaussian's 95 % interval, which ends at 1.",
         "SIGReg and uniformity are of at most 20,000 queries; SIGReg is of the vectors as they are "
         "served, and rescaled to the mean square of N(0, I), where it says nothing of scale. "
         "Compare rows of equal n and d alone.",
@@ -122,20 +124,18 @@ def passages_table(rows: Sequence[ModelRow]) -> Table:
 
 def _measure_cells(row: ModelRow, side: str, columns: Sequence[Column]) -> tuple[Cell, ...]:
     return tuple(
-        _corrected(row, side)
-        if column.key == "plan_score_corrected"
+        _least_of_gaussian(row, side)
+        if column.key == LEAST_OF_GAUSSIAN
         else row.isotropy_cell(column.key, side)
         for column in columns
     )
 
 
-def _corrected(row: ModelRow, side: str) -> Cell:
-    """The corrected score beside the interval of a Gaussian."""
+def _least_of_gaussian(row: ModelRow, side: str) -> Cell:
     measured = row.isotropy(side)
     if measured is None:
         return None
-    value = statistics.fmean(each["plan_score_corrected"] for each in measured)
-    return WithInterval(value, *measured[0]["gaussian_intervals"]["plan_score_corrected"])
+    return float(measured[0]["gaussian_intervals"]["plan_score_corrected"][0])
 
 
 def _reference(rows: Sequence[ModelRow], name: str = "untouched_start") -> ModelRow | None:

@@ -52,9 +52,12 @@ def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Ta
     columns = (
         Column("model", "Model"),
         Column("trainable_parameters", "Trainable"),
-        *(Column(name, name.removeprefix("pydocs-"), digits=1, scale=100) for name in datasets),
         *(
-            Column(key, f"Average of {len(sets)}{of}", digits=1, scale=100)
+            Column(name, name.removeprefix("pydocs-"), digits=1, scale=100, is_set=True)
+            for name in datasets
+        ),
+        *(
+            Column(key, f"{_averaged(sets)}{of}", digits=1, scale=100)
             for key, of, sets in zip(*AVERAGES, averages, strict=False)
         ),
         Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
@@ -128,6 +131,10 @@ def _notes(rows: Sequence[ModelRow], shown: Sequence[str], averaged: Sequence[st
     if absent:
         notes.append(f"Not measured here, and in no average: {', '.join(absent)}.")
     return notes
+
+
+def _averaged(averaged: Sequence[str]) -> str:
+    return f"Average of {len(averaged)}" if averaged else "Average"
 
 
 def _results_row(
