@@ -60,8 +60,8 @@ def _results(rng, names, sets):
         columns=(
             Column("model", "Model"),
             Column("trainable_parameters", "Trainable"),
-            *(Column(name, name, 1, 100, "max", is_set=True) for name in sets),
-            Column("average", f"Average of {len(sets)}", 1, 100, "max"),
+            *(Column(name, name, 1, 100, is_set=True) for name in sets),
+            Column("average", f"Average of {len(sets)}", 1, 100),
             Column("difference", f"Difference to {names[0]}", 1, 100),
             Column("isotropy", "Isotropy", 3),
         ),
