@@ -202,7 +202,8 @@ def _data_sets(claim: Claim, evidence: Evidence) -> JudgedClaim:
     lacking = [name for name in evidence.datasets if name not in complete]
     enough = len(complete) >= claim.above
     why = f"lacking: {', '.join(lacking)}; {evidence.command}" if lacking else ""
-    return JudgedClaim(claim, "shown" if enough else "not measured", len(complete), why)
+    measured = f"{len(complete)} of {len(evidence.datasets)}"
+    return JudgedClaim(claim, "shown" if enough else "not measured", measured, why)
 
 
 def _rows(claim: Claim, evidence: Evidence) -> JudgedClaim:

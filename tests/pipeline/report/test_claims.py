@@ -161,7 +161,7 @@ def test_what_is_not_there_reads_not_measured_with_the_command():
         assert (found.verdict, found.measured) == ("not measured", None)
         assert found.why == "ragcun reproduce --profile mine"
     sets = judged("data_sets", [row("with", (0.5,), sets=SETS[:1])], above=2)
-    assert (sets.verdict, sets.measured) == ("not measured", 1)
+    assert (sets.verdict, sets.measured) == ("not measured", "1 of 2")
     assert "lacking: fiqa; ragcun reproduce" in sets.why
 
 
