@@ -68,6 +68,8 @@ class Column:
     """Decimals of its numbers; None: integers whole, floats to 6 significant digits."""
     scale: float = 1.0
     """Factor for display, 100 for nDCG in points; CSV and JSON keep the unscaled value."""
+    least: float = 0.0
+    """A number below it, but not below 0, is shown as "<" and it: no p-value is 0."""
     align: Align | None = None
     """None: numbers to the right, names and words to the left."""
     is_set: bool = False
@@ -215,6 +217,8 @@ def _numbers(cell: Cell) -> tuple[float, ...]:
 
 
 def _number_text(column: Column, value: float, *, signed: bool = False) -> str:
+    if 0 <= value < column.least:
+        return f"<{column.least:g}"
     if isinstance(value, int) and column.digits is None and column.scale == 1:
         precision = ",d"
     else:

@@ -49,6 +49,8 @@ def table(cells, column=POINTS):
         (POINTS, Difference(-0.0004, -0.0004, 0.0004), "0.0 [0.0, 0.0]"),
         (POINTS, "two\n words", "two words"),
         (COUNT, 1234567, "1,234,567"),
+        (Column("p", "p", digits=3, least=0.001), 0.00099, "<0.001"),
+        (Column("p", "p", digits=3, least=0.001), 0.001, "0.001"),
         (COUNT, -1234, f"{MINUS}1,234"),
         (COUNT, 0, "0"),
         (COUNT, 0.1 + 0.2, "0.3"),
