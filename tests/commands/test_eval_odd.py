@@ -19,7 +19,7 @@ def evaluate(ragcun, workspace):
 
 
 def results(ragcun, workspace):
-    outcome = ragcun("report", "-w", workspace, "--json")
+    outcome = ragcun("report", "--all-runs", "-w", workspace, "--json")
     assert outcome.code == 0, outcome.err
     return [t for t in json.loads(outcome.out)["tables"] if t["key"].startswith("results")]
 
@@ -104,7 +104,7 @@ def test_more_tokens_than_positions_are_one_error(evaluate, model, workspace):
 def test_a_run_that_is_left_out_is_said(ragcun, workspace):
     file = next(workspace.glob("runs/with_isotropy/*/seed-1/training_log.jsonl"))
     file.write_text(file.read_text()[:-5])
-    outcome = ragcun("report", "-w", workspace)
+    outcome = ragcun("report", "--all-runs", "-w", workspace)
     assert "left out: with_isotropy, seed 1" in outcome.err
 
 

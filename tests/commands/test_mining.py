@@ -4,7 +4,8 @@ import json
 
 SIDES = ("queries", "passages")
 FIGURES = {
-    *("mining-scores", "mining-ranks", "reliability"),
+    *("mining-scores", "mining-ranks", "reliability", "forest", "isotropy-ndcg"),
+    *("loss-contrastive", "loss-isotropy", "loss-variance"),
     *(f"{kind}-{side}" for kind in ("spectrum", "isotropy-by-n", "cosines") for side in SIDES),
 }
 
@@ -38,7 +39,8 @@ def test_a_report_on_stdout_says_where_its_figures_would_go(ragcun, smoke_worksp
     words = ("report", "--profile", "smoke", "-w", smoke_workspace)
     shown = ragcun(*words, "-f", "markdown")
     assert "(figures/mining-scores.svg)" in shown.out
-    assert "figures/ beside it gets: mining-scores.svg, mining-ranks.svg" in shown.err
+    assert "figures/ beside it gets: forest.svg, " in shown.err
+    assert ", mining-scores.svg, mining-ranks.svg" in shown.err
     assert "figures" not in ragcun(*words, "-f", "csv").err
 
 

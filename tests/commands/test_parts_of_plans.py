@@ -46,8 +46,12 @@ def test_every_command_knows_which_experiments_a_plan_has(ragcun, smoke_workspac
 
 def test_of_what_is_finished_an_experiment_is_shown_with_its_base(ragcun, smoke_workspace):
     found = rows(ragcun, smoke_workspace, "--experiment", "with_isotropy")
-    assert found == ["untouched", "bm25", "untouched_start", "with_isotropy"]
-    outcome = ragcun("report", "-w", smoke_workspace, "--experiment", "without", "--seed", "1")
+    assert found == ["untouched", "untouched_start", "bm25", "with_isotropy"]
+    words = ("report", "-w", smoke_workspace, "--experiment", "without", "--seed", "1")
+    outcome = ragcun(*words)
+    assert outcome.code == 2
+    assert "'without' is not an experiment of smoke" in outcome.err
+    outcome = ragcun(*words, "--all-runs")
     assert outcome.code == 2
     assert "no finished run of without with seed 1 in " in outcome.err
 
@@ -63,7 +67,10 @@ def test_references_are_those_that_are_asked_for(ragcun, smoke_workspace):
         assert rows(ragcun, smoke_workspace, *words) == [*expected, "spread_out"]
     for words, said in (
         ((*SMOKE, "--references", "bm52"), "'bm52' is not a reference; these are: untouched, "),
-        (("--references", "bm25"), "--references changes a profile, and none is named"),
+        (
+            ("--all-runs", "--references", "bm25"),
+            "--references changes a profile, and none is named",
+        ),
     ):
         outcome = ragcun("report", *words, "-w", smoke_workspace)
         assert outcome.code == 2

@@ -142,7 +142,7 @@ def test_another_setting_leaves_the_first_run_alone(ragcun, workspace):
     assert {file: after[file] for file in before} == before
     assert len(after) > len(before)
     assert pending(ragcun, workspace) == []
-    shown = ragcun("report", "-w", workspace, "--format", "csv").out
+    shown = ragcun("report", "--all-runs", "-w", workspace, "--format", "csv").out
     assert "with_isotropy (training.batch_size=4" in shown
 
 

@@ -175,9 +175,12 @@ def test_no_text_of_others_commands_a_terminal_in_any_command(rude, tmp_path):
         (True, "eval", *profile, "--query", EVIL, "--datasets", "evil"),
         (True, "eval", "--model", named, "--datasets", "evil", "-w", root),
         (True, "isotropy", "-w", root),
-        (True, "report", "-w", root),
-        (True, "report", "-w", root, "--format", "csv"),
-        *((False, "report", "-w", root, "--format", form) for form in ("markdown", "html")),
+        (True, "report", "--all-runs", "-w", root),
+        (True, "report", "--all-runs", "-w", root, "--format", "csv"),
+        *(
+            (False, "report", "--all-runs", "-w", root, "--format", form)
+            for form in ("markdown", "html")
+        ),
         (True, "profile", "show", tmp_path / "evil.toml"),
         (True, "train", "--profile", EVIL),
         (True, "train", *profile, "--set", f"{EVIL}=1"),

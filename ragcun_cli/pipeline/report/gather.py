@@ -20,7 +20,11 @@ from ragcun_cli.spec.section import dotted
 
 
 def gather(
-    runs: Sequence[Run], road: Road, runner: Runner, columns: Collection[ScoreColumn] = ()
+    runs: Sequence[Run],
+    road: Road,
+    runner: Runner,
+    columns: Collection[ScoreColumn] = (),
+    beside: Sequence[Run] = (),
 ) -> list[ModelRow]:
     """Rows in the order of the runs; runs that differ in their seed alone share one.
 
@@ -29,6 +33,7 @@ def gather(
         road: of their tasks.
         runner: knows which are current.
         columns: of scores by query, beside those of the main metric.
+        beside: other runs of the same report, whose names are told from those of these.
     """
     groups: dict[Path, list[Run]] = {}
     for run in runs:
@@ -36,7 +41,7 @@ def gather(
         groups.setdefault(identity, []).append(run)
     wanted = {(FULL_FORM, MAIN_METRIC), *columns}
     rows = []
-    for name, members in _named(list(groups.values())):
+    for name, members in _named(list(groups.values()), beside):
         found = [_measured(run, road, runner, wanted) for run in members]
         most = max((seed.measured for seed in found), key=len)
         kept = tuple(seed for seed in found if seed.measured >= most)
@@ -97,7 +102,7 @@ def _cost(tasks: Sequence[Task], runner: Runner) -> StageRecord:
     return search.model_copy(update={"seconds": seconds})
 
 
-def _named(groups: Sequence[list[Run]]) -> list[tuple[str, list[Run]]]:
+def _named(groups: Sequence[list[Run]], beside: Sequence[Run]) -> list[tuple[str, list[Run]]]:
     """Names of rows and their runs; namesakes stand together, in order of what differs in them."""
     namesakes: dict[str, list[list[Run]]] = {}
     for members in groups:
@@ -105,8 +110,9 @@ def _named(groups: Sequence[list[Run]]) -> list[tuple[str, list[Run]]]:
     named = []
     for title, found in namesakes.items():
         values = [dotted(members[0].values) for members in found]
-        keys = sorted({key for own in values for key in own})
-        differing = [key for key in keys if len({str(own.get(key)) for own in values}) > 1]
+        known = [*values, *(dotted(run.values) for run in beside if run.title == title)]
+        keys = sorted({key for own in known for key in own})
+        differing = [key for key in keys if len({str(own.get(key)) for own in known}) > 1]
         places = [[_in_order(own.get(key)) for key in differing] for own in values]
         for number in sorted(range(len(found)), key=places.__getitem__):
             own = values[number]

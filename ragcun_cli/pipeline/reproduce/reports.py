@@ -171,7 +171,10 @@ class ReportSession(Session):
         else:
             plan = None if layout.all_runs or choice.sets else self._last_plan(choice)
         if plan is None:
-            return self._all_runs(choice)
+            parts = self._all_runs(choice)
+            if not layout.all_runs:
+                self._progress.note("no plan was reproduced here: all finished runs")
+            return parts
         return [self._part(plan.name, runs_of(plan, self.workspace), plan)]
 
     def _last_plan(self, choice: Choice) -> PaperPlan | None:
@@ -182,7 +185,6 @@ class ReportSession(Session):
             folder = ""
         plan = self._plan_of(self.workspace.report(folder)) if folder else None
         if plan is None:
-            self._progress.note("no plan was reproduced here: all finished runs")
             return None
         self._progress.note(
             f"of {folder}, the plan that was reproduced last; --all-runs takes every finished run"
@@ -214,7 +216,9 @@ class ReportSession(Session):
             if run.reference is None
         }
         rest = [run for run in finished.values() if run.folder in left or run.folder in bases]
-        part = self._part("all finished runs" if not parts else "other runs", rest, None)
+        title = "other runs" if parts else "all finished runs"
+        rows = gather(rest, self._road, self._runner, beside=list(finished.values()))
+        part = reporting.Part(title, rows)
         looked_at = [row for row in part.rows if row.run.reference and not row.seeds[0].measured]
         rows = [row for row in part.rows if row not in looked_at]
         return [*parts, replace(part, rows=rows)] if rows else parts

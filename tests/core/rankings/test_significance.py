@@ -30,7 +30,7 @@ def test_p_values_are_uniform_where_nothing_differs():
         randomisation_p_value(
             {"a": rng.normal(size=20), "b": rng.standard_t(3, size=35)}, seed=seed, rounds=199
         )
-        for seed in range(500)
+        for seed in range(2000)
     ]
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
     assert 0.02 < np.mean(np.array(p_values) <= 0.05) < 0.08

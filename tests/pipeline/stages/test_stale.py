@@ -149,7 +149,7 @@ def test_a_stage_reads_what_it_rests_on_before_it_runs(road, stage):
 
 def test_a_result_is_read_as_it_was_written_or_not_at_all(road):
     runner, file = Runner(Silent()), road.eval.folder / "eval/nq/metrics"
-    assert runner.read(road.eval, "eval/nq/metrics") == "tide moon at 1 to 3"
+    assert runner.read(road.eval, "eval/nq/metrics") == b"tide moon at 1 to 3"
     change_unseen(file, b"tide moon at 1 to 9")
     assert runner.is_current(road.eval)
     with pytest.raises(WorkspaceError, match="metrics was changed after it was written"):

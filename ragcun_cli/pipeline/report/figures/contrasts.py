@@ -59,6 +59,8 @@ def _estimate(label: str, found: Contrast) -> Estimate:
 
 def quality_figures(rows: Sequence[ModelRow], averaged: Sequence[str]) -> list[Figure]:
     """nDCG@10 against isotropy, a point a seed, and by the size of the embeddings."""
+    if not averaged:
+        return []
     figures = []
     points = {row.label: _isotropy_points(row, averaged) for row in rows}
     if series := tuple(Series(label, *xy) for label, xy in points.items() if xy[0]):
