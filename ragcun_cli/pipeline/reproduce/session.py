@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.rows import look_up
@@ -233,7 +234,8 @@ class Session:
         ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
-        write_atomically(self.workspace.last_report, f"{plan.folder}\n")
+        if is_writable(self.workspace.reports):  # a workspace of others is shown all the same
+            write_atomically(self.workspace.last_report, f"{plan.folder}\n")
         rows = gather(runs, self._road, self._runner, reporting.columns_of(plan))
         parts = [reporting.Part(plan.name, rows, plan)]
         tables = reporting.tables_of(parts)
