@@ -73,6 +73,11 @@ class Workspace:
         return folder if seed is None else folder / f"seed-{seed}"
 
     @property
+    def attempts(self) -> Path:
+        """File with a line for each time that a stage ran."""
+        return self.root / "attempts.jsonl"
+
+    @property
     def reports(self) -> Path:
         """The reports of all plans."""
         return self.root / "reports"

@@ -25,6 +25,7 @@ from ragcun_cli.pipeline.report.table import (
     cell_parts,
     one_line,
 )
+from ragcun_cli.pipeline.stages.attempts import Attempt, read_attempts
 from ragcun_cli.pipeline.stages.runs import runs_on_disk
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, StageRecord
@@ -44,7 +45,11 @@ class PaperFacts:
     trials: Mapping[str, str]
     """Of experiments: how many different profiles of that name the workspace has trained."""
     hours: Mapping[str, str]
-    """Of devices, over all stages that the workspace's manifests hold."""
+    """Of devices, over all that the workspace's stages took, failed and stopped ones too."""
+    lost_hours: Mapping[str, str]
+    """Of those that failed or were stopped."""
+    memory: Mapping[str, str]
+    """The most of a process, or of a GPU."""
     licences: Mapping[str, str]
     """Of data sets."""
     bases: Mapping[str, str]
@@ -60,11 +65,7 @@ def paper_facts(rows: Sequence[ModelRow], workspace: Workspace, name: str | None
         workspace: all of whose finished stages are counted, those of other plans too.
         name: of the plan; None for all finished runs.
     """
-    records = list(_records(workspace))
-    hours: dict[str, float] = defaultdict(float)
-    for record in records:
-        device, count = re.fullmatch(r"(.*?)(?: x (\d+))?", record.device).groups("1")  # type: ignore[union-attr]
-        hours[device] += record.seconds * int(count)
+    records, attempts = list(_records(workspace)), read_attempts(workspace.attempts)
     trained = [run for run in runs_on_disk(workspace)[0] if run.reference is None]
     trials = Counter(name for name, _ in {(run.name, run.folder.parent) for run in trained})
     profiles = [row.run.profile for row in rows]
@@ -79,14 +80,26 @@ def paper_facts(rows: Sequence[ModelRow], workspace: Workspace, name: str | None
             if one.run.seed is not None
         ),
         trials=_listed(sorted(trials.items())),
-        hours=_listed(
-            (device, f"{seconds / 3600:,.2f} hours") for device, seconds in hours.items()
-        ),
+        hours=_hours(attempts or records),
+        lost_hours=_hours(one for one in attempts if one.ended != "finished")
+        or ({"all": "none of the attempts that are on record"} if attempts else {}),
+        memory={"the most": f"{max(peaks) / 1e9:,.1f} GB"}
+        if (peaks := [one.peak_bytes for one in attempts])
+        else {},
         licences=_listed((each, getattr(find(each), "licence", None)) for each in sets),
         bases=_listed((one.encoder.base, None) for one in profiles),
         versions=_listed(pair for record in records for pair in record.versions.items()),
         commits=_listed(("ragcun", record.commit) for record in records),
     )
+
+
+def _hours(found: Iterable[Attempt | StageRecord]) -> Mapping[str, str]:
+    """Device -> hours, those of several at once summed."""
+    hours: dict[str, float] = defaultdict(float)
+    for one in found:
+        device, count = re.fullmatch(r"(.*?)(?: x (\d+))?", one.device).groups("1")  # type: ignore[union-attr]
+        hours[device] += one.seconds * int(count)
+    return {device: f"{seconds / 3600:,.2f} hours" for device, seconds in hours.items()}
 
 
 def _listed(pairs: Iterable[tuple[str, object]]) -> Mapping[str, str]:

@@ -122,7 +122,7 @@ class Session:
         self._consent = Consent(prerequisites=prerequisites, force=force, ask=ask)
         self._place = Place(self.workspace, device=device, mirrors=mirrors)
         self._road = Road.of(self._place, how)
-        self._runner = Runner(progress, verify=verify)
+        self._runner = Runner(progress, verify=verify, attempts=self.workspace.attempts)
         if verify:
             walk.say_damaged_caches(self.workspace, progress)
 

@@ -24,6 +24,7 @@ from ragcun_cli.core.folders import discard, discarded, is_writable, put_on_disk
 from ragcun_cli.pipeline.machine import giving_out, provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
+from ragcun_cli.pipeline.stages.attempts import noted
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import (
@@ -75,8 +76,18 @@ class Stale:
 class Runner:
     """Brings tasks up to date, one after the other."""
 
-    def __init__(self, progress: Progress, *, verify: bool = False) -> None:
+    def __init__(
+        self, progress: Progress, *, verify: bool = False, attempts: Path | None = None
+    ) -> None:
+        """Run tasks.
+
+        Args:
+            progress: is told what is going on.
+            verify: read files to see that they are intact.
+            attempts: file that gets a line for each time that a task runs.
+        """
         self.progress = progress
+        self._attempts = attempts
         self._verify = verify
         self._stale: dict[tuple[Path, str], Stale | None] = {}
         self.course = Course([])
@@ -219,7 +230,8 @@ class Runner:
                 self.progress.stage(how_far)
             self.require_intact(task.needs)
             try:
-                self._execute(task, force=force)
+                with noted(self._attempts, task.stage, task.label):
+                    self._execute(task, force=force)
             except RagcunError:
                 _clear_failed(task)
                 raise

@@ -17,6 +17,8 @@ FACTS = PaperFacts(
     seeds={"with_isotropy": "1, 2, 3"},
     trials={"with_isotropy": "4"},
     hours={"NVIDIA H200": "71.50 hours"},
+    lost_hours={"NVIDIA H200": "2.50 hours"},
+    memory={},
     licences={"scifact": "cc-by-nc-2.0", "mine": "not recorded"},
     bases={"sentence-transformers/all-mpnet-base-v2": "not recorded"},
     versions={"torch": "2.12, 2.13"},
@@ -92,7 +94,7 @@ def test_the_checklist_answers_what_is_recorded_and_says_what_is_not():
         "seeds were trained? with_isotropy: 1, 2, 3.",
         "with_isotropy: 4.",
         "included? NVIDIA H200: 71.50 hours.",
-        "failed or were stopped? not recorded.",
+        "failed or were stopped? NVIDIA H200: 2.50 hours.",
         "How much memory did it take at most? not recorded.",
         "scifact: cc-by-nc-2.0; mine: not recorded.",
         "all-mpnet-base-v2: not recorded.",
@@ -101,7 +103,7 @@ def test_the_checklist_answers_what_is_recorded_and_says_what_is_not():
         "again? all: `ragcun reproduce --profile publication`.",
     ):
         assert answer in text
-    bare = checklist(PaperFacts({}, {}, {}, {}, {}, {}, {}, {}))
+    bare = checklist(PaperFacts(*[{}] * 10))
     assert bare.count("not recorded.") == 15 - 3  # settings, error bars and digests hold for all
 
 
