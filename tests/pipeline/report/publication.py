@@ -3,8 +3,11 @@
 import numpy as np
 
 from ragcun_cli.pipeline.data.sources import GROUPS
-from ragcun_cli.pipeline.report.figure import Figure, Series
+from ragcun_cli.pipeline.profiles.load import load_plan
+from ragcun_cli.pipeline.report.claims import JudgedClaim
+from ragcun_cli.pipeline.report.figure import Estimate, Figure, Forest, Series
 from ragcun_cli.pipeline.report.table import Column, Difference, Table, WithDeviation, WithInterval
+from ragcun_cli.pipeline.report.tables.claims import claims_table
 from ragcun_cli.pipeline.report.tables.contrasts import CONTRAST_COLUMNS, NOTES
 from ragcun_cli.pipeline.report.tables.evaluation import CALIBRATION_COLUMNS
 from ragcun_cli.pipeline.report.tables.isotropy import MEASURE_COLUMNS
@@ -30,7 +33,12 @@ def tables(arms=ARMS, sets=SETS, seed=0):
     """The tables of a report, each number drawn."""
     rng = np.random.default_rng(seed)
     names = (*REFERENCES, *arms)
-    return [_contrasts(rng, arms), _results(rng, names, sets), *_others(rng, names)]
+    return [
+        _contrasts(rng, arms),
+        _results(rng, names, sets),
+        *_others(rng, names),
+        _claims(arms),
+    ]
 
 
 def _interval(rng, kind=Difference, scale=0.01):
@@ -66,6 +74,8 @@ def _results(rng, names, sets):
             Column("isotropy", "Isotropy", 3),
         ),
         rows=tuple(rows),
+        best=frozenset((name, key) for name in names[::2] for key in (*sets[::3], "average")),
+        daggers=frozenset((name, sets[-1]) for name in names if name != "bm25"),
         notes=(
             "nDCG@10 in points, exact search. The difference is of the averages, with the 95 % "
             "interval of other queries and other training seeds.",
@@ -96,6 +106,20 @@ def _contrasts(rng, arms):
         rows=tuple(rows),
         notes=NOTES,
     )
+
+
+def _claims(arms):
+    plan = load_plan("publication")
+    judged = [
+        JudgedClaim(
+            claim.model_copy(update={"name": f"{claim.name}: {arms[number % len(arms)]}"}),
+            "undecided" if claim.measure == "gain" else "not measured",
+            Difference(1.2, -0.3, 2.7) if claim.measure == "gain" else None,
+            "over 18 of 18 data sets; 12 seeds would decide it, were the difference as measured",
+        )
+        for number, claim in enumerate(plan.claims)
+    ]
+    return claims_table(judged)
 
 
 def _others(rng, names):
@@ -137,12 +161,22 @@ def _others(rng, names):
 
 
 def figures(names=(*REFERENCES, *ARMS)):
-    """One with many lines and one with few."""
+    """One with many lines, one with few, and a forest plot."""
     lines = tuple(
         Series(name, (1.0, 2.0, 4.0, 8.0), (n, n + 1.0, n + 0.5, n + 2.0))
         for n, name in enumerate(names)
     )
+    forest = Forest(
+        "forest",
+        f"{names[-1]} less {names[0]}",
+        "Difference of nDCG@10 in points",
+        tuple(Estimate(name, 0.5, -0.5, 1.5, (0.2, 0.8)) for name in (*SETS, *names)),
+        (Estimate("sets as a sample", 0.5, 0.1, 0.9, (), (-1.0, 2.0)),),
+    )
     return [
-        Figure(f"lines-{count}", f"Lines of {names[0]}", "Texts", "Score", lines[:count])
-        for count in (3, len(lines))
+        *(
+            Figure(f"lines-{count}", f"Lines of {names[0]}", "Texts", "Score", lines[:count])
+            for count in (3, len(lines))
+        ),
+        forest,
     ]

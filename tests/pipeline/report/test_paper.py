@@ -111,7 +111,7 @@ def test_a_folder_has_all_that_a_paper_reads(tmp_path):
     files = write_paper(tmp_path / "new", tables(), figures(), FACTS)
     assert [file.relative_to(tmp_path / "new").as_posix() for file in files] == [
         *("results.tex", "appendix.tex", "numbers.tex", "references.bib", "checklist.md"),
-        *("figures/lines-3.pdf", "figures/lines-10.pdf"),
+        *("figures/lines-3.pdf", "figures/lines-10.pdf", "figures/forest.pdf"),
     ]
     labels = {
         name: re.findall(r"\\label\{(.*)\}", (tmp_path / "new" / name).read_text("utf-8"))
@@ -119,7 +119,7 @@ def test_a_folder_has_all_that_a_paper_reads(tmp_path):
     }
     assert labels["results.tex"] == [
         *("tab:contrasts", "tab:results", "tab:results-by-set", "tab:calibration", "tab:cost"),
-        *("fig:lines-3", "fig:lines-10"),
+        *("tab:claims", "tab:claims-part-2", "fig:lines-3", "fig:lines-10", "fig:forest"),
     ]
     assert labels["appendix.tex"][0] == "tab:isotropy"
     found = macros(tmp_path / "new")

@@ -139,7 +139,7 @@ def test_every_format_shows_the_dagger(capsys):
     assert "†50.0" in capsys.readouterr().out
     assert "**†50.0**" in render_markdown([table])
     assert "<strong>†50.0</strong>" in render_html([table], title="T", generated_from="plan")
-    assert r"$^\dagger$\textbf{50.0}" in render_latex([table])
+    assert r"$\dagger$\textbf{50.0}" in render_latex([table])
     document = json.loads(render_json([table]))["tables"][0]
     assert ["a", "nq"] in document["daggers"]
     assert document["rows"][0]["nq"] == 0.5

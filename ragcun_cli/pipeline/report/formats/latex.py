@@ -65,7 +65,7 @@ _ESCAPES = str.maketrans(
     | {sign: f"{{{sign}}}" for sign in "[]*"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-    | {"`": r"\textquoteleft{}", "\N{MINUS SIGN}": "$-$", "°": r"$^\circ$", "†": r"$^\dagger$"}
+    | {"`": r"\textquoteleft{}", "\N{MINUS SIGN}": "$-$", "°": r"$^\circ$", "†": r"$\dagger$"}
 )
 
 
