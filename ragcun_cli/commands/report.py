@@ -12,6 +12,8 @@ from ragcun_cli.options import ReportFormat
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.reports import Report
 
+_SHOWN, _PUBLISHED = "What is shown", "For a paper and for the Hub"
+
 LONG_TABLES = ("isotropy", "calibration")
 """Tables that a terminal shows with `--all` alone."""
 
@@ -19,10 +21,12 @@ LONG_TABLES = ("isotropy", "calibration")
 def report(
     format_: Annotated[
         ReportFormat | None,
-        typer.Option("--format", "-f", help="Without it, tables for the terminal."),
+        typer.Option(
+            "--format", "-f", help="Write this format instead of tables for the terminal."
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")
+        Path | None, typer.Option("--output", "-o", help="Write to this file instead of stdout.")
     ] = None,
     profile: options.Profile = None,
     set_: options.Sets = None,
@@ -30,44 +34,84 @@ def report(
     seed: options.Seeds = None,
     references: options.References = None,
     all_runs: Annotated[
-        bool, typer.Option("--all-runs", help="Every finished run, by plan.")
+        bool, typer.Option("--all-runs", help="Report on every finished run, plan by plan.")
     ] = False,
     rows: Annotated[
         str | None,
-        typer.Option("--rows", metavar="NAMES", help="Only these rows, in this order: a,b,c."),
+        typer.Option(
+            "--rows",
+            metavar="NAMES",
+            help="Show only these rows, in this order: untouched,with_isotropy.",
+            rich_help_panel=_SHOWN,
+        ),
     ] = None,
     names: Annotated[
         list[str] | None,
         typer.Option(
-            "--names", metavar="ROW=NAME", help="What a row is called in the paper; repeatable."
+            "--names",
+            metavar="ROW=NAME",
+            help="Show a row under the name that a paper has for it; repeatable.",
+            rich_help_panel=_SHOWN,
         ),
     ] = None,
-    paper: Annotated[
-        Path | None, typer.Option(help="A folder for floats, macros, references, a checklist.")
-    ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Of the main table: sets,average,device.")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Show these columns of the results: sets,average,device. The word sets stands for "
+            "all data sets.",
+            rich_help_panel=_SHOWN,
+        ),
     ] = None,
-    transpose: Annotated[bool | None, typer.Option(help="In LaTeX, data sets as rows.")] = None,
+    transpose: Annotated[
+        bool | None,
+        typer.Option(
+            help="In LaTeX, make data sets the rows of the results, or their columns.",
+            rich_help_panel=_SHOWN,
+        ),
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(
             "--by",
             metavar="COLUMN",
-            help="The contrasts within groups of queries: by a column of their metadata, or by "
-            "length.",
+            help="Add the contrasts within groups of queries: by length, or by a column of the "
+            "queries' metadata.",
+            rich_help_panel=_SHOWN,
         ),
     ] = None,
     published: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Add a row of scores that others published; repeatable."),
+        typer.Option(
+            metavar="NAME",
+            help="Add a row of scores that others published; repeatable.",
+            rich_help_panel=_SHOWN,
+        ),
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 4 unless all claims of the plan are shown.")
-    ] = False,
     all_: Annotated[
-        bool, typer.Option("--all", help="The long tables of isotropy and calibration, too.")
+        bool,
+        typer.Option(
+            "--all",
+            help="On the terminal, show the long tables of isotropy and calibration, too.",
+            rich_help_panel=_SHOWN,
+        ),
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Exit with 4 unless every claim of the plan is shown.",
+            rich_help_panel=_SHOWN,
+        ),
+    ] = False,
+    paper: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write tables, figures, macros of all numbers, references and a checklist.",
+            rich_help_panel=_PUBLISHED,
+        ),
+    ] = None,
     push: Annotated[
         str | None,
         typer.Option(
@@ -75,10 +119,16 @@ def report(
             metavar="USER/NAME",
             help="Publish one trained model with its card in this repository of the Hugging Face "
             "Hub, which is private where it is new; --experiment and --seed say which model.",
+            rich_help_panel=_PUBLISHED,
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Of --push: show files and card, and send nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="With --push, show the files and the card, and send nothing.",
+            rich_help_panel=_PUBLISHED,
+        ),
     ] = False,
     workspace: options.WorkspaceFolder = None,
     verify: options.Verify = False,
@@ -90,7 +140,9 @@ def report(
     where none was. With --push, publish a model instead, with its card: the token is that of
     `hf auth login` or HF_TOKEN. A repository that is there stays as private or public as it is.
 
-    Example: ragcun report --format latex --output results.tex
+    Example: ragcun report --format html --output report.html
+
+    Example: ragcun report --paper paper --names with_isotropy=Ours
 
     Example: ragcun report -p quickstart --push me/my-model --experiment with_isotropy --seed 1
     """
