@@ -105,3 +105,22 @@ def test_strict_exits_4_unless_every_claim_is_shown(ragcun, workspace, above, co
 def test_strict_needs_claims(ragcun, workspace):
     outcome = ragcun("report", "-w", workspace, "--strict")
     assert (outcome.code, "of no plan with claims" in outcome.err) == (4, True)
+
+
+def test_every_format_takes_runs_of_one_name_from_several_plans(ragcun, workspace):
+    """A sweep by hand: the same experiment again with another value, outside of any plan."""
+    trained = ragcun(
+        *("train", "--profile", "smoke", "--experiment", "with_isotropy", "--seed", "1"),
+        *("--set", "training.batch_size=4", "--set", "training.max_steps=2", "-w", workspace),
+    )
+    assert trained.code == 0, trained.err
+    for name in ("html", "latex", "markdown", "csv"):
+        outcome = ragcun("report", "-w", workspace, "--all-runs", "--format", name)
+        assert outcome.code == 0, outcome.err
+    found, _ = tables(ragcun, workspace, "--all-runs")
+    named = [name for name in models(found) if name.startswith("with_isotropy")]
+    other = [name for name in models(found, "results-2") if name.startswith("with_isotropy")]
+    assert named == ["with_isotropy (training.batch_size=8, training.max_steps=20)"]
+    assert other == ["with_isotropy (training.batch_size=4, training.max_steps=2)"]
+    contrasts = next(table for table in found if table["key"] == "contrasts")
+    assert any("batch_size=8" in row["contrast"] for row in contrasts["rows"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,12 @@ def gather(
         groups.setdefault(identity, []).append(run)
     wanted = {(FULL_FORM, MAIN_METRIC), *columns}
     rows = []
-    for name, members in _named(list(groups.values()), beside):
+    for name, title, members in _named(list(groups.values()), beside):
         found = [_measured(run, road, runner, wanted) for run in members]
         most = max((seed.measured for seed in found), key=len)
         kept = tuple(seed for seed in found if seed.measured >= most)
         left_out = tuple(seed for seed in found if seed not in kept)
-        rows.append(ModelRow(name, kept, left_out))
+        rows.append(ModelRow(name, kept, left_out, title))
     return rows
 
 
@@ -102,8 +102,11 @@ def _cost(tasks: Sequence[Task], runner: Runner) -> StageRecord:
     return search.model_copy(update={"seconds": seconds})
 
 
-def _named(groups: Sequence[list[Run]], beside: Sequence[Run]) -> list[tuple[str, list[Run]]]:
-    """Names of rows and their runs; namesakes stand together, in order of what differs in them."""
+def _named(groups: Sequence[list[Run]], beside: Sequence[Run]) -> list[tuple[str, str, list[Run]]]:
+    """Names of rows, the same told from other runs, and their runs.
+
+    Namesakes stand together, in order of what differs in them.
+    """
     namesakes: dict[str, list[list[Run]]] = {}
     for members in groups:
         namesakes.setdefault(members[0].title, []).append(members)
@@ -111,14 +114,24 @@ def _named(groups: Sequence[list[Run]], beside: Sequence[Run]) -> list[tuple[str
     for title, found in namesakes.items():
         values = [dotted(members[0].values) for members in found]
         known = [*values, *(dotted(run.values) for run in beside if run.title == title)]
-        keys = sorted({key for own in known for key in own})
-        differing = [key for key in keys if len({str(own.get(key)) for own in known}) > 1]
+        differing = _differing(values)
         places = [[_in_order(own.get(key)) for key in differing] for own in values]
         for number in sorted(range(len(found)), key=places.__getitem__):
             own = values[number]
-            shown = ", ".join(f"{key}={own.get(key, 'default')}" for key in differing)
-            named.append((f"{title} ({shown})" if shown else title, found[number]))
+            name, told = (_told(title, own, keys) for keys in (differing, _differing(known)))
+            named.append((name, told, found[number]))
     return named
+
+
+def _differing(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys in which some differ."""
+    keys = sorted({key for own in values for key in own})
+    return [key for key in keys if len({str(own.get(key)) for own in values}) > 1]
+
+
+def _told(title: str, values: Mapping[str, Any], keys: Sequence[str]) -> str:
+    shown = ", ".join(f"{key}={values.get(key, 'default')}" for key in keys)
+    return f"{title} ({shown})" if shown else title
 
 
 def _in_order(value: object) -> tuple[bool, float, str]:

@@ -54,7 +54,8 @@ class ModelRow:
     left_out: tuple[SeedResults, ...] = ()
     """The others."""
     title: str = ""
-    """The name that a person chose for a paper; without one the name is shown."""
+    """What people call it: told from the runs of other plans, or chosen for a paper; else the
+    name."""
 
     @property
     def shown(self) -> str:

@@ -54,7 +54,7 @@ def background_of(
         software=_software(stages),
         runs=_runs_table(rows, stages),
         digests=_digests(stages, road, runner),
-        recipes=tuple(recipe_of(row) for row in rows),
+        recipes=tuple({row.shown: recipe_of(row) for row in rows}.values()),
     )
 
 
@@ -101,7 +101,7 @@ def _software(stages: Mapping[str, _Stages]) -> tuple[str, ...]:
 
 def _runs_table(rows: Sequence[ModelRow], stages: Mapping[str, _Stages]) -> Table:
     """Every run: where it lies, when its last stage ended, and what each took."""
-    body: list[tuple[Cell, ...]] = []
+    body: dict[str, tuple[Cell, ...]] = {}
     for row in rows:
         for seed in row.every:
             run, some = seed.run, stages[_label(row, seed.run)]
@@ -115,7 +115,7 @@ def _runs_table(rows: Sequence[ModelRow], stages: Mapping[str, _Stages]) -> Tabl
                 max(ends).replace("T", " ") if ends else None,
                 run.folder.relative_to(run.workspace.root).as_posix(),
             )
-            body.append(cells)
+            body[_label(row, run)] = cells
     return Table(
         key="runs",
         caption="Every run, and the seconds that its stages took",
@@ -127,7 +127,7 @@ def _runs_table(rows: Sequence[ModelRow], stages: Mapping[str, _Stages]) -> Tabl
             Column("finished", "Finished (UTC)"),
             Column("folder", "Folder"),
         ),
-        rows=tuple(body),
+        rows=tuple(body.values()),
         notes=(
             "Runs of one seed and one mining share it. Search and eval are sums over the data sets "
             "that were measured. Folders are those of the workspace.",

@@ -19,6 +19,7 @@ from ragcun_cli.pipeline.report.groups import groups_of, groups_table
 from ragcun_cli.pipeline.report.layout import choose_columns
 from ragcun_cli.pipeline.report.paper import paper_facts, write_paper
 from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
+from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.results import measured_sets
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
@@ -201,13 +202,14 @@ class ReportSession(Session):
         """Every finished run, by the plans that were reproduced here and have it."""
         finished = {run.folder: run for run in self.runs(choice)}
         left = dict(finished)
+        every = list(finished.values())
         parts = []
         for folder in sorted(self.workspace.reports.glob("[!.]*")):
             plan = self._plan_of(folder)
             found = runs_of(plan, self.workspace) if plan is not None else []
             there = [run for run in found if run.folder in finished]
             if any(run.folder in left and run.reference is None for run in there):
-                parts.append(self._part(folder.name, there, plan))
+                parts.append(self._part(folder.name, there, plan, every))
                 for run in there:
                     left.pop(run.folder, None)
         bases = {
@@ -217,15 +219,17 @@ class ReportSession(Session):
         }
         rest = [run for run in finished.values() if run.folder in left or run.folder in bases]
         title = "other runs" if parts else "all finished runs"
-        rows = gather(rest, self._road, self._runner, beside=list(finished.values()))
-        part = reporting.Part(title, rows)
+        part = self._part(title, rest, None, every)
         looked_at = [row for row in part.rows if row.run.reference and not row.seeds[0].measured]
         rows = [row for row in part.rows if row not in looked_at]
         return [*parts, replace(part, rows=rows)] if rows else parts
 
-    def _part(self, title: str, runs: Sequence[Run], plan: PaperPlan | None) -> reporting.Part:
+    def _part(
+        self, title: str, runs: Sequence[Run], plan: PaperPlan | None, beside: Sequence[Run] = ()
+    ) -> reporting.Part:
         columns = reporting.columns_of(plan)
-        return reporting.Part(title, gather(runs, self._road, self._runner, columns), plan)
+        rows = gather(runs, self._road, self._runner, columns, beside)
+        return reporting.Part(title, rows, plan)
 
     def _by_groups(self, column: str) -> list[Table]:
         """The contrasts of each part within groups of queries."""
@@ -257,6 +261,10 @@ class ReportSession(Session):
             chosen = [name for name in layout.rows if name in by_name] or (
                 [] if layout.rows else list(by_name)
             )
-            rows = [replace(by_name[one], title=layout.names.get(one, "")) for one in chosen]
+            rows = [_called(by_name[one], layout.names.get(one)) for one in chosen]
             found += [replace(part, rows=rows, published=layout.published)] if rows else []
         return found
+
+
+def _called(row: ModelRow, title: str | None) -> ModelRow:
+    return row if title is None else replace(row, title=title)
