@@ -166,8 +166,12 @@ def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
 
 def show_tables(tables: Sequence[Table]) -> None:
     """Tables of measured numbers, one after the other."""
+    from ragcun_cli.pipeline.report.table import legend
+
     for table in tables:
         show_table(table)
+    for sentence in legend(tables):
+        out.print(Text(sentence, style="dim"), soft_wrap=not out.is_terminal)
 
 
 def show_table(table: Table) -> None:

@@ -161,29 +161,38 @@ def report(
         dry_run=dry_run,
     )
     chosen = _one_format(format_, as_json=as_json)
-    _refuse_beside(push, paper, dry_run=dry_run, of_tables=bool(chosen or output))
+    of_tables = [chosen, output, all_runs, rows, names, columns, transpose, by, published]
+    _refuse_beside(push, paper, dry_run=dry_run, of_tables=[*of_tables, all_, strict])
     session = ReportSession(workspace, Watcher(), verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
     _show_report(session.report(choice, layout, format_name=chosen, output=output), everything=all_)
     session.require_claims()
 
 
-def _refuse_beside(push: str | None, paper: Path | None, *, dry_run: bool, of_tables: bool) -> None:
-    if paper is not None and (of_tables or push is not None):
+def _refuse_beside(
+    push: str | None, paper: Path | None, *, dry_run: bool, of_tables: Sequence[object]
+) -> None:
+    if paper is not None and (
+        push is not None or any(given is not None for given in of_tables[:2])
+    ):
         raise typer.BadParameter("--paper has its own files: leave --format, --output, --push out")
     if push is None and dry_run:
         raise typer.BadParameter("--dry-run is of --push USER/NAME")
-    if push is not None and of_tables:
-        raise typer.BadParameter("--push publishes a model: leave --format and --output out")
+    if push is not None and any(given not in (None, False, []) for given in of_tables):
+        raise typer.BadParameter("--push publishes a model: leave the options of tables out")
 
 
 def _listed(rows: str | None) -> list[str]:
-    return [] if rows is None else [name.strip() for name in rows.split(",") if name.strip()]
+    if rows is None:
+        return []
+    if not (found := [name.strip() for name in rows.split(",") if name.strip()]):
+        raise typer.BadParameter("--rows names no row")
+    return found
 
 
 def _named(names: Sequence[str] | None) -> dict[str, str]:
     pairs = [text.partition("=") for text in names or ()]
-    if bad := [row + equals for row, equals, name in pairs if not (row and equals and name)]:
+    if bad := [row + equals for row, equals, name in pairs if not (row and name.strip())]:
         raise typer.BadParameter(f"--names takes ROW=NAME, got '{bad[0]}'")
     return {row: name for row, _, name in pairs}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self, get_args
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.profile import RunProfile
 from ragcun_cli.spec.section import LARGEST, NAME, Section
 
@@ -49,6 +51,12 @@ class PlannedContrast(Section):
     def name(self) -> str:
         """As the plan has it."""
         return self.called(self.arm, self.against)
+
+    @property
+    def scores(self) -> str:
+        """What the difference is of, for people."""
+        metric = "nDCG@10" if self.metric == "ndcg@10" else self.metric
+        return metric if self.form == "float32" else f"{metric} of {self.form} embeddings"
 
     def called(self, arm: str, against: str) -> str:
         """The same with other names of the two rows."""
@@ -168,13 +176,18 @@ class PaperPlan:
     contrasts: tuple[PlannedContrast, ...] = ()
     smallest_effect: float | None = None
     claims: tuple[Claim, ...] = ()
-    variant: str = ""
-    """Digest of what a command's options changed about it; empty where nothing."""
+    options: tuple[str, ...] = ()
+    """Of a command, as far as they changed it."""
 
     @property
     def folder(self) -> str:
-        """Name of the folder of its reports."""
-        return f"{self.name}-{self.variant}" if self.variant else self.name
+        """Name of the folder of its reports: another where options changed the plan."""
+        return f"{self.name}-{digest(self.options)[:8]}" if self.options else self.name
+
+    @property
+    def command(self) -> str:
+        """What brings all of it up to date."""
+        return shlex.join(["ragcun", "reproduce", "--profile", self.name, *self.options])
 
     @property
     def datasets(self) -> tuple[str, ...]:

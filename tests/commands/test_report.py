@@ -25,7 +25,8 @@ def test_without_a_profile_it_is_of_the_plan_that_was_reproduced_last(ragcun, wo
     )
     assert part.code == 0, part.err
     found, said = tables(ragcun, workspace)
-    assert "of smoke-" in said
+    words = "--experiment with_isotropy --seed 1 --references bm25"
+    assert f"of smoke {words}, the plan that was reproduced last" in said
     assert models(found) == ["bm25", "with_isotropy"]
     folders = sorted(folder.name for folder in workspace.glob("reports/smoke*"))
     assert len(folders) == 2
@@ -55,10 +56,8 @@ def test_all_runs_are_grouped_by_their_plans_and_one_that_was_only_looked_at_is_
 
 def test_where_no_plan_was_reproduced_it_is_of_all_finished_runs(ragcun, workspace):
     (workspace / "reports/last").unlink()
-    for file in workspace.glob("reports/*/plan.json"):
-        file.unlink()
     found, said = tables(ragcun, workspace)
-    assert "no plan was reproduced here: all finished runs" in said
+    assert "as no plan was reproduced last: none is on record" in said
     assert len(models(found)) == 8
 
 
@@ -71,11 +70,22 @@ def test_rows_are_chosen_ordered_and_named(ragcun, workspace):
     contrasts = next(table for table in found if table["key"] == "contrasts")
     assert [row["contrast"] for row in contrasts["rows"]] == ["Ours − Without"]
     assert "Difference to Ours" in [c["label"] for t in found for c in t["columns"]]
+    whole, _ = tables(ragcun, workspace)
+    some, _ = tables(ragcun, workspace, "--rows", "with_isotropy,untouched,with_isotropy")
+    assert models(some) == ["with_isotropy", "untouched"]
+    (row,) = some[0]["rows"]
+    assert row in whole[0]["rows"]
+    assert row["kind"] == "secondary"
+    labels = [column["label"] for column in some[1]["columns"]]
+    assert "Difference to untouched" in labels
     for words in (("--rows", "nobody"), ("--names", "nobody=x")):
         outcome = ragcun("report", "-w", workspace, *words)
         assert outcome.code == 2
         assert "'nobody' is no row of this report; these are: untouched" in outcome.err
-    assert ragcun("report", "-w", workspace, "--names", "x").code == 2
+    for words in (("--names", "x"), ("--names", "untouched= "), ("--rows", ",")):
+        assert ragcun("report", "-w", workspace, *words).code == 2
+    twice = ragcun("report", "-w", workspace, "--names", "untouched=bm25")
+    assert (twice.code, "two rows would be called 'bm25'" in twice.err) == (2, True)
     both = ragcun("report", "-w", workspace, "--profile", "smoke", "--all-runs")
     assert both.code == 2
 
@@ -124,3 +134,18 @@ def test_every_format_takes_runs_of_one_name_from_several_plans(ragcun, workspac
     assert other == ["with_isotropy (training.batch_size=4, training.max_steps=2)"]
     contrasts = next(table for table in found if table["key"] == "contrasts")
     assert any("batch_size=8" in row["contrast"] for row in contrasts["rows"])
+
+
+def test_a_plan_that_cannot_be_read_is_said(ragcun, workspace):
+    (workspace / "reports/smoke/plan.json").write_text("{")
+    found, said = tables(ragcun, workspace)
+    assert "the plan of reports/smoke cannot be read" in said
+    assert len(models(found)) == 8
+
+
+@pytest.mark.parametrize("words", [("--strict",), ("--rows", "bm25"), ("--all-runs",)])
+def test_push_refuses_the_options_of_tables(ragcun, workspace, words):
+    one = ("--experiment", "with_isotropy", "--seed", "1")
+    outcome = ragcun("report", "-w", workspace, "--push", "me/x", "--dry-run", *one, *words)
+    assert outcome.code == 2
+    assert "leave the options of tables out" in outcome.err

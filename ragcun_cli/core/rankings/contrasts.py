@@ -156,7 +156,7 @@ def spread(
         of_residual = (twice**2 / ((seeds - 1) * (counts - 1))).sum(-1)
         whole_squares = a**2 / (seeds - 1) + squares + of_residual
     variance = np.maximum(whole, least)
-    below = np.where(whole >= least, whole_squares, squares)
+    below = np.where(whole >= least * (1 - 1e-9), whole_squares, squares)  # equal but for rounding
     smallest = min(max(seeds - 1, 1), counts.min() - 1)  # which the subtraction can leave behind
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.where(variance > 0, np.maximum(variance**2 / below, smallest), np.inf)
@@ -164,13 +164,17 @@ def spread(
     return variance, df, share
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[str, float], family: int = 0) -> dict[str, float]:
     """Adjusted p-values of a family: below a level where Holm's procedure rejects at it.
 
     Source: Holm 1979; adjusted as in Wright 1992.
+
+    Args:
+        p_values: name -> p-value.
+        family: how many there would be with those that were not measured.
     """
     adjusted: dict[str, float] = {}
-    highest, left = 0.0, len(p_values)
+    highest, left = 0.0, max(family, len(p_values))
     for name, p_value in sorted(p_values.items(), key=lambda item: item[1]):
         highest = max(highest, min(1.0, left * p_value))
         adjusted[name] = highest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -64,7 +64,7 @@ def judge(claim: Claim, evidence: Evidence) -> JudgedClaim:
     }
     found = judges[claim.measure](claim, evidence)
     if found.verdict == "not measured" and not found.why:
-        return JudgedClaim(claim, "not measured", why=evidence.command)
+        return replace(found, why=evidence.command)
     return found
 
 
@@ -110,15 +110,17 @@ def _decides(found: Contrast, above: float) -> str:
     of_queries = found.variance - of_seeds
     if found.seeds > 1 and needed > of_queries and of_seeds > 0:
         seeds = math.ceil(found.seeds * of_seeds / (needed - of_queries))
-        return f"{seeds:,} seeds would decide it, were the difference as measured"
+        return f"{seeds:,} seeds would decide it, were it as measured"
     if needed > of_seeds:
         times = of_queries / (needed - of_seeds)
-        return f"{times:,.1f} times the queries would decide it, were the difference as measured"
+        return f"{times:,.1f} times the queries would decide it, were it as measured"
     return "neither more seeds nor more queries alone would decide it"
 
 
 def _isotropy(claim: Claim, evidence: Evidence) -> JudgedClaim:
     row = evidence.row(claim.arm)
+    if row is not None and row.run.reference == "bm25":
+        return JudgedClaim(claim, "not measured", why="BM25 has no embeddings")
     found = None if row is None else row.isotropy("queries")
     if found is None or claim.above is None:
         return JudgedClaim(claim, "not measured")
@@ -149,7 +151,8 @@ def _isotropy_gain(claim: Claim, evidence: Evidence) -> JudgedClaim:
         half = (values[0] - width, values[0] + width)
     raw = np.mean([one["plan_score"] - of["plan_score"] for one, of in pairs])
     low, high = _ends(values, half)
-    why = f"of corrected scores; of the plan's own {raw:+.3f}"
+    own = f"{raw:+z.3f}".replace("-", "\N{MINUS SIGN}")
+    why = f"of corrected scores; of the plan's own {own}"
     return _with_seeds(claim, values, low, high, why, shown=Difference)
 
 
@@ -190,8 +193,12 @@ def _with_seeds(
     if len(values) == 1:
         why += f"; one seed: {BLIND}"
     mean = float(np.mean(values))
+    verdict = _verdict(claim.above, low, high)
+    if verdict == "undecided" and len(values) > 1 and mean != claim.above:
+        seeds = math.ceil(len(values) * ((high - mean) / (mean - claim.above)) ** 2)
+        why += f"; about {seeds:,} seeds would decide it, were it as measured"
     measured: Cell = shown(mean, low, high) if math.isfinite(low) else mean
-    return JudgedClaim(claim, _verdict(claim.above, low, high), measured, why)
+    return JudgedClaim(claim, verdict, measured, why)
 
 
 def _data_sets(claim: Claim, evidence: Evidence) -> JudgedClaim:
@@ -203,6 +210,9 @@ def _data_sets(claim: Claim, evidence: Evidence) -> JudgedClaim:
     enough = len(complete) >= claim.above
     why = f"lacking: {', '.join(lacking)}; {evidence.command}" if lacking else ""
     measured = f"{len(complete)} of {len(evidence.datasets)}"
+    if len(evidence.datasets) < claim.above:
+        why = f"the plan has {len(evidence.datasets)} data sets"
+        return JudgedClaim(claim, "not met", measured, why)
     return JudgedClaim(claim, "shown" if enough else "not measured", measured, why)
 
 

@@ -75,6 +75,8 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
     shared = sorted(ours.keys() & theirs.keys(), key=lambda seed: seed or 0)
     asked = max((len(row.every) for row in seeded), default=0)
     said = planned, planned.called(arm.shown, against.shown), len(shared) if seeded else 0, asked
+    if planned.form != FULL_FORM and "bm25" in (arm.run.reference, against.run.reference):
+        return Compared(*said, why="BM25 has no embeddings")
     if not (shared and sets):
         return Compared(*said, why="not measured")
     parts: dict[str, Array] = {}

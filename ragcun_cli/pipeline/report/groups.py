@@ -89,7 +89,8 @@ def groups_table(
     for one in planned:
         for value in values:
             some = [_only(row, groups, value) for row in rows]
-            there = [name for name in sets if all(name in s.scores for r in some for s in r.seeds)]
+            pair = [row for row in some if row.name in (one.arm, one.against)]
+            there = [name for name in sets if all(name in s.scores for r in pair for s in r.seeds)]
             found = compare(one, some, there)
             count = sum(len(found.by_query[part]) for part in found.by_query)
             cell = found.why if found.found is None else difference_of(found.found)

@@ -88,7 +88,7 @@ def _answered(repo: str) -> Iterator[None]:
 
     if constants.is_offline_mode():
         raise RagcunError(
-            f"{repo} is on the Hub, and HF_HUB_OFFLINE keeps it out of reach",
+            f"{repo} cannot be pushed: HF_HUB_OFFLINE keeps the Hub out of reach",
             hint="unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE",
         )
     # httpx's or httpx2's, whichever the Hub's client uses: a proxy that refuses, a cut connection.

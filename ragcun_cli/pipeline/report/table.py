@@ -200,8 +200,8 @@ def legend(tables: Sequence[Table]) -> tuple[str, ...]:
     """One sentence for each mark that occurs in the tables: bold, ``±`` and ``[ , ]``."""
     kinds = {type(cell) for table in tables for row in table.rows for cell in row}
     occurs = {
-        "Bold: the best of its column, and what is not below it at 5 % (contrasts one by one, "
-        "uncorrected).": any(best_cells(table) for table in tables),
+        "Bold: the best of its column among the rows measured here, and what is not below it at "
+        "5 % (contrasts one by one, uncorrected).": any(best_cells(table) for table in tables),
         "±: standard deviation over seeds.": WithDeviation in kinds,
         "[low, high]: 95% interval of the paired difference.": Difference in kinds,
         "[low, high] without signs: as the notes of the table say.": WithInterval in kinds,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
+from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.card import write_cards
@@ -27,7 +27,7 @@ from ragcun_cli.pipeline.report.formats.formats import (
     write_figures,
 )
 from ragcun_cli.pipeline.report.gather import gather
-from ragcun_cli.pipeline.report.rows import ModelRow
+from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow
 from ragcun_cli.pipeline.report.runs import DEMONSTRATION, background_of
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.claims import claims_table
@@ -39,14 +39,19 @@ from ragcun_cli.pipeline.report.tables.contrasts import (
 )
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
-from ragcun_cli.pipeline.report.tables.results import cost_table, measured_sets, results_table
+from ragcun_cli.pipeline.report.tables.results import (
+    cost_table,
+    measured_sets,
+    reference_of,
+    results_table,
+)
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage, digest
 from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE
-from ragcun_cli.spec.plan import PaperPlan
+from ragcun_cli.spec.plan import PaperPlan, PlannedContrast
 
 
 def report_task(
@@ -110,6 +115,14 @@ class Part:
     """Whose contrasts are answered and whose claims are judged; None takes the default ones."""
     published: Sequence[str] = ()
     """Models whose published scores stand below the rows of results."""
+    every: Sequence[ModelRow] = ()
+    """The rows with those that are not shown, by which contrasts and claims are judged all the
+    same; none where all are shown."""
+
+    @property
+    def known(self) -> Sequence[ModelRow]:
+        """All rows, shown or not."""
+        return self.every or self.rows
 
 
 def tables_of(
@@ -133,7 +146,7 @@ def tables_of(
 
 def answers_of(parts: Sequence[Part]) -> list[str]:
     """What the primary contrast of each group of rows says, where it was measured."""
-    found = (answer(_compared(part.rows, part.plan)) for part in _groups(parts).values())
+    found = (answer(compared_of(part), _effect(part)) for part in _groups(parts).values())
     return [said for said in found if said is not None]
 
 
@@ -143,24 +156,22 @@ def answered(parts: Sequence[Part], road: Road, runner: Runner) -> Background:
     return background_of(rows, road, runner, answers=answers_of(parts))
 
 
-def judged_claims(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[JudgedClaim]:
+def judged_claims(part: Part) -> list[JudgedClaim]:
     """What became of the claims of a plan."""
-    if plan is None:
+    if part.plan is None:
         return []
-    _, averaged = measured_sets(rows)
-    command = f"ragcun reproduce --profile {plan.name}"
-    evidence = Evidence(rows, averaged, plan.datasets, command)
-    return [judge(claim, evidence) for claim in plan.claims]
+    _, averaged = measured_sets(part.known)
+    evidence = Evidence(part.known, averaged, part.plan.datasets, part.plan.command)
+    return [judge(claim, evidence) for claim in part.plan.claims]
 
 
 def build_tables(part: Part) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
-    rows, plan = part.rows, part.plan
-    compared = _compared(rows, plan)
-    effect = None if plan is None else plan.smallest_effect
+    rows = part.rows
+    compared = compared_of(part)
     asked = (
-        contrasts_table(compared, smallest_effect=effect),
-        claims_table(judged_claims(rows, plan)),
+        contrasts_table(compared, _all_compared(part), smallest_effect=_effect(part)),
+        claims_table(judged_claims(part)),
         sets_table(compared),
     )
     results = results_table(rows, part.published)
@@ -179,25 +190,40 @@ def _missing(results: Table, part: Part) -> list[str]:
     """The command that measures what was not, where something was not."""
     if not any(cell is None for row in results.rows for cell in row):
         return []
-    command = "ragcun eval" if part.plan is None else f"ragcun reproduce --profile {part.plan.name}"
+    command = "ragcun eval" if part.plan is None else part.plan.command
     return [f"What was not measured is in no average; `{command}` measures it."]
 
 
 def _exploratory(part: Part) -> list[str]:
     """The differences to the first row that the plan does not name."""
-    planned = planned_contrasts(() if part.plan is None else part.plan.contrasts, part.rows)
-    named = {(one.arm, one.against) for one in planned}
-    first, *others = part.rows
-    found = [row.shown for row in others if (row.name, first.name) not in named]
+    main = MAIN_METRIC, FULL_FORM
+    named = [{one.arm, one.against} for one in _planned(part) if (one.metric, one.form) == main]
+    first = reference_of(part.rows)
+    others = [row for row in part.rows if row is not first]
+    found = [row.shown for row in others if {row.name, first.name} not in named]
     return [f"Exploratory, as no planned contrasts: the differences of {', '.join(found)}."] * bool(
         found
     )
 
 
-def _compared(rows: Sequence[ModelRow], plan: PaperPlan | None) -> list[Compared]:
-    planned = planned_contrasts(() if plan is None else plan.contrasts, rows)
-    _, averaged = measured_sets(rows)
-    return [compare(one, rows, averaged) for one in planned]
+def compared_of(part: Part) -> list[Compared]:
+    """The planned contrasts of rows that are shown."""
+    shown = {row.name for row in part.rows}
+    found = _all_compared(part)
+    return [one for one in found if {one.planned.arm, one.planned.against} <= shown]
+
+
+def _all_compared(part: Part) -> list[Compared]:
+    _, averaged = measured_sets(part.known)
+    return [compare(one, part.known, averaged) for one in _planned(part)]
+
+
+def _planned(part: Part) -> list[PlannedContrast]:
+    return planned_contrasts(() if part.plan is None else part.plan.contrasts, part.known)
+
+
+def _effect(part: Part) -> float | None:
+    return None if part.plan is None else part.plan.smallest_effect
 
 
 def figures_of(parts: Sequence[Part], road: Road, runner: Runner) -> list[Drawing]:
@@ -205,7 +231,7 @@ def figures_of(parts: Sequence[Part], road: Road, runner: Runner) -> list[Drawin
     figures: list[Drawing] = []
     for suffix, part in _groups(parts).items():
         _, averaged = measured_sets(part.rows)
-        forest = forest_figure(primary_of(_compared(part.rows, part.plan)))
+        forest = forest_figure(primary_of(compared_of(part)))
         drawn: list[Drawing] = [
             *([] if forest is None else [forest]),
             *training_figures(part.rows, road, runner),
@@ -226,12 +252,14 @@ def _groups(parts: Sequence[Part]) -> dict[str, Part]:
     groups: list[Part] = []
     for part in parts:
         found: dict[tuple[str, ...], list[ModelRow]] = {}
-        for row in sorted(part.rows, key=lambda row: row.run.is_named_model):
+        for row in sorted(part.known, key=lambda row: row.run.is_named_model):
             evaluation = row.run.profile.evaluation
             shared = (evaluation.similarity, *evaluation.datasets)
             key = (row.run.profile.encoder.base, *shared)
             if row.run.is_named_model:
                 key = next((known for known in found if known[1:] == shared), ("", *shared))
             found.setdefault(key, []).append(row)
-        groups += [replace(part, rows=rows) for rows in found.values()]
+        for every in found.values():
+            rows = [row for row in part.rows if row in every]
+            groups += [replace(part, rows=rows, every=every)] if rows else []
     return {"" if number == 1 else f"-{number}": part for number, part in enumerate(groups, 1)}

@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.card import README
-from ragcun_cli.pipeline.report.contrasts import planned_contrasts
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.groups import groups_of, groups_table
@@ -150,9 +149,7 @@ class ReportSession(Session):
         """
         if not self._strict:
             return
-        judged = [
-            one for part in self._parts for one in reporting.judged_claims(part.rows, part.plan)
-        ]
+        judged = [one for part in self._parts for one in reporting.judged_claims(part)]
         if not judged:
             raise ClaimsError("this report is of no plan with claims", hint="ragcun profile schema")
         if lacking := [one for one in judged if one.verdict not in ("shown", "see evidence")]:
@@ -172,10 +169,7 @@ class ReportSession(Session):
         else:
             plan = None if layout.all_runs or choice.sets else self._last_plan(choice)
         if plan is None:
-            parts = self._all_runs(choice)
-            if not layout.all_runs:
-                self._progress.note("no plan was reproduced here: all finished runs")
-            return parts
+            return self._all_runs(choice)
         return [self._part(plan.name, runs_of(plan, self.workspace), plan)]
 
     def _last_plan(self, choice: Choice) -> PaperPlan | None:
@@ -186,11 +180,14 @@ class ReportSession(Session):
             folder = ""
         plan = self._plan_of(self.workspace.report(folder)) if folder else None
         if plan is None:
+            why = f"the plan of reports/{folder} cannot be read" if folder else "none is on record"
+            self._progress.note(f"of all finished runs, as no plan was reproduced last: {why}")
             return None
+        of = " ".join((plan.name, *plan.options))
         self._progress.note(
-            f"of {folder}, the plan that was reproduced last; --all-runs takes every finished run"
+            f"of {of}, the plan that was reproduced last; --all-runs takes every finished run"
         )
-        return self.part(plan, choice) if choice.mark else plan
+        return self.part(plan, choice) if choice.options else plan
 
     def _plan_of(self, folder: Path) -> PaperPlan | None:
         try:
@@ -237,7 +234,7 @@ class ReportSession(Session):
         for number, part in enumerate(self._parts, 1):
             _, averaged = measured_sets(part.rows)
             folders = {name: self._place.sets.task(name).folder for name in averaged}
-            planned = planned_contrasts(() if part.plan is None else part.plan.contrasts, part.rows)
+            planned = [one.planned for one in reporting.compared_of(part)]
             groups = groups_of(folders, column)
             table = groups_table(planned, part.rows, averaged, groups, column)
             suffix = "" if number == 1 else f"-{number}"
@@ -255,14 +252,17 @@ class ReportSession(Session):
                     f"'{name}' is no row of this report; these are: {', '.join(known)}",
                     hint="ragcun report",
                 )
+        shown = [layout.names.get(name, name) for name in dict.fromkeys(known)]
+        if twice := next((name for name in shown if shown.count(name) > 1), None):
+            raise WorkspaceError(f"two rows would be called '{twice}'", hint="--names ROW=NAME")
         found = []
         for part in parts:
             by_name = {row.name: row for row in part.rows}
-            chosen = [name for name in layout.rows if name in by_name] or (
-                [] if layout.rows else list(by_name)
-            )
-            rows = [_called(by_name[one], layout.names.get(one)) for one in chosen]
-            found += [replace(part, rows=rows, published=layout.published)] if rows else []
+            chosen = [name for name in dict.fromkeys(layout.rows or by_name) if name in by_name]
+            every = [_called(row, layout.names.get(row.name)) for row in part.rows]
+            rows = [row for name in chosen for row in every if row.name == name]
+            said = replace(part, rows=rows, every=every, published=layout.published)
+            found += [said] if rows else []
         return found
 
 

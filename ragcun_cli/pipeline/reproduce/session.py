@@ -30,7 +30,7 @@ from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
-from ragcun_cli.spec.manifest import Manifest, Stage, digest, write_atomically
+from ragcun_cli.spec.manifest import Manifest, Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
 
@@ -50,10 +50,13 @@ class Choice:
     """Instead of the plan's, separated by commas."""
 
     @property
-    def mark(self) -> str:
-        """Digest of what it changes about a plan; empty where nothing."""
-        changes = [self.sets, self.seeds, self.experiments, self.references]
-        return digest(changes)[:8] if any(changes) else ""
+    def options(self) -> tuple[str, ...]:
+        """What it changes about a plan, as it is typed."""
+        words = [("--set", change) for change in self.sets or ()]
+        words += [("--experiment", name) for name in self.experiments or ()]
+        words += [("--seed", str(seed)) for seed in self.seeds or ()]
+        words += [("--references", self.references)] if self.references is not None else []
+        return tuple(word for pair in words for word in pair)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class Session:
     def part(self, plan: PaperPlan, choice: Choice) -> PaperPlan:
         """What options leave of a plan, which has reports of its own where they change it."""
         part = plan.part(choice.experiments, choice.references, choice.seeds)
-        return replace(part, variant=choice.mark)
+        return replace(part, options=(*plan.options, *choice.options))
 
     def trained_runs(self, choice: Choice) -> list[Run]:
         """The runs of a profile that are trained."""

@@ -253,3 +253,12 @@ def test_holm_stops_at_the_first_that_is_too_large():
     p_values = [0.00001, 0.00099, 0.003, 0.0145, 0.016, 0.06, 0.13]
     adjusted = holm({str(place): p_value for place, p_value in enumerate(p_values)})
     assert [name for name, p_value in adjusted.items() if p_value <= 0.05] == ["0", "1", "2"]
+
+
+def test_parts_that_are_equal_but_for_rounding_have_the_fewer_degrees_of_freedom():
+    """One query differs, in one of three seeds: between seeds, queries and pairs all the same."""
+    for size in (0.1, 0.3, 1 / 3, 0.7):
+        rows = np.zeros((3, 80))
+        rows[1, 4] = -size
+        found = contrast({"a": rows}, {"a": 1.0})
+        assert found.df == pytest.approx(2, rel=0.2)

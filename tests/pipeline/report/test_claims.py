@@ -80,7 +80,7 @@ def test_what_would_decide_an_undecided_claim_decides_it():
     found = judged("gain", few, **GAIN, above=0.5)
     assert found.verdict == "undecided"
     seeds = int(found.why.split("; ")[1].split()[0])
-    assert found.why.endswith(f"{seeds} seeds would decide it, were the difference as measured")
+    assert found.why.endswith(f"{seeds} seeds would decide it, were it as measured")
     means = np.resize([0.513, 0.510, 0.507], 3 * math.ceil(seeds / 3))
     more = [row("with", means), row("without", [0.5] * len(means))]
     assert judged("gain", more, **GAIN, above=0.5).verdict == "shown"
@@ -91,7 +91,7 @@ def test_of_one_seed_queries_would_decide_and_the_claim_is_blind_to_training_noi
     found = judged("gain", rows, **GAIN, above=0.0)
     assert found.verdict == "undecided"
     assert "blind to training noise; " in found.why
-    assert found.why.endswith("times the queries would decide it, were the difference as measured")
+    assert found.why.endswith("times the queries would decide it, were it as measured")
 
 
 def test_an_average_has_the_interval_of_its_own_scores():
@@ -110,6 +110,7 @@ def test_isotropy_is_judged_on_the_corrected_score_with_students_t_over_seeds():
     low, high = stats.t.interval(0.95, 2, np.mean(scores), stats.sem(scores))
     assert (found.measured.low, found.measured.high) == pytest.approx((low, high))
     assert found.verdict == "undecided"
+    assert found.why.endswith("; about 5 seeds would decide it, were it as measured")
     assert "as the plan has it 0.860" in found.why
     assert "Gaussian of that n and d = 512 has 0.902" in found.why
     one = judged("isotropy", [row("with", (0.5,), isotropy=(0.97,))], arm="with", above=0.94)
@@ -151,6 +152,9 @@ def test_isotropy_of_other_texts_or_dimensions_is_not_compared():
 
 def test_what_is_not_there_reads_not_measured_with_the_command():
     there = row("with", (0.5,))
+    lexical = row("bm25", (0.5,), reference="bm25")
+    never = judged("isotropy", [lexical], arm="bm25", above=0.9)
+    assert (never.verdict, never.why) == ("not measured", "BM25 has no embeddings")
     for measure, more in (
         ("gain", {**GAIN, "above": 1}),
         ("isotropy", {"arm": "with", "above": 1}),
@@ -169,6 +173,12 @@ def test_rows_sets_and_evidence_need_no_number():
     there = row("with", (0.5,))
     assert judged("rows", [there], rows=["with"]).verdict == "shown"
     assert judged("data_sets", [there], above=2).verdict == "shown"
+    few = judged("data_sets", [there], above=18)
+    assert (few.verdict, few.measured, few.why) == (
+        "not met",
+        "2 of 2",
+        "the plan has 2 data sets",
+    )
     evidence = judged("none", [there], evidence="docs/METHOD.md")
     assert (evidence.verdict, evidence.why) == ("see evidence", "docs/METHOD.md")
     other = judged("rows", [there], name="other", rows=["with"], expected="all")

@@ -1,6 +1,7 @@
 """Contrasts within groups of queries, of sets and scores that are written here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +110,17 @@ def test_a_column_that_makes_no_groups_is_refused(folder):
     (folder / "queries.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     with pytest.raises(DataError, match="'number' has 40 values"):
         groups_of({"own": folder}, "number")
+
+
+def test_an_arm_without_scores_takes_no_contrast_of_others(folder):
+    rows = [row("a"), row("b"), replace(row("c"), seeds=tuple(map(bare, row("c").seeds)))]
+    found = groups_of({"own": folder}, "domain")
+    planned = [PlannedContrast(arm="a", against="b"), PlannedContrast(arm="c", against="b")]
+    table = groups_table(planned, rows, ["own"], found, "domain")
+    by_contrast = {cells[0]: cells[4] for cells in table.rows}
+    assert isinstance(by_contrast["a \N{MINUS SIGN} b"], Difference)
+    assert by_contrast["c \N{MINUS SIGN} b"] == "not measured"
+
+
+def bare(seed):
+    return replace(seed, scores={})

@@ -44,7 +44,7 @@ def forest_figure(primary: Compared | None) -> Forest | None:
     return Forest(
         key="forest",
         caption=f"The primary contrast set by set: {primary.name}",
-        x_label="Difference of nDCG@10 in points",
+        x_label=f"Difference of {primary.planned.scores} in points",
         estimates=tuple(lines),
         summaries=tuple(over_all),
         notes=tuple(notes),

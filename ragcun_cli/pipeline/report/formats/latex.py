@@ -36,7 +36,10 @@ from ragcun_cli.pipeline.report.table import (
 )
 from ragcun_cli.spec.paths import FIGURES
 
-PACKAGES = r"% Needs \usepackage{booktabs} and \usepackage{graphicx}."
+PACKAGES = (
+    r"% Needs \usepackage{booktabs} and \usepackage{graphicx}; names in other scripts than Latin "
+    "and Greek need XeLaTeX or LuaLaTeX."
+)
 MISSING = "--"
 DETAIL_SIZE = rf"\fontsize{{{DETAIL}}}{{{DETAIL}}}\selectfont "
 

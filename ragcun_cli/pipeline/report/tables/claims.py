@@ -28,7 +28,7 @@ def claims_table(judged: Sequence[JudgedClaim]) -> Table | None:
             Column("claim", "Claim"),
             Column("tier", "Belongs to"),
             *([Column("expected", "The original plan expected")] if hopes else []),
-            Column("measured", "Measured", digits=2),
+            Column("measured", "Measured", digits=3),
             Column("verdict", "Verdict"),
             Column("why", "Over what, and what would decide it"),
         ),

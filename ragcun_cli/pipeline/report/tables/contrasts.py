@@ -33,15 +33,26 @@ NOTES = (
 
 
 def contrasts_table(
-    compared: Sequence[Compared], *, smallest_effect: float | None = None
+    compared: Sequence[Compared],
+    family: Sequence[Compared] = (),
+    *,
+    smallest_effect: float | None = None,
 ) -> Table | None:
-    """Every planned contrast, the primary ones first; None where none is planned."""
+    """Planned contrasts, the primary ones first; None where none is planned.
+
+    Args:
+        compared: those that are shown.
+        family: all that are planned, which Holm's procedure is over.
+        smallest_effect: of interest, in points.
+    """
     if not compared:
         return None
-    adjusted = holm({one.name: one.found.p_value for one in compared if one.found})
+    every = family or compared
+    p_values = {one.name: one.found.p_value for one in every if one.found}
+    adjusted = holm(p_values, len(every))
     ordered = sorted(compared, key=lambda one: not one.planned.primary)
     margin = None if smallest_effect is None else smallest_effect / POINTS
-    said = answer(compared)
+    said = answer(compared, smallest_effect)
     notes = [*([] if said is None else [said]), *NOTES, *_blindness(compared)]
     if smallest_effect is not None:
         notes.append(f"Equivalent: the 90 % interval lies within ±{smallest_effect:g} points.")
@@ -79,7 +90,7 @@ def sets_table(compared: Sequence[Compared]) -> Table | None:
     )
 
 
-def answer(compared: Sequence[Compared]) -> str | None:
+def answer(compared: Sequence[Compared], smallest_effect: float | None = None) -> str | None:
     """One sentence: what the first primary contrast says; None where none was measured."""
     first = primary_of(compared)
     if first is None or first.found is None:
@@ -88,9 +99,12 @@ def answer(compared: Sequence[Compared]) -> str | None:
     difference, interval = cell_parts(column, difference_of(first.found))
     seeds = {0: "no seeds", 1: "one seed"}.get(first.seeds, f"{first.seeds} seeds")
     sets = "one set" if len(first.by_set) == 1 else f"{len(first.by_set)} sets"
+    margin = None if smallest_effect is None else smallest_effect / POINTS
+    shows = verdict(first.found, margin)
+    within = f" within ±{smallest_effect:g} points" if "equivalent" in shows else ""
     return (
-        f"{first.name} is {difference} points {interval} of nDCG@10 over {sets} and {seeds}: "
-        f"{verdict(first.found)}."
+        f"{first.name} is {difference} points {interval} of {first.planned.scores} over {sets} and "
+        f"{seeds}: {shows}{within}."
     )
 
 

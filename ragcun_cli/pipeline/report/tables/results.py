@@ -35,8 +35,13 @@ def measured_sets(rows: Sequence[ModelRow]) -> tuple[list[str], list[str]]:
     return shown, [name for name in shown if name not in OUTSIDE_AVERAGES] or shown
 
 
+def reference_of(rows: Sequence[ModelRow]) -> ModelRow:
+    """The row that differences are to: the untouched base, or else the first."""
+    return next((row for row in rows if row.run.reference == "untouched"), rows[0])
+
+
 def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Table:
-    """nDCG@10 of every model on every set, their average, and its difference to the first row.
+    """nDCG@10 of every model on every set, their average, and its difference to the untouched base.
 
     Args:
         rows: that share their data sets.
@@ -44,6 +49,7 @@ def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Ta
     """
     datasets = rows[0].run.profile.evaluation.datasets
     shown, averaged = measured_sets(rows)
+    first = reference_of(rows)
     models = {f"{model.name} (published)": model for model in map(published_model, published)}
     daggers, unknown = seen_scores(rows, models)
     unseen = [name for name in averaged if name not in {seen for _, seen in daggers}]
@@ -60,7 +66,7 @@ def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Ta
             Column(key, f"{_averaged(sets)}{of}", digits=1, scale=100)
             for key, of, sets in zip(*AVERAGES, averages, strict=False)
         ),
-        Column("difference", f"Difference to {rows[0].label}", digits=1, scale=100),
+        Column("difference", f"Difference to {first.label}", digits=1, scale=100),
         Column("isotropy", "Isotropy", digits=3),
     )
     return Table(
@@ -68,7 +74,7 @@ def results_table(rows: Sequence[ModelRow], published: Sequence[str] = ()) -> Ta
         caption="Retrieval quality",
         columns=columns,
         rows=(
-            *(_results_row(row, rows[0], datasets, averages) for row in rows),
+            *(_results_row(row, first, datasets, averages) for row in rows),
             *(published_row(*model, datasets, averages) for model in models.items()),
         ),
         notes=(*_notes(rows, shown, averaged), *seen_notes(daggers, unknown, models)),
@@ -186,7 +192,10 @@ def cost_table(rows: Sequence[ModelRow]) -> Table:
         caption="Cost",
         columns=columns,
         rows=tuple((*_cost_row(row), *(_dev_score(row, key) for key in chosen)) for row in rows),
-        notes=("Sums over seeds; an example is a training row.", *([DEV_NOTE] if chosen else [])),
+        notes=(
+            "Sums over seeds, but the mean of examples per second; an example is a training row.",
+            *([DEV_NOTE] if chosen else []),
+        ),
     )
 
 
