@@ -39,6 +39,7 @@ KINDS = {
     "the log of a training": "runs/with_isotropy/*/seed-1/training_log.jsonl",
     "a ranking": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/runs/smoke-numpy.trec",
     "scores by query": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/per_query.jsonl",
+    "scores as columns": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/scores.npz",
     "mean scores": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/metrics.json",
     "isotropy": "runs/with_isotropy/*/seed-1/isotropy.json",
     "what a reference is": "runs/untouched/*/reference.json",
@@ -116,7 +117,7 @@ def cells(outcome):
         for key, columns in wanted.items()
         for row in tables.get(key, [])
         for column, value in row.items()
-        if column.startswith(columns)
+        if column.startswith(columns) and column != "model"
     }
 
 
@@ -132,6 +133,10 @@ def test_every_damage_is_noticed_with_verify_and_no_number_without(ragcun, works
     if not known:
         known.update(cells(ragcun("report", *plan, "--json")))
         assert len(known) > 100
+        one = cells(ragcun("report", *plan, "--seed", "2", "--json"))
+        known.update(
+            {(key, f"{row} (1 of 2 seeds)", name): one[key, row, name] for key, row, name in one}
+        )
         whole = ragcun("reproduce", *plan, "--dry-run", "--json", "--verify")
         assert {stage["state"] for stage in json.loads(whole.out)["stages"]} == {"current"}
         assert "not what was written" not in whole.err
@@ -155,12 +160,12 @@ def test_every_damage_is_noticed_with_verify_and_no_number_without(ragcun, works
 def test_a_damaged_run_is_left_out_of_a_report_and_named(ragcun, workspace, kind, damage):
     file = found_in(workspace, kind)
     with damaged(file, damage):
-        shown = ragcun("report", "-w", workspace, "--json", "--verify")
+        shown = ragcun("report", "--all-runs", "-w", workspace, "--json", "--verify")
     assert shown.code == 0, shown
     assert "left out: with_isotropy" in shown.err
     (cost,) = [t["rows"] for t in json.loads(shown.out)["tables"] if t["key"] == "cost"]
     seeds = {row["model"]: row["seeds"] for row in cost}
-    assert seeds["with_isotropy"] == 1
+    assert seeds["with_isotropy (1 of 2 seeds)"] == 1
     assert seeds["baseline_no_isotropy"] == 2
 
 

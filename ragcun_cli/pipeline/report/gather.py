@@ -33,7 +33,8 @@ def gather(
         road: of their tasks.
         runner: knows which are current.
         columns: of scores by query, beside those of the main metric.
-        beside: other runs of the same report, whose names are told from those of these.
+        beside: all runs of the report, if there are others: names are told from theirs, and a run
+            that is none of them counts as one without results.
     """
     groups: dict[Path, list[Run]] = {}
     for run in runs:
@@ -42,7 +43,13 @@ def gather(
     wanted = {(FULL_FORM, MAIN_METRIC), *columns}
     rows = []
     for name, title, members in _named(list(groups.values()), beside):
-        found = [_measured(run, road, runner, wanted) for run in members]
+        known = {run.folder for run in beside or members}
+        found = [
+            _measured(run, road, runner, wanted)
+            if run.folder in known
+            else SeedResults(run, None, {}, {}, None, {}, {})
+            for run in members
+        ]
         most = max((seed.measured for seed in found), key=len)
         kept = tuple(seed for seed in found if seed.measured >= most)
         left_out = tuple(seed for seed in found if seed not in kept)

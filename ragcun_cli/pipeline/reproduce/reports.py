@@ -200,11 +200,12 @@ class ReportSession(Session):
         finished = {run.folder: run for run in self.runs(choice)}
         left = dict(finished)
         every = list(finished.values())
+        begun = {run.folder.parent for run in every if run.seed is not None}
         parts = []
         for folder in sorted(self.workspace.reports.glob("[!.]*")):
             plan = self._plan_of(folder)
             found = runs_of(plan, self.workspace) if plan is not None else []
-            there = [run for run in found if run.folder in finished]
+            there = [run for run in found if run.folder in finished or run.folder.parent in begun]
             if any(run.folder in left and run.reference is None for run in there):
                 parts.append(self._part(folder.name, there, plan, every))
                 for run in there:
