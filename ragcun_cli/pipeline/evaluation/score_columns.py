@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragcun_cli.pipeline.search.rankings import QueryScores
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.search.rankings import QueryScores
 
 FULL_FORM = "float32"
 """The form of embeddings as they are."""

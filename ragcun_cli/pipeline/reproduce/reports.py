@@ -14,7 +14,6 @@ from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.card import README
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
-from ragcun_cli.pipeline.report.groups import groups_of, groups_table
 from ragcun_cli.pipeline.report.layout import choose_columns
 from ragcun_cli.pipeline.report.paper import paper_facts, write_paper
 from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
@@ -231,6 +230,8 @@ class ReportSession(Session):
 
     def _by_groups(self, column: str) -> list[Table]:
         """The contrasts of each part within groups of queries."""
+        from ragcun_cli.pipeline.report.groups import groups_of, groups_table
+
         found = []
         for number, part in enumerate(self._parts, 1):
             _, averaged = measured_sets(part.rows)

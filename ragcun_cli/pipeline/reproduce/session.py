@@ -12,7 +12,6 @@ from typing import Any
 from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.mining.rows import look_up
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
@@ -184,6 +183,8 @@ class Session:
 
     def mine(self, choice: Choice, *, query: str | None) -> Mined:
         """Mine, and give the counts of each mining, or what was found for one query."""
+        from ragcun_cli.pipeline.mining.rows import look_up
+
         runs = self.trained_runs(choice)
         self._run_stage(Stage.MINE, runs)
         found: dict[str, Any] = {}
