@@ -7,7 +7,9 @@ large, for each seed and set), for each query, and for each pair of both. Each l
 and the highest coverage of nominal 95 % intervals over four deviations of seeds (0, 0.25, 0.5 and 1
 points) and three pairs of deviations of queries and pairs ((15, 10), (10, 15), (3, 15) points).
 Means and mean squares are drawn, which is all that the interval depends on; three cells are drawn
-query by query, too. Half a minute on two cores.
+query by query, too. A last table is of the random-effects summary, where the true means of sets
+deviate by 0, 0.25, 1 and 4 points, without an effect of seeds and with one of 1 point on all sets;
+of it a tenth of the repetitions. Three minutes on two cores.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from ragcun_cli.core.rankings.contrasts import contrast, spread
+from ragcun_cli.core.rankings.random_effects import random_effects
 
 BEIR = (50, 323, 3452, 7405, 648, 1406, 49, 13145, 10000, 400, 1000, 6666, 1535, 300, 6980)
 """Judged test queries of trec-covid, nfcorpus, nq, hotpotqa, fiqa, arguana, webis-touche2020,
@@ -28,6 +31,8 @@ cqadupstack, quora, dbpedia-entity, scidocs, fever, climate-fever, scifact and m
 SETS = {"50": (50,), "300": (300,), "3,000": (3000,), "13,000": (13000,), "15 sets": BEIR}
 SEEDS = (2, 3, 5, 10)
 OF_SEEDS = (0.0, 0.0025, 0.005, 0.01)
+OF_SETS = (0.0, 0.0025, 0.01, 0.04)
+"""Deviations of the true means of sets, where sets are a sample."""
 OF_QUERIES = ((0.15, 0.10), (0.10, 0.15), (0.03, 0.15))
 
 
@@ -72,6 +77,42 @@ def by_query(rng, sets, seeds, of_seed, of_query, of_pair, repetitions):
     return held / repetitions
 
 
+def of_sets(rng, sets, seeds, of_set, of_seed, repetitions):
+    """How often the random-effects interval and the prediction hold what they are of.
+
+    Sets are drawn: their true means deviate by `of_set`. Seeds move all sets together.
+    """
+    counts = np.array(sets, float)
+    held, foreseen = 0, 0
+    for _ in range(repetitions):
+        true = rng.normal(0, of_set, len(counts))
+        queries = rng.normal(size=len(counts)) * 0.15 / np.sqrt(counts)
+        pairs = rng.normal(size=(seeds, len(counts))) * 0.10 / np.sqrt(counts)
+        means = true + rng.normal(0, of_seed, (seeds, 1)) + queries + pairs
+        between = (0.15**2 + 0.10**2 / seeds) / counts
+        shared = means.var(0, ddof=1) / seeds - 0.10**2 / (seeds * counts)
+        found = random_effects(means, between + np.maximum(shared, 0))
+        low, high = found.interval()
+        held += low <= 0 <= high
+        low, high = found.prediction()
+        foreseen += low <= rng.normal(0, of_set) <= high
+    return held / repetitions, foreseen / repetitions
+
+
+def sets_as_a_sample(rng, repetitions):
+    """A line for each number of sets and of seeds: the least and the most over the cells."""
+    print("\n| sets | seeds | interval | prediction | interval, seeds move all sets |")
+    print("|---|---|---|---|---|")
+    for count, seeds in product((3, 5, 10, 15), (2, 3, 5)):
+        still, moved = (
+            [of_sets(rng, BEIR[:count], seeds, of_set, of_seed, repetitions) for of_set in OF_SETS]
+            for of_seed in (0.0, 0.01)
+        )
+        columns = [[one for one, _ in still], [one for _, one in still], [one for one, _ in moved]]
+        spans = [f"{min(found):.1%} to {max(found):.1%}" for found in columns]
+        print(f"| {count} | {seeds} | {' | '.join(spans)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=20_000)
@@ -102,6 +143,7 @@ def main() -> None:
         fast = drawn(np.random.default_rng(8), *how, repetitions)[0].mean()
         kind = "one set" if len(sets) == 1 else f"{len(sets)} sets"
         print(f"{seeds} seeds, {kind}, deviation {of_seed}: {single:.1%}, {fast:.1%}")
+    sets_as_a_sample(np.random.default_rng(9), repetitions // 10)
     print(f"{time.perf_counter() - started:.0f} s")
 
 

@@ -20,11 +20,8 @@ Paule and Mandel's tau^2 the second is larger only where tau^2 is 0.
 The degrees of freedom are Satterthwaite's, of K - 1 for the first part and S - 1 for c. One seed is
 blind to training noise.
 
-How often it holds the truth, drawn with 3 to 15 sets of 50 to 13,000 queries and true means that
-deviate by 0 to 4 points: 88 to 100 % (without the guard 82 to 96 %), and the prediction interval
-82 to 100 %, least with ten sets and more whose true means deviate by a quarter of a point. Where
-seeds move 15 sets together as much as sets differ, or more: 83 to 89 % with two seeds, 90 to 94 %
-with three, 93 to 95 % with five.
+How often it holds the truth: the last table of ``benchmarks/coverage.py``. Without the guard it would
+be less often.
 
 Sources: Paule and Mandel 1982, DerSimonian and Kacker 2007 (tau^2); Hartung and Knapp 2001, Sidik
 and Jonkman 2002 (V); Satterthwaite 1946; Higgins, Thompson and Spiegelhalter 2009 (prediction).
