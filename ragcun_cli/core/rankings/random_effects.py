@@ -20,8 +20,7 @@ Paule and Mandel's tau^2 the second is larger only where tau^2 is 0.
 The degrees of freedom are Satterthwaite's, of K - 1 for the first part and S - 1 for c. One seed is
 blind to training noise.
 
-How often it holds the truth: the last table of ``benchmarks/coverage.py``. Without the guard it would
-be less often.
+How often it holds the truth: the last table of ``benchmarks/coverage.py``.
 
 Sources: Paule and Mandel 1982, DerSimonian and Kacker 2007 (tau^2); Hartung and Knapp 2001, Sidik
 and Jonkman 2002 (V); Satterthwaite 1946; Higgins, Thompson and Spiegelhalter 2009 (prediction).
