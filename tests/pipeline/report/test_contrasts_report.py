@@ -119,7 +119,12 @@ def test_one_seed_is_blind_to_training_noise_and_says_so():
     found = compare(planned(primary=True), [row("a", (1,)), row("b", (1,))], list(SETS))
     table = contrasts_table([found])
     assert "One seed: blind to training noise." in table.notes
-    assert 0 < table.rows[0][6] <= 1  # p of queries alone, beside the primary one
+    assert 0 < table.rows[0][6] <= 1  # p of queries alone, which is that of a primary one
+    assert table.rows[0][4] == table.rows[0][5] == table.rows[0][6]
+    secondary = contrasts_table([compare(planned(), [row("a", (1,)), row("b", (1,))], list(SETS))])
+    assert secondary.rows[0][4] == found.found.p_value
+    several = compare(planned(primary=True), [row("a"), row("b")], list(SETS))
+    assert contrasts_table([several]).rows[0][4] == several.found.p_value
 
 
 def test_what_was_not_measured_is_so_and_what_compares_not_says_why():

@@ -27,7 +27,7 @@ CONTRAST_COLUMNS = (
 NOTES = (
     "Points of the average over the sets. The 95 % interval and p are of one formula, in which "
     "queries and training seeds are both samples (docs/EVALUATION.md); Holm's p is over all "
-    "planned contrasts.",
+    "planned contrasts. Of one seed, the p of a primary contrast is that of queries alone.",
     "Detectable: the true difference that such an experiment finds at 5 % in four of five cases.",
 )
 
@@ -48,8 +48,10 @@ def contrasts_table(
     if not compared:
         return None
     every = family or compared
-    p_values = {one.name: one.found.p_value for one in every if one.found}
-    adjusted = holm(p_values, len(every))
+    alone = {one.name: _queries_alone(one) for one in every if one.found and one.planned.primary}
+    own = {one.name: one.found.p_value for one in every if one.found}
+    own |= {one.name: alone[one.name] for one in every if one.seeds == 1 and one.name in alone}
+    adjusted = holm(own, len(every))
     ordered = sorted(compared, key=lambda one: not one.planned.primary)
     margin = None if smallest_effect is None else smallest_effect / POINTS
     said = answer(compared, smallest_effect)
@@ -62,7 +64,7 @@ def contrasts_table(
         key="contrasts",
         caption="What the plan asks",
         columns=CONTRAST_COLUMNS,
-        rows=tuple(_row(one, adjusted, margin) for one in ordered),
+        rows=tuple(_row(one, (own, adjusted, alone), margin) for one in ordered),
         notes=tuple(notes),
     )
 
@@ -123,7 +125,9 @@ def primary_of(compared: Sequence[Compared]) -> Compared | None:
     return next((one for one in compared if one.planned.primary and one.found), None)
 
 
-def _row(one: Compared, adjusted: Mapping[str, float], margin: float | None) -> tuple[Cell, ...]:
+def _row(
+    one: Compared, p_values: Sequence[Mapping[str, float]], margin: float | None
+) -> tuple[Cell, ...]:
     kind = "primary" if one.planned.primary else "secondary"
     found = one.found
     if found is None:
@@ -134,9 +138,7 @@ def _row(one: Compared, adjusted: Mapping[str, float], margin: float | None) -> 
         kind,
         difference_of(found),
         verdict(found, margin),
-        found.p_value,
-        adjusted[one.name],
-        _queries_alone(one) if one.planned.primary else "–",
+        *(known.get(one.name, "–") for known in p_values),
         _seeds(one),
         "none" if found.deviation is None else found.deviation,
         found.detectable,
