@@ -11,7 +11,7 @@ import numpy as np
 
 from ragcun_cli.core.isotropy.half_samples import half_width
 from ragcun_cli.core.rankings.contrasts import Contrast, t_quantile
-from ragcun_cli.pipeline.report.contrasts import POINTS, average_of, compare
+from ragcun_cli.pipeline.report.contrasts import POINTS, average_of, compare, paired
 from ragcun_cli.pipeline.report.rows import Measures, ModelRow
 from ragcun_cli.pipeline.report.table import Cell, Difference, WithInterval
 from ragcun_cli.spec.plan import Claim, PlannedContrast
@@ -164,11 +164,7 @@ def _pairs(arm: ModelRow | None, against: ModelRow | None) -> list[tuple[Measure
         {s.run.seed: s.isotropy["queries"] for s in row.seeds if s.isotropy is not None}
         for row in (arm, against)
     )
-    if None in ours:
-        ours = dict.fromkeys(theirs, ours[None])
-    elif None in theirs:
-        theirs = dict.fromkeys(ours, theirs[None])
-    return [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    return paired(ours, theirs)
 
 
 def _ends(values: Sequence[float], of_one: Sequence[float] | None) -> Sequence[float]:

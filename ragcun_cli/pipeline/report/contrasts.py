@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference
 from ragcun_cli.spec.plan import PlannedContrast
+
+_Of = TypeVar("_Of")
 
 POINTS = 100.0
 """Of a score of 1."""
@@ -68,11 +71,7 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
     column = planned.form, planned.metric
     ours, theirs = (_complete(row, sets, column) for row in (arm, against))
     seeded = [row for row in (arm, against) if row.run.seed is not None]
-    if None in ours:  # the same for every seed of the other
-        ours = dict.fromkeys(theirs, ours[None])
-    elif None in theirs:
-        theirs = dict.fromkeys(ours, theirs[None])
-    shared = sorted(ours.keys() & theirs.keys(), key=lambda seed: seed or 0)
+    shared = paired(ours, theirs)
     asked = max((len(row.every) for row in seeded), default=0)
     said = planned, planned.called(arm.shown, against.shown), len(shared) if seeded else 0, asked
     if planned.form != FULL_FORM and "bm25" in (arm.run.reference, against.run.reference):
@@ -83,7 +82,7 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
     weights: dict[str, float] = {}
     by_set: dict[str, Contrast] = {}
     for name in sets:
-        found = _differences([(ours[seed], theirs[seed]) for seed in shared], name, column)
+        found = _differences(shared, name, column)
         if found is None:
             return Compared(*said, why=f"not comparable: other queries of {name}")
         if any(rows.shape[1] < 2 for rows in found.values()):
@@ -121,6 +120,18 @@ def average_of(row: ModelRow, sets: Sequence[str]) -> Contrast | None:
 def difference_of(found: Contrast) -> Difference:
     """The cell of a contrast."""
     return Difference(found.mean, *found.interval())
+
+
+def paired(
+    ours: Mapping[int | None, _Of], theirs: Mapping[int | None, _Of]
+) -> list[tuple[_Of, _Of]]:
+    """What two rows have of each seed that both have; one without seeds has the same of all."""
+    if None in ours:
+        ours = dict.fromkeys(theirs, ours[None])
+    elif None in theirs:
+        theirs = dict.fromkeys(ours, theirs[None])
+    shared = sorted(ours.keys() & theirs.keys(), key=lambda seed: seed or 0)
+    return [(ours[seed], theirs[seed]) for seed in shared]
 
 
 def _complete(
