@@ -31,6 +31,7 @@ from ragcun_cli.pipeline.training.model_card import loading_lines, objective_lin
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import StageRecord
 from ragcun_cli.spec.plan import PlannedContrast
+from ragcun_cli.spec.profile import EncoderConfig
 
 README = "README.md"
 _LEFT_OUT = {"participation_ratio", "isoscore", "uniformity", "sigreg", "sigreg_rescaled"}
@@ -77,7 +78,9 @@ def card_files(
         record = runner.record(place.sets.task(name))
         recorded[name] = {} if record is None else record.details
     data = training_set(profile.data.train, recorded[profile.data.train])
-    declared = {"license": "unknown", "language": data["language"]} | _declared(seed, place)
+    declared = {"license": "unknown", "language": data["language"]} | declared_by_base(
+        seed.run.profile.encoder, place
+    )
     base = name_of_weights(encoder["digests"]["sha256"])
     if encoder["source"] in ("hub", "hub cache", "offline package"):
         base = encoder["name"]
@@ -176,12 +179,12 @@ def _isotropy_table(rows: Sequence[ModelRow]) -> Table:
     return replace(whole, columns=columns, rows=body, notes=notes)
 
 
-def _declared(seed: SeedResults, place: Place) -> dict[str, Any]:
+def declared_by_base(encoder: EncoderConfig, place: Place) -> dict[str, Any]:
     """The metadata of the base's own card; nothing where it is not here or cannot be read."""
     from huggingface_hub.repocard import metadata_load
 
     with suppress(EncoderError):
-        found = find_folder(seed.run.profile.encoder, place.workspace, marker="modules.json")
+        found = find_folder(encoder, place.workspace, marker="modules.json")
         if found is not None and (found[0] / README).is_file():
             with reading(found[0], "a card"):
                 return metadata_load(found[0] / README) or {}

@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from ragcun_cli.pipeline.data.sources import find
+from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.report.card import declared_by_base
 from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.formats.formats import write_figures
 from ragcun_cli.pipeline.report.formats.latex import as_latex, render_latex
@@ -57,14 +59,15 @@ class PaperFacts:
     commits: Mapping[str, str]
 
 
-def paper_facts(rows: Sequence[ModelRow], workspace: Workspace, name: str | None) -> PaperFacts:
+def paper_facts(rows: Sequence[ModelRow], place: Place, name: str | None) -> PaperFacts:
     """The facts of gathered rows and of the workspace that they lie in.
 
     Args:
         rows: of the report.
-        workspace: all of whose finished stages are counted, those of other plans too.
+        place: of a workspace all of whose stages are counted, those of other plans too.
         name: of the plan; None for all finished runs.
     """
+    workspace = place.workspace
     records, attempts = list(_records(workspace)), read_attempts(workspace.attempts)
     trained = [run for run in runs_on_disk(workspace)[0] if run.reference is None]
     trials = Counter(name for name, _ in {(run.name, run.folder.parent) for run in trained})
@@ -87,7 +90,10 @@ def paper_facts(rows: Sequence[ModelRow], workspace: Workspace, name: str | None
         if (peaks := [one.peak_bytes for one in attempts])
         else {},
         licences=_listed((each, getattr(find(each), "licence", None)) for each in sets),
-        bases=_listed((one.encoder.base, None) for one in profiles),
+        bases=_listed(
+            (one.encoder.base, declared_by_base(one.encoder, place).get("license"))
+            for one in profiles
+        ),
         versions=_listed(pair for record in records for pair in record.versions.items()),
         commits=_listed(("ragcun", record.commit) for record in records),
     )

@@ -123,7 +123,7 @@ class ReportSession(Session):
         """What a paper takes of the report, in files."""
         rows = [row for part in self._parts for row in part.rows]
         plans = [part.plan.name for part in self._parts if part.plan is not None]
-        facts = paper_facts(rows, self.workspace, next(iter(plans), None))
+        facts = paper_facts(rows, self._place, next(iter(plans), None))
         figures = reporting.figures_of(self._parts, self._road, self._runner)
         files = write_paper(folder, tables, figures, facts, transpose=layout.transpose)
         return Report(notes=[f"written: {file}" for file in files])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.report.paper import paper_facts
 from ragcun_cli.pipeline.stages.attempts import read_attempts
 from ragcun_cli.pipeline.stages.runner import Runner
@@ -55,7 +56,7 @@ def test_every_attempt_is_noted_with_how_it_ended(space, task):
     assert [one.ended for one in found] == ["failed", "stopped", "finished"]
     assert {(one.stage, one.label) for one in found} == {("mine", "mine it")}
     assert all(one.seconds >= 0 and one.peak_bytes > 10e6 for one in found)
-    facts = paper_facts([], space, "mine")
+    facts = paper_facts([], Place(space), "mine")
     assert facts.memory["the most"].endswith(" GB")
     assert list(facts.lost_hours) == [found[0].device]
 
@@ -66,7 +67,7 @@ def test_a_line_that_was_cut_short_and_an_absent_file_hold_no_attempts(space, ta
     with space.attempts.open("a") as stream:
         stream.write('{"stage": "mi')
     assert len(read_attempts(space.attempts)) == 1
-    facts = paper_facts([], space, None)
+    facts = paper_facts([], Place(space), None)
     assert facts.lost_hours == {"all": "none of the attempts that are on record"}
 
 
@@ -77,7 +78,7 @@ def test_devices_of_one_kind_are_counted_together(space):
         '{"stage":"train","label":"a","ended":"stopped","seconds":3600,"device":"GPU x 1",'
         '"peak_bytes":1}\n'
     )
-    facts = paper_facts([], space, None)
+    facts = paper_facts([], Place(space), None)
     assert facts.hours == {"GPU": "5.00 hours"}
     assert facts.lost_hours == {"GPU": "1.00 hours"}
     assert facts.memory == {"the most": "5.0 GB"}
