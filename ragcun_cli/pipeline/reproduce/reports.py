@@ -163,16 +163,22 @@ class ReportSession(Session):
                 "--profile names one plan, and --all-runs takes every finished run",
                 hint="ragcun report --all-runs",
             )
+        plan: PaperPlan | None = None
+        said = ""
         if choice.name is not None:
-            plan: PaperPlan | None = self.plan(choice)
-        else:
-            plan = None if layout.all_runs or choice.sets else self._last_plan(choice)
+            plan = self.plan(choice)
+        elif not (layout.all_runs or choice.sets):
+            plan, said = self._last_plan(choice)
         if plan is None:
-            return self._all_runs(choice)
-        return [self._part(plan.name, runs_of(plan, self.workspace), plan)]
+            parts = self._all_runs(choice)
+        else:
+            parts = [self._part(plan.name, runs_of(plan, self.workspace), plan)]
+        if said:
+            self._progress.note(said)
+        return parts
 
-    def _last_plan(self, choice: Choice) -> PaperPlan | None:
-        """The plan that was reproduced last, or what options leave of it."""
+    def _last_plan(self, choice: Choice) -> tuple[PaperPlan | None, str]:
+        """The plan that was reproduced last, or what options leave of it; and what to say of it."""
         try:
             folder = self.workspace.last_report.read_text(encoding="utf-8").strip()
         except OSError:
@@ -180,13 +186,10 @@ class ReportSession(Session):
         plan = self._plan_of(self.workspace.report(folder)) if folder else None
         if plan is None:
             why = f"the plan of reports/{folder} cannot be read" if folder else "none is on record"
-            self._progress.note(f"of all finished runs, as no plan was reproduced last: {why}")
-            return None
+            return None, f"of all finished runs, as no plan was reproduced last: {why}"
         of = " ".join((plan.name, *plan.options))
-        self._progress.note(
-            f"of {of}, the plan that was reproduced last; --all-runs takes every finished run"
-        )
-        return self.part(plan, choice) if choice.options else plan
+        part = self.part(plan, choice) if choice.options else plan
+        return part, f"of {of}, the plan that was reproduced last; --all-runs takes every run"
 
     def _plan_of(self, folder: Path) -> PaperPlan | None:
         try:
