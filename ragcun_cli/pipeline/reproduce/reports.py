@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,8 +123,9 @@ class ReportSession(Session):
     def _paper(self, folder: Path, tables: Sequence[Table], layout: Layout) -> Report:
         """What a paper takes of the report, in files."""
         rows = [row for part in self._parts for row in part.rows]
-        plans = [part.plan.name for part in self._parts if part.plan is not None]
-        facts = paper_facts(rows, self._place, next(iter(plans), None))
+        plans = [part.plan for part in self._parts if part.plan is not None]
+        named = [shlex.join((plan.name, *plan.options)) for plan in plans]
+        facts = paper_facts(rows, self._place, next(iter(named), None))
         figures = reporting.figures_of(self._parts, self._road, self._runner)
         files = write_paper(folder, tables, figures, facts, transpose=layout.transpose)
         return Report(notes=[f"written: {file}" for file in files])
