@@ -179,6 +179,19 @@ class PaperPlan:
     options: tuple[str, ...] = ()
     """Of a command, as far as they changed it."""
 
+    def to_json(self) -> bytes:
+        """What `from_json` makes the same plan of."""
+        return TypeAdapter(PaperPlan).dump_json(self, indent=2)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> PaperPlan:
+        """A plan as `to_json` wrote it.
+
+        Raises:
+            ValueError: the content is none, or one of another version.
+        """
+        return TypeAdapter(PaperPlan).validate_json(content)
+
     @property
     def folder(self) -> str:
         """Name of the folder of its reports: another where options changed the plan."""

@@ -78,18 +78,16 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
         return Compared(*said, why="BM25 has no embeddings")
     if not (shared and sets):
         return Compared(*said, why="not measured")
-    parts: dict[str, Array] = {}
-    weights: dict[str, float] = {}
-    by_set: dict[str, Contrast] = {}
+    differences: dict[str, dict[str, Array]] = {}
     for name in sets:
         found = _differences(shared, name, column)
         if found is None:
             return Compared(*said, why=f"not comparable: other queries of {name}")
         if any(rows.shape[1] < 2 for rows in found.values()):
             return Compared(*said, why=f"not comparable: one query of {name}")
-        by_set[name] = contrast(found, dict.fromkeys(found, 1.0))
-        parts |= {f"{name}/{part}": rows for part, rows in found.items()}
-        weights |= {f"{name}/{part}": 1 / len(found) for part in found}
+        differences[name] = found
+    by_set = {name: contrast(of, dict.fromkeys(of, 1.0)) for name, of in differences.items()}
+    parts, weights = _by_part(differences)
     by_query = {part: rows.mean(0).tolist() for part, rows in parts.items()}
     return Compared(*said, contrast(parts, weights), by_set, by_query, weights)
 
@@ -103,16 +101,14 @@ def average_of(row: ModelRow, sets: Sequence[str]) -> Contrast | None:
     seeds = list(_complete(row, sets, column).values())
     if not (seeds and sets):
         return None
-    parts: dict[str, Array] = {}
-    weights: dict[str, float] = {}
-    for name in sets:
-        found = seeds[0].scores[name].queries
-        for part in found:
-            parts[f"{name}/{part}"] = np.array(
-                [seed.scores[name].values[column][part] for seed in seeds]
-            )
-            weights[f"{name}/{part}"] = 1 / len(found)
-    if any(scores.shape[1] < 2 for scores in parts.values()):
+    scores = {name: [seed.scores[name].values[column] for seed in seeds] for name in sets}
+    parts, weights = _by_part(
+        {
+            name: {part: np.array([one[part] for one in of]) for part in of[0]}
+            for name, of in scores.items()
+        }
+    )
+    if any(rows.shape[1] < 2 for rows in parts.values()):
         return None
     return contrast(parts, weights)
 
@@ -120,6 +116,15 @@ def average_of(row: ModelRow, sets: Sequence[str]) -> Contrast | None:
 def difference_of(found: Contrast) -> Difference:
     """The cell of a contrast."""
     return Difference(found.mean, *found.interval())
+
+
+def _by_part(
+    by_set: Mapping[str, Mapping[str, Array]],
+) -> tuple[dict[str, Array], dict[str, float]]:
+    """The parts of all sets, and their weights: a set's own is divided evenly among them."""
+    parts = {f"{name}/{part}": rows for name, of in by_set.items() for part, rows in of.items()}
+    weights = {f"{name}/{part}": 1 / len(of) for name, of in by_set.items() for part in of}
+    return parts, weights
 
 
 def paired(

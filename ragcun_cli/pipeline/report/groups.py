@@ -88,11 +88,10 @@ def groups_table(
     body: list[tuple[Cell, ...]] = []
     for one in planned:
         for value in values:
-            some = [_only(row, groups, value) for row in rows]
-            pair = [row for row in some if row.name in (one.arm, one.against)]
+            pair = [_only(row, groups, value) for row in rows if row.name in (one.arm, one.against)]
             there = [name for name in sets if all(name in s.scores for r in pair for s in r.seeds)]
-            found = compare(one, some, there)
-            count = sum(len(found.by_query[part]) for part in found.by_query)
+            found = compare(one, pair, there)
+            count = sum(map(len, found.by_query.values()))
             cell = found.why if found.found is None else difference_of(found.found)
             body.append((found.name, value, len(there), count, cell))
     return Table(

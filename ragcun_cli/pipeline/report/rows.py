@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,26 @@ def shared_datasets(rows: Sequence[ModelRow]) -> list[str]:
     """Those that every seed of every row was evaluated on."""
     first = rows[0].datasets if rows else []
     return [name for name in first if all(name in row.datasets for row in rows)]
+
+
+def samples_of(rows: Sequence[ModelRow]) -> dict[str, str]:
+    """Data set that is a sample -> the one it is of."""
+    return {name: of for row in rows for seed in row.seeds for name, of in seed.samples.items()}
+
+
+def mean_over_sets(
+    metrics: Mapping[str, Mapping[str, Any]], sets: Sequence[str], path: Sequence[str]
+) -> float | None:
+    """The mean of a number that the evaluation of each set has; None where one lacks it."""
+    values = []
+    for name in sets:
+        found: Any = metrics[name]
+        for key in path:
+            found = found.get(key) if found is not None else None
+        if found is None:
+            return None
+        values.append(float(found))
+    return statistics.fmean(values)
 
 
 def calibrations(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -71,7 +70,7 @@ def report_task(
 
     def action(draft: Path, progress: Progress) -> Details:
         rows = gather(runs, road, runner, columns_of(plan))
-        (draft / PLAN_FILE).write_bytes(TypeAdapter(PaperPlan).dump_json(plan, indent=2))
+        (draft / PLAN_FILE).write_bytes(plan.to_json())
         parts = [Part(plan.name, rows, plan)]
         tables, figures = tables_of(parts), figures_of(parts, road, runner)
         background = answered(parts, road, runner)
@@ -90,7 +89,7 @@ def report_task(
         key="report",
         values={
             "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
-            "plan": digest(TypeAdapter(PaperPlan).dump_python(plan, mode="json")),
+            "plan": digest(json.loads(plan.to_json())),
             "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,
@@ -168,9 +167,10 @@ def judged_claims(part: Part) -> list[JudgedClaim]:
 def build_tables(part: Part) -> list[Table]:
     """The tables of rows that share their data sets; what was not measured is None."""
     rows = part.rows
-    compared = compared_of(part)
+    every = _all_compared(part)
+    compared = _shown(every, part)
     asked = (
-        contrasts_table(compared, _all_compared(part), smallest_effect=_effect(part)),
+        contrasts_table(compared, every, smallest_effect=_effect(part)),
         claims_table(judged_claims(part)),
         sets_table(compared),
     )
@@ -208,9 +208,12 @@ def _exploratory(part: Part) -> list[str]:
 
 def compared_of(part: Part) -> list[Compared]:
     """The planned contrasts of rows that are shown."""
-    shown = {row.name for row in part.rows}
-    found = _all_compared(part)
-    return [one for one in found if {one.planned.arm, one.planned.against} <= shown]
+    return _shown(_all_compared(part), part)
+
+
+def _shown(compared: Sequence[Compared], part: Part) -> list[Compared]:
+    names = {row.name for row in part.rows}
+    return [one for one in compared if {one.planned.arm, one.planned.against} <= names]
 
 
 def _all_compared(part: Part) -> list[Compared]:

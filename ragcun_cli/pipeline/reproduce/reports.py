@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from pydantic import TypeAdapter
-
 from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.card import README
@@ -195,7 +193,7 @@ class ReportSession(Session):
 
     def _plan_of(self, folder: Path) -> PaperPlan | None:
         try:
-            return TypeAdapter(PaperPlan).validate_json((folder / paths.PLAN_FILE).read_bytes())
+            return PaperPlan.from_json((folder / paths.PLAN_FILE).read_bytes())
         except (OSError, ValueError):  # none, or one of another version
             return None
 

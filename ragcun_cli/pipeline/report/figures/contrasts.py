@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
 from ragcun_cli.core.rankings.contrasts import Contrast
 from ragcun_cli.core.rankings.random_effects import random_effects
+from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM
 from ragcun_cli.pipeline.report.contrasts import POINTS, Compared
 from ragcun_cli.pipeline.report.figure import Estimate, Figure, Forest, Series
-from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow
+from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults, mean_over_sets
 
 FEWEST_SETS = 3
 """For a summary in which sets are a sample."""
@@ -103,7 +103,7 @@ Points = tuple[tuple[float, ...], tuple[float, ...]]
 
 def _isotropy_points(row: ModelRow, averaged: Sequence[str]) -> Points:
     found = [
-        (seed.isotropy["queries"]["plan_score_corrected"], _average(seed.metrics, averaged))
+        (seed.isotropy["queries"]["plan_score_corrected"], _points(seed, averaged))
         for seed in row.seeds
         if seed.isotropy is not None and all(name in seed.metrics for name in averaged)
     ]
@@ -116,18 +116,18 @@ def _sizes(row: ModelRow, averaged: Sequence[str]) -> Points:
     first = row.seeds[0].metrics[averaged[0]]
     found = {
         first["settings"]["bytes_per_passage"][form]: fmean(
-            _average(seed.metrics, averaged, form) for seed in row.seeds
+            _points(seed, averaged, form) for seed in row.seeds
         )
-        for form in ("float32", *first["variants"])
+        for form in (FULL_FORM, *first["variants"])
         if first["variants"]
     }
     xs = sorted(found)
     return tuple(map(float, xs)), tuple(found[x] for x in xs)
 
 
-def _average(metrics: Mapping[str, Any], sets: Sequence[str], form: str = "float32") -> float:
-    scores = [
-        (metrics[name]["metrics"] if form == "float32" else metrics[name]["variants"][form])
-        for name in sets
-    ]
-    return POINTS * fmean(found[MAIN_METRIC] for found in scores)
+def _points(seed: SeedResults, sets: Sequence[str], form: str = FULL_FORM) -> float:
+    """nDCG@10 of one form over sets that were all evaluated."""
+    path = ("metrics",) if form == FULL_FORM else ("variants", form)
+    found = mean_over_sets(seed.metrics, sets, (*path, MAIN_METRIC))
+    assert found is not None
+    return POINTS * found

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, calibrations
+from ragcun_cli.pipeline.report.rows import (
+    MAIN_METRIC,
+    ModelRow,
+    calibrations,
+    mean_over_sets,
+)
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 
 CALIBRATION_COLUMNS = (
@@ -34,11 +38,12 @@ def variants_table(rows: Sequence[ModelRow]) -> Table | None:
         if not sets or not row.seeds[0].metrics[sets[0]]["variants"]:
             continue
         sizes = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"]
-        plain = [_mean(seed.metrics, sets, ("metrics", MAIN_METRIC)) for seed in row.seeds]
+        plain = [mean_over_sets(seed.metrics, sets, ("metrics", MAIN_METRIC)) for seed in row.seeds]
         body.append((row.label, "as they are", sizes["float32"], over_seeds(plain), "reference"))
         for name in row.seeds[0].metrics[sets[0]]["variants"]:
             found = [
-                _mean(seed.metrics, sets, ("variants", name, MAIN_METRIC)) for seed in row.seeds
+                mean_over_sets(seed.metrics, sets, ("variants", name, MAIN_METRIC))
+                for seed in row.seeds
             ]
             lost = [
                 None if ours is None or theirs is None else ours - theirs
@@ -119,17 +124,3 @@ def _calibration_cell(row: ModelRow, key: str) -> Cell:
                 means.append(statistics.fmean(measured))
         by_seed.append(statistics.fmean(means) if means else None)
     return over_seeds(by_seed)
-
-
-def _mean(
-    metrics: Mapping[str, Mapping[str, Any]], sets: Sequence[str], path: Sequence[str]
-) -> float | None:
-    values = []
-    for name in sets:
-        found: Any = metrics[name]
-        for key in path:
-            found = found.get(key) if found is not None else None
-        if found is None:
-            return None
-        values.append(float(found))
-    return statistics.fmean(values)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ragcun_cli.pipeline.data.sources import OUTSIDE_AVERAGES
 from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report.contrasts import compare, difference_of
-from ragcun_cli.pipeline.report.rows import ModelRow
+from ragcun_cli.pipeline.report.rows import ModelRow, samples_of
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, over_seeds
 from ragcun_cli.pipeline.report.tables.seen import published_row, seen_notes, seen_scores
 from ragcun_cli.spec.plan import PlannedContrast
@@ -92,30 +92,24 @@ def _best(
     """
     best = set()
     for key, names in sets.items():
-        means = {row.name: _mean(row, names) for row in rows}
-        measured = {name: mean for name, mean in means.items() if mean is not None}
+        by_seed = {row.name: _by_seed(row, names) for row in rows}
+        measured = {name: statistics.fmean(found) for name, found in by_seed.items() if found}
         if len(measured) < 2:
             continue
         first = max(measured, key=measured.__getitem__)
         for row in (row for row in rows if row.name in measured):
-            found = (
-                compare(PlannedContrast(arm=row.name, against=first), rows, names).found
-                if row.name != first
-                else None
-            )
+            found = compare(PlannedContrast(arm=row.name, against=first), rows, names).found
             if row.name == first or (found is not None and found.interval()[1] >= 0):
                 best.add((row.label, key))
     return frozenset(best)
 
 
-def _mean(row: ModelRow, names: Sequence[str]) -> float | None:
-    """Over sets and seeds; None unless every seed has all sets."""
-    by_set = [row.means(name) for name in names]
-    return (
-        None
-        if not by_set or None in by_set
-        else statistics.fmean(statistics.fmean(means) for means in by_set if means is not None)
-    )
+def _by_seed(row: ModelRow, names: Sequence[str]) -> list[float]:
+    """The mean over sets of each seed; none unless every seed has all sets."""
+    by_set = [means for name in names if (means := row.means(name)) is not None]
+    if len(by_set) < len(names):
+        return []
+    return [statistics.fmean(seed) for seed in zip(*by_set, strict=True)]
 
 
 def _notes(rows: Sequence[ModelRow], shown: Sequence[str], averaged: Sequence[str]) -> list[str]:
@@ -130,8 +124,7 @@ def _notes(rows: Sequence[ModelRow], shown: Sequence[str], averaged: Sequence[st
     if averaged != shown:
         outside = ", ".join(name for name in shown if name not in averaged)
         notes.append(f"Beside the averages, which are of zero-shot sets: {outside}.")
-    samples = {name: of for row in rows for seed in row.seeds for name, of in seed.samples.items()}
-    if samples:
+    if samples := samples_of(rows):
         listed = ", ".join(f"{name} (of {of})" for name, of in samples.items())
         notes.append(f"Samples, whose scores are comparable with no others: {listed}.")
     if absent:
@@ -152,17 +145,10 @@ def _results_row(
         row.label,
         None if training is None else int(training.details["trainable_parameters"]),
         *scores,
-        *(_average(row, sets) for sets in averages),
+        *(over_seeds(_by_seed(row, sets)) for sets in averages),
         "reference" if row is first else _difference(row, first, averages[0]),
         row.isotropy_cell("plan_score"),
     )
-
-
-def _average(row: ModelRow, averaged: Sequence[str]) -> Cell:
-    by_set = [row.means(name) for name in averaged]
-    if not by_set or any(means is None for means in by_set):
-        return None
-    return over_seeds([statistics.fmean(seed) for seed in zip(*by_set, strict=True)])
 
 
 def _difference(row: ModelRow, first: ModelRow, averaged: Sequence[str]) -> Cell:

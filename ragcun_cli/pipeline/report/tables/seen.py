@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ragcun_cli.pipeline.encoders.published import PublishedModel
 from ragcun_cli.pipeline.encoders.trained_on import SOURCE, seen_by, trained_here, trained_on
-from ragcun_cli.pipeline.report.rows import ModelRow
+from ragcun_cli.pipeline.report.rows import ModelRow, samples_of
 from ragcun_cli.pipeline.report.table import DAGGER, Cell
 
 
@@ -24,7 +24,7 @@ def seen_scores(
         Label and data set of each such score, and the labels of rows whose base's training is
         unknown: of those only their own training is looked at.
     """
-    samples = {name: of for row in rows for seed in row.seeds for name, of in seed.samples.items()}
+    samples = samples_of(rows)
     known = [(row.label, seen_by(row.run), trained_here(row.run), row.datasets) for row in rows]
     for label, model in models.items():
         known.append((label, trained_on(model.name), frozenset(), list(model.scores)))
