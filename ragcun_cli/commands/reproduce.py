@@ -8,7 +8,7 @@ import typer
 from ragcun_cli import options
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.reproduce.session import Reproduced
+    from ragcun_cli.pipeline.reproduce.plans import Reproduced
 
 
 SHOWN_TABLES = ("results", "contrasts")
@@ -50,9 +50,10 @@ def reproduce(
     from ragcun_cli.console import Watcher, asking, show
 
     watcher = Watcher(f"reproduce {profile}", verbose=verbose)
-    from ragcun_cli.pipeline.reproduce.session import Choice, Session
+    from ragcun_cli.pipeline.reproduce.plans import PlanSession
+    from ragcun_cli.pipeline.reproduce.session import Choice
 
-    session = Session(workspace, watcher, ask=asking(yes), device=device, verify=verify)
+    session = PlanSession(workspace, watcher, ask=asking(yes), device=device, verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
     found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
     show(found, as_json=as_json, table=partial(_show_found, found))

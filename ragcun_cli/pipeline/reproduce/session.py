@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
-from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
@@ -23,13 +20,12 @@ from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.walk import Consent
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.search.division import ALONE, Searching
-from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
-from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
-from ragcun_cli.spec.manifest import Manifest, Stage, write_atomically
+from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.plan import PaperPlan
 
 
@@ -56,25 +52,6 @@ class Choice:
         words += [("--seed", str(seed)) for seed in self.seeds or ()]
         words += [("--references", self.references)] if self.references is not None else []
         return tuple(word for pair in words for word in pair)
-
-
-@dataclass(frozen=True)
-class Reproduced:
-    """The tables of a plan that was walked to its end."""
-
-    answers: Sequence[str]
-    """What the primary contrast says, in one sentence; none where it was not measured."""
-    tables: Sequence[Table]
-    models: Sequence[tuple[str, Path]]
-    """Label and model of each trained run."""
-    folder: Path
-    """Of its reports."""
-    document: Callable[[], str]
-    """Makes JSON of tables and figures."""
-
-    def __call__(self) -> str:
-        """That JSON."""
-        return self.document()
 
 
 @dataclass(frozen=True)
@@ -222,72 +199,6 @@ class Session:
         rows = gather(runs, self._road, self._runner)
         part = reporting.Part("", rows)
         return reporting.tables_of([part], lambda part: isotropy_tables(part.rows))
-
-    def reproduce(
-        self, choice: Choice, *, dry_run: bool, baseline_check: bool
-    ) -> Reproduced | dict[str, Any]:
-        """Walk the road of a plan, or say, as JSON, what of it is current and what would run."""
-        plan = self.plan(choice)
-        runs = runs_of(plan, self.workspace)
-        sets = walk.datasets_of(runs, self._place, self._progress)
-        if dry_run:
-            lost = walk.descriptions(runs, self._runner)
-            return self._planned(plan, runs, [*self._tasks(plan, runs, sets), *lost])
-        self._consent = replace(self._consent, retrains=True)
-        gate = walk.gate_of(runs, self._road) if baseline_check else None
-        ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
-        stages = "1 stage" if ran == 1 else f"{ran} stages"
-        self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
-        if is_writable(self.workspace.reports):  # a workspace of others is shown all the same
-            write_atomically(self.workspace.last_report, f"{plan.folder}\n")
-        rows = gather(runs, self._road, self._runner, reporting.columns_of(plan))
-        parts = [reporting.Part(plan.name, rows, plan)]
-        tables = reporting.tables_of(parts)
-        return Reproduced(
-            answers=reporting.answers_of(parts),
-            tables=tables,
-            models=[(run.label, run.folder / paths.MODEL) for run in runs if run.reference is None],
-            folder=self.workspace.report(plan.folder),
-            document=partial(self._document, tables, parts),
-        )
-
-    def _document(self, tables: Sequence[Table], parts: Sequence[reporting.Part]) -> str:
-        figures = reporting.figures_of(parts, self._road, self._runner)
-        return render(tables, figures, "json", title=parts[0].title)
-
-    def _tasks(
-        self, plan: PaperPlan, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]]
-    ) -> list[Task]:
-        """Everything that stands behind the tables of a plan, and the tables."""
-        work = [
-            task
-            for stage in (Stage.TRAIN, Stage.EVAL, Stage.ISOTROPY)
-            for task in walk.stage_tasks(stage, runs, self._road, sets)
-        ]
-        return [*work, reporting.report_task(plan, runs, work, self._road, self._runner)]
-
-    def _planned(
-        self, plan: PaperPlan, runs: Sequence[Run], tasks: Sequence[Task]
-    ) -> dict[str, Any]:
-        pending = self._runner.pending(tasks)
-        self._place.refuse_device(runs, {task.stage for task in pending})
-        walk.refuse_unfit(pending, self._runner)
-        current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
-        return {
-            "plan": plan.name,
-            "stages": [self._planned_stage(task) for task in (*current, *pending)],
-            "total": estimate.duration(sum(task.seconds for task in pending)),
-        }
-
-    def _planned_stage(self, task: Task) -> dict[str, Any]:
-        stale = self._runner.stale(task)
-        return {
-            "stage": task.stage.value,
-            "what": task.label,
-            "state": "current" if stale is None else "will run",
-            "why": None if stale is None else stale.why,
-            "estimate": "" if stale is None else walk.size_and_time(task),
-        }
 
     def _run_stage(
         self, stage: Stage, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]] | None = None
