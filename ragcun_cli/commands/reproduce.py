@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragcun_cli import options
+from ragcun_cli.spec.manifest import Stage
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.plans import Reproduced
@@ -23,9 +24,21 @@ def reproduce(
     references: options.References = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run",
+            metavar="NAME",
+            help="Only this, as with_isotropy:2, untouched or report; repeatable.",
+        ),
+    ] = None,
+    until: Annotated[
+        Stage | None, typer.Option("--until", help="The last stage that is walked to.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
     ] = False,
+    prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
     baseline_check: Annotated[
         bool,
@@ -50,22 +63,31 @@ def reproduce(
     from ragcun_cli.console import Watcher, asking, show
 
     watcher = Watcher(f"reproduce {profile}", verbose=verbose)
-    from ragcun_cli.pipeline.reproduce.plans import PlanSession
+    from ragcun_cli.pipeline.reproduce.plans import PlanSession, Walking
     from ragcun_cli.pipeline.reproduce.session import Choice
 
-    session = PlanSession(workspace, watcher, ask=asking(yes), device=device, verify=verify)
+    session = PlanSession(
+        *(workspace, watcher),
+        ask=asking(yes),
+        prerequisites=prerequisites,
+        device=device,
+        verify=verify,
+    )
     choice = Choice(profile, set_, seed, experiment, references)
-    found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
+    walking = Walking(until, run or (), dry_run, baseline_check)
+    found = session.reproduce(choice, walking)
     show(found, as_json=as_json, table=partial(_show_found, found))
 
 
-def _show_found(found: "Reproduced | dict[str, Any]") -> None:
+def _show_found(found: "Reproduced | dict[str, Any] | None") -> None:
     """What would run of a plan, or what it answers."""
     from ragcun_cli.commands.train import show_models
     from ragcun_cli.console import say, show_rows, show_tables
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
 
     others = (f"report.{extension}" for extension in EXTENSIONS.values() if extension != "html")
+    if found is None:
+        return
     if isinstance(found, dict):
         keys = ("what", "state", "why", "estimate")
         rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]

@@ -7,7 +7,7 @@ class RagcunError(Exception):
     """An expected failure: one message, one hint that can be pasted, one exit code, no traceback.
 
     Exit codes: 1 a stage failed while it ran; 2 something the person has to change before anything
-    runs; 3 not reproduced; 4 a claim is not shown.
+    runs; 3 not reproduced; 4 a claim is not shown; 75 what a stage reads is not there yet.
     """
 
     exit_code = 2
@@ -41,10 +41,20 @@ class StaleInputError(RagcunError):
     """A stage reads files that are missing or were made with other settings."""
 
 
+class BlockedError(StaleInputError):
+    """A stage reads what another command is still to make: it may be there later."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
 class StageFailedError(RagcunError):
     """A stage began and could not finish."""
 
     exit_code = 1
+
+
+class DiskFullError(StageFailedError):
+    """The disk has no room left, which the next stage would not have either."""
 
 
 class NotReproducedError(RagcunError):

@@ -8,7 +8,13 @@ import re
 import shlex
 from pathlib import Path
 
-from ragcun_cli.spec.errors import RagcunError, StageFailedError, WorkspaceError, first_line
+from ragcun_cli.spec.errors import (
+    DiskFullError,
+    RagcunError,
+    StageFailedError,
+    WorkspaceError,
+    first_line,
+)
 
 _NO_MEMORY = re.compile("out of memory|can't allocate memory|Unable to allocate")
 """As PyTorch on a GPU, PyTorch on a CPU and NumPy have it."""
@@ -30,7 +36,8 @@ def gave_out(error: Exception, *, stage: str = "", folder: Path = Path()) -> Rag
         stage: that it ended; empty outside of all.
         folder: that was read or written, where the error names no file.
     """
-    kind, what = (StageFailedError, f"'{stage}'") if stage else (WorkspaceError, "ragcun")
+    kind: type[RagcunError] = StageFailedError if stage else WorkspaceError
+    what = f"'{stage}'" if stage else "ragcun"
     said = first_line(error)
     if of_memory(error):
         smaller = "--set training.mini_batch_size=8 --set evaluation.batch_size=8, or smaller"
@@ -43,4 +50,6 @@ def gave_out(error: Exception, *, stage: str = "", folder: Path = Path()) -> Rag
         file = Path(str(getattr(error, "filename", None) or folder)).absolute()
         there = next(path for path in (file, *file.parents) if os.path.exists(path))  # noqa: PTH110
         look = ["ls", "-ld", str(there)]
+    elif stage:
+        kind = DiskFullError
     return kind(f"{what} could not read or write its files: {said}", hint=shlex.join(look))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +15,13 @@ from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import StageFailedError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -42,24 +45,130 @@ class Reproduced:
         return self.document()
 
 
+REPORT = "report"
+"""What names the report among the runs of a plan."""
+
+
+@dataclass(frozen=True)
+class Walking:
+    """How far the road of a plan is walked, and for whom."""
+
+    until: Stage | None = None
+    """The last stage; None is the report or, of single runs, isotropy."""
+    only: Sequence[str] = ()
+    """Keys of runs, and `report`; none are all."""
+    dry_run: bool = False
+    """It is only said what is current and what would run."""
+    baseline_check: bool = True
+    """The untouched base has to have its published scores before anything is trained."""
+
+    @property
+    def gated(self) -> bool:
+        """Whether that is looked at: not where nothing is trained or tested."""
+        return self.baseline_check and self.last not in (Stage.DATA, Stage.MINE)
+
+    @property
+    def last(self) -> Stage:
+        """The last stage."""
+        return self.until or (Stage.ISOTROPY if self.only else Stage.REPORT)
+
+    @property
+    def reports(self) -> bool:
+        """Whether the report is written."""
+        return REPORT in self.only or (self.last is Stage.REPORT and not self.only)
+
+
 class PlanSession(Session):
     """One `reproduce` command at work in one workspace."""
 
-    def reproduce(
-        self, choice: Choice, *, dry_run: bool, baseline_check: bool
-    ) -> Reproduced | dict[str, Any]:
-        """Walk the road of a plan, or say, as JSON, what of it is current and what would run."""
+    def reproduce(self, choice: Choice, walking: Walking) -> Reproduced | dict[str, Any] | None:
+        """Walk the road of a plan, or say, as JSON, what of it is current and what would run.
+
+        None where it was not to be walked to its report.
+
+        Raises:
+            WorkspaceError: it has no such run.
+            BlockedError: a stage of another run would have to be there first.
+            RagcunError: a stage failed; what does not rest on it was done, and the report is of
+                that.
+        """
         plan = self.plan(choice)
-        runs = runs_of(plan, self.workspace)
-        sets = walk.datasets_of(runs, self._place, self._progress)
-        if dry_run:
-            lost = walk.descriptions(runs, self._runner)
-            return self._planned(plan, runs, [*self._tasks(plan, runs, sets), *lost])
+        every = runs_of(plan, self.workspace)
+        runs = self._chosen(plan, every, walking.only)
+        sets = walk.datasets_of(every, self._place, self._progress)
+        if walking.dry_run:
+            tasks = self._tasks(runs, sets, walking.last)
+            tasks += [self._report_task(plan, every, tasks)] * walking.reports
+            return self._planned(plan, runs, [*tasks, *walk.descriptions(runs, self._runner)])
         self._consent = replace(self._consent, retrains=True)
-        gate = walk.gate_of(runs, self._road) if baseline_check else None
-        ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
+        gate = walk.gate_of(every, self._road) if walking.gated else None
+        failures = Failures(self._runner)
+
+        def tasks_of_runs() -> list[Task]:
+            return self._tasks(runs, sets, walking.last)
+
+        ran = self._bring(tasks_of_runs, runs, gate=gate, failures=failures) if runs else 0
+        if walking.reports:
+            ran += self._write_report(choice, plan, every, sets, failures)
+        if failures:
+            self._say_what_is_left(choice, runs, tasks_of_runs())
+            failures.require_none(tasks_of_runs())
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
+        return self._result(plan, every) if walking.reports else None
+
+    def _chosen(self, plan: PaperPlan, runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
+        """The runs of some keys; of a base that the plan has no row for, too."""
+        bases = [Run(p, None, "untouched", self.workspace) for p in plan.experiments]
+        known = {run.folder: run for run in (*runs, *bases)}.values()
+        keys = [*(run.key for run in known), REPORT]
+        for key in only:
+            if key not in keys:
+                raise WorkspaceError(
+                    f"'{key}' is no run of {plan.name}; these are: {', '.join(keys)}",
+                    hint=f"{plan.command} --dry-run",
+                )
+        return [run for run in known if run.key in only] if only else list(runs)
+
+    def _write_report(
+        self,
+        choice: Choice,
+        plan: PaperPlan,
+        runs: Sequence[Run],
+        sets: Mapping[Path, Sequence[str]],
+        failures: Failures,
+    ) -> int:
+        """Write the report of what there is; what failed is not waited for.
+
+        Raises:
+            BlockedError: another command is still to make some of it.
+            StageFailedError: some of it failed in another command.
+        """
+        work = self._tasks(runs, sets, Stage.REPORT)
+        pending = self._runner.pending(work)
+        lost = self._runner.failures(pending)
+        if not self._consent.prerequisites:
+            self._runner.require_made([task for task in pending if task.identity not in lost])
+        there = [task for task in work if self._runner.is_current(task)]
+        ran = int(self._runner.run(self._report_task(plan, runs, there)))
+        if pending and not failures:
+            self._say_what_is_left(choice, runs, work)
+            for why in () if self._consent.prerequisites else lost.values():
+                raise StageFailedError(why, hint="the command above")
+        return ran
+
+    def _report_task(self, plan: PaperPlan, runs: Sequence[Run], work: Sequence[Task]) -> Task:
+        return reporting.report_task(plan, runs, work, self._road, self._runner)
+
+    def _say_what_is_left(self, choice: Choice, runs: Sequence[Run], work: Sequence[Task]) -> None:
+        """Which runs are not done, and the command for them alone."""
+        left = {task.folder for task in self._runner.pending(work)}
+        keys = [run.key for run in runs if run.folder in left]
+        words = [*choice.words, *(word for key in keys for word in ("--run", key))]
+        just_those = shlex.join(["ragcun", "reproduce", *words])
+        self._progress.note(f"not done: {', '.join(keys)}; for just those: {just_those}")
+
+    def _result(self, plan: PaperPlan, runs: Sequence[Run]) -> Reproduced:
         if is_writable(self.workspace.reports):  # a workspace of others is shown all the same
             write_atomically(self.workspace.last_report, f"{plan.folder}\n")
         rows = gather(runs, self._road, self._runner, reporting.columns_of(plan))
@@ -78,15 +187,18 @@ class PlanSession(Session):
         return render(tables, figures, "json", title=parts[0].title)
 
     def _tasks(
-        self, plan: PaperPlan, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]]
+        self, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]], last: Stage
     ) -> list[Task]:
-        """Everything that stands behind the tables of a plan, and the tables."""
-        work = [
-            task
-            for stage in (Stage.TRAIN, Stage.EVAL, Stage.ISOTROPY)
-            for task in walk.stage_tasks(stage, runs, self._road, sets)
+        """What stands behind the tables of some runs, up to a stage."""
+        walked = [Stage.TRAIN, Stage.SEARCH, Stage.EVAL, Stage.ISOTROPY, Stage.REPORT]
+        stages = walked[: walked.index(last) + 1] if last in walked else [Stage.MINE]
+        tasks = [
+            task for stage in stages for task in walk.stage_tasks(stage, runs, self._road, sets)
         ]
-        return [*work, reporting.report_task(plan, runs, work, self._road, self._runner)]
+        if last is not Stage.DATA:
+            return tasks
+        tasks += walk.stage_tasks(Stage.EVAL, runs, self._road, sets)
+        return [task for task in with_needs(tasks) if task.stage is Stage.DATA]
 
     def _planned(
         self, plan: PaperPlan, runs: Sequence[Run], tasks: Sequence[Task]

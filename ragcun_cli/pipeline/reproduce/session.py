@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
@@ -52,6 +51,11 @@ class Choice:
         words += [("--seed", str(seed)) for seed in self.seeds or ()]
         words += [("--references", self.references)] if self.references is not None else []
         return tuple(word for pair in words for word in pair)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same with the profile, as a command has it."""
+        return ("--profile", self.name or "", *self.options)
 
 
 @dataclass(frozen=True)
@@ -213,9 +217,8 @@ class Session:
         build: Callable[[], list[Task]],
         runs: Sequence[Run],
         consent: Consent | None = None,
-        *,
-        gate: BaselineGate | None = None,
+        **more: Any,  # noqa: ANN401 - a gate, and what gets the failures
     ) -> int:
         """Bring some tasks up to date, and the encoders of some runs; how many ran."""
         consent = consent or self._consent
-        return walk.bring_up_to_date(build, runs, self._road, self._runner, consent, gate=gate)
+        return walk.bring_up_to_date(build, runs, self._road, self._runner, consent, **more)

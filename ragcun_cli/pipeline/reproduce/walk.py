@@ -11,6 +11,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
@@ -144,9 +145,10 @@ def stage_tasks(
             tasks.append(road.minings.task(run))
         if stage is Stage.TRAIN:
             tasks.append(road.trainings.task(run))
-        if stage is Stage.EVAL:
+        if stage in (Stage.SEARCH, Stage.EVAL):
             for name in sets[run.folder]:
-                tasks += road.evaluations.tasks(run, name)
+                found = road.evaluations.tasks(run, name)
+                tasks += [task for task in found if stage is Stage.EVAL or task.stage is stage]
         if stage is Stage.ISOTROPY:
             tasks.append(road.isotropies.task(run))
     unique = {task.identity: task for task in tasks if task is not None}
@@ -161,6 +163,7 @@ def bring_up_to_date(
     consent: Consent,
     *,
     gate: BaselineGate | None = None,
+    failures: Failures | None = None,
 ) -> int:
     """Run what is not current of some tasks and of what they rest on; return how many ran.
 
@@ -171,20 +174,22 @@ def bring_up_to_date(
         runner: runs them.
         consent: what is allowed.
         gate: is evaluated first, and has to let the rest pass.
+        failures: gets what fails, for the caller to raise; None has it raised here.
 
     Raises:
         NotReproducedError: it does not.
         DataError: a data set is not here, and ragcun cannot make it, lacks a split, or would be
             overwritten by another.
-        StaleInputError: an earlier stage would have to run, and may not.
+        BlockedError: an earlier stage would have to run, and may not.
+        StageFailedError: some failed; what does not rest on them was done all the same.
         WorkspaceError: a folder cannot be written in which a stage would have to run.
         RagcunError: the work is long, and nobody agreed to it.
     """
-    targets = [*(gate.tasks() if gate is not None else ()), *build()]
-    runner.remove_left(targets)
+    targets, gated = build(), [] if gate is None else gate.tasks()
+    runner.remove_left([*gated, *targets])
     pending = [
         task
-        for task in with_needs(targets)
+        for task in with_needs([*gated, *targets])
         if not runner.is_current(task) or (consent.force and _among(task, targets))
     ]
     if not pending:
@@ -202,21 +207,23 @@ def bring_up_to_date(
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
     encoder_bytes = road.place.bytes_to_fetch(encoders)
     _say_why(pending, runner)
-    _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
+    _agree(runs, targets, pending, runner, consent, encoder_bytes=encoder_bytes)
     runner.course = Course(pending)
     _fetch(encoders, pending, road, runner.progress)
-    ran = 0
+    ran, failed = 0, failures or Failures(runner)
     if gate is not None:
         gate.say_what_is_left_out(runner.progress)
         ran = sum(runner.run(task) for task in runner.pending(gate.tasks()))
         gate.require(runner)
     targets = build()
     earlier = [task for task in runner.pending(targets) if not _among(task, targets)]
-    ran += sum(runner.run(task) for task in earlier if task.stage is Stage.DATA)
+    ran += failed.run(task for task in earlier if task.stage is Stage.DATA)
     refuse_unfit(pending, runner)  # now that the data sets are here
-    ran += sum(runner.run(task) for task in earlier if task.stage is not Stage.DATA)
-    ran += sum(runner.run(task, force=consent.force) for task in targets)
+    ran += failed.run(task for task in earlier if task.stage is not Stage.DATA)
+    ran += failed.run(targets, force=consent.force)
     _describe(runs, runner)
+    if failures is None:
+        failed.require_none(targets)
     return ran
 
 
@@ -315,20 +322,18 @@ def _among(task: Task, tasks: Sequence[Task]) -> bool:
 
 
 def _agree(
+    runs: Sequence[Run],
     targets: Sequence[Task],
     pending: Sequence[Task],
-    progress: Progress,
+    runner: Runner,
     consent: Consent,
     *,
     encoder_bytes: int,
 ) -> None:
-    earlier = [task for task in pending if not _among(task, targets)]
-    if earlier and not consent.prerequisites:
-        names = ", ".join(task.label for task in earlier[:5])
-        raise StaleInputError(
-            f"{len(earlier)} earlier stages are missing or out of date: {names}",
-            hint="the same command without --no-prerequisites",
-        )
+    earlier, progress = [task for task in pending if not _among(task, targets)], runner.progress
+    if not consent.prerequisites:
+        own = {run.folder for run in runs}
+        runner.require_made([task for task in earlier if task.folder not in own])
     for task in earlier:
         progress.note(f"will run first: {task.label} ({size_and_time(task)})")
     seconds = sum(task.seconds for task in pending)

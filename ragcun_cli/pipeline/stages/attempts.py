@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ragcun_cli.pipeline.machine import provenance
 from ragcun_cli.pipeline.machine.processes import rank
-from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.pipeline.stages.task import Task
+from ragcun_cli.spec.errors import first_line
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,36 @@ class Attempt:
     device: str
     peak_bytes: int
     """The most memory that the process had had by its end; on a GPU, of the GPU."""
+    record: str = ""
+    """Folder of its manifest, as `record_of` names it, and key in it."""
+    why: str = ""
+    """What the error said that it failed with."""
+
+
+def record_of(task: Task, workspace: Path) -> str:
+    """What tells the attempts at a task from all others, wherever its workspace lies."""
+    folder = task.folder
+    inside = folder.is_relative_to(workspace)
+    return f"{(folder.relative_to(workspace) if inside else folder).as_posix()} {task.key}"
 
 
 @contextmanager
-def noted(file: Path | None, stage: Stage, label: str) -> Iterator[None]:
-    """Note in a file how what is done here ends; None notes nothing."""
-    started, ended = time.perf_counter(), "failed"
+def noted(file: Path | None, task: Task) -> Iterator[None]:
+    """Note in a file of the workspace how what is done here ends; None notes nothing."""
+    started, ended, why = time.perf_counter(), "failed", ""
     try:
         yield
         ended = "finished"
     except BaseException as error:
         ended = "failed" if isinstance(error, Exception) else "stopped"
+        why = first_line(error) if ended == "failed" else ""
         raise
     finally:
         if file is not None and rank() == 0:
             seconds = round(time.perf_counter() - started, 3)
-            device = provenance.device_name()
-            one = Attempt(stage.value, label, ended, seconds, device, _peak_bytes())
+            device, record = provenance.device_name(), record_of(task, file.parent)
+            told = (task.stage.value, task.label, ended, seconds, device, _peak_bytes())
+            one = Attempt(*told, record, why)
             with suppress(OSError), file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(asdict(one)) + "\n")
 
@@ -59,6 +73,12 @@ def read_attempts(file: Path) -> list[Attempt]:
             with suppress(ValueError, TypeError):
                 found.append(Attempt(**json.loads(line)))
     return found
+
+
+def last_failures(file: Path) -> dict[str, str]:
+    """Why the last attempt at a task failed, by its record; none where it ended otherwise."""
+    last = {one.record: one for one in read_attempts(file)}
+    return {record: one.why for record, one in last.items() if one.ended == "failed"}
 
 
 def _peak_bytes() -> int:

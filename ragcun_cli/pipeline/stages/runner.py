@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,13 +24,15 @@ from ragcun_cli.core.folders import discard, discarded, is_writable, put_on_disk
 from ragcun_cli.pipeline.machine import giving_out, provenance
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.machine.stops import locked, safe_point
-from ragcun_cli.pipeline.stages.attempts import noted
+from ragcun_cli.pipeline.stages.attempts import last_failures, noted, record_of
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import (
+    BlockedError,
     DataError,
     NewerFormatError,
     RagcunError,
+    StageFailedError,
     StaleInputError,
     WorkspaceError,
 )
@@ -192,6 +194,33 @@ class Runner:
                         else "the same command with --verify",
                     )
 
+    def failures(self, tasks: Iterable[Task]) -> dict[tuple[Path, str], str]:
+        """Identity of tasks whose last attempt, or that at what they rest on, failed -> why."""
+        if (file := self._attempts) is None:
+            return {}
+        known, found = last_failures(file), {}
+        for task in tasks:
+            for one in with_needs([task]):
+                why = known.get(record_of(one, file.parent))
+                if why is not None and not self.is_current(one):
+                    found[task.identity] = f"'{one.label}' failed: {why}"
+        return found
+
+    def require_made(self, tasks: Sequence[Task]) -> None:
+        """Pass if there are none: tasks that other commands than this one are to run.
+
+        Raises:
+            StageFailedError: the last attempt at one failed, so that it will not be there soon.
+            BlockedError: otherwise.
+        """
+        hint = "the same command without --no-prerequisites"
+        for why in self.failures(tasks).values():
+            raise StageFailedError(why, hint=hint)
+        if tasks:
+            names = ", ".join(task.label for task in tasks[:5])
+            many = f"{len(tasks)} earlier stages are missing or out of date: {names}"
+            raise BlockedError(many, hint=hint)
+
     def pending(self, tasks: Iterable[Task]) -> list[Task]:
         """The tasks, and what they rest on, that are not current, in the order they run."""
         return [task for task in with_needs(tasks) if not self.is_current(task)]
@@ -230,7 +259,7 @@ class Runner:
                 self.progress.stage(how_far)
             self.require_intact(task.needs)
             try:
-                with noted(self._attempts, task.stage, task.label):
+                with noted(self._attempts, task):
                     self._execute(task, force=force)
             except RagcunError:
                 _clear_failed(task)

@@ -78,6 +78,11 @@ class Run:
         """For people."""
         return self.title if self.seed is None else f"{self.title}, seed {self.seed}"
 
+    @property
+    def key(self) -> str:
+        """How a command names it among the runs of a plan: `with_isotropy:2`, `untouched`."""
+        return self.title if self.seed is None else f"{self.title}:{self.seed}"
+
     def description(self) -> str:
         """The text of its run file."""
         content = {
