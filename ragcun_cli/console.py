@@ -7,12 +7,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -155,13 +156,17 @@ def write_json(value: Any) -> None:  # noqa: ANN401
 
 def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A small table of texts on stdout."""
+    _print_table(_table_of(title, columns, rows))
+
+
+def _table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
     table = _rich_table(title)
     for number, name in enumerate(columns):
         widest = max((len(row[number]) for row in rows), default=0)
         table.add_column(escape(name), overflow="fold", no_wrap=number == 0 or widest <= SHORT)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    _print_table(table)
+    return table
 
 
 def show_tables(tables: Sequence[Table]) -> None:
@@ -294,6 +299,7 @@ class Watcher:
         self._quiet = quiet
         self._verbose = verbose
         self._stage = ""
+        self._live: Live | None = None
         if begins:
             self.note(f"{begins}: looking at what is done and what is not")
 
@@ -311,6 +317,20 @@ class Watcher:
         """One line, which stays above the bars of the stage."""
         self.note(text)
         self._stage = text
+
+    def measure(self, values: Mapping[str, float]) -> None:
+        """Nothing: a training's log has it."""
+
+    def board(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table that stays at the bottom of a terminal; elsewhere nothing."""
+        if self._live is not None and not rows:
+            self._live.stop()
+            self._live = None
+        if rows and not self._quiet and err.is_terminal and not err.is_dumb_terminal:
+            if self._live is None:
+                self._live = Live(console=err, auto_refresh=False, transient=True)
+                self._live.start()
+            self._live.update(_table_of(title, columns, rows), refresh=True)
 
     @contextmanager
     def bar(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:

@@ -58,6 +58,14 @@ Datasets = Annotated[
 ]
 
 
+class LauncherName(StrEnum):
+    """What can start the runs of a plan."""
+
+    LOCAL = "local"
+    GPUS = "gpus"
+    SLURM = "slurm"
+
+
 class ReportFormat(StrEnum):
     """What a report can be written in."""
 

@@ -1,7 +1,7 @@
 """`ragcun reproduce`."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,7 @@ from ragcun_cli import options
 from ragcun_cli.spec.manifest import Stage
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.reproduce.plans import Reproduced
+    from ragcun_cli.pipeline.reproduce.plans import Found
 
 
 SHOWN_TABLES = ("results", "contrasts")
@@ -35,6 +35,14 @@ def reproduce(
     until: Annotated[
         Stage | None, typer.Option("--until", help="The last stage that is walked to.")
     ] = None,
+    launcher: Annotated[
+        options.LauncherName,
+        typer.Option(help="Runs one after the other, on all GPUs of this machine, or on Slurm."),
+    ] = options.LauncherName.LOCAL,
+    gpus: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Of the GPUs to use, as 0,2; all.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Only say how far each run is.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
     ] = False,
@@ -74,19 +82,35 @@ def reproduce(
         verify=verify,
     )
     choice = Choice(profile, set_, seed, experiment, references)
-    walking = Walking(until, run or (), dry_run, baseline_check)
+    walking = Walking(
+        until=until,
+        only=run or (),
+        dry_run=dry_run,
+        status=status,
+        launcher=launcher.value,
+        gpus=gpus,
+        baseline_check=baseline_check,
+    )
     found = session.reproduce(choice, walking)
     show(found, as_json=as_json, table=partial(_show_found, found))
 
 
-def _show_found(found: "Reproduced | dict[str, Any] | None") -> None:
-    """What would run of a plan, or what it answers."""
+def _show_found(found: "Found") -> None:
+    """What would run of a plan, how far it is, or what it answers."""
     from ragcun_cli.commands.train import show_models
     from ragcun_cli.console import say, show_rows, show_tables
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
+    from ragcun_cli.pipeline.reproduce.launch.jobs import Launched
+    from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus
 
     others = (f"report.{extension}" for extension in EXTENSIONS.values() if extension != "html")
     if found is None:
+        return
+    if isinstance(found, PlanStatus):
+        show_rows(f"Plan {found.plan}", COLUMNS, [run.cells for run in found.runs])
+        return
+    if isinstance(found, Launched):
+        say(f"submitted: {len(found.submitted)} jobs; the same command with --status shows them")
         return
     if isinstance(found, dict):
         keys = ("what", "state", "why", "estimate")

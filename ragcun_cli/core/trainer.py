@@ -259,11 +259,16 @@ class Steps(TrainerCallback):
     """Tells the loss which step it is, and the caller how many are done."""
 
     def __init__(
-        self, loss: RetrievalLoss, calendar: Calendar, on_step: Callable[[int], None]
+        self,
+        loss: RetrievalLoss,
+        calendar: Calendar,
+        on_step: Callable[[int], None],
+        on_log: Callable[[Mapping[str, float]], None],
     ) -> None:
         self._loss = loss
         self._calendar = calendar
         self._on_step = on_step
+        self._on_log = on_log
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, *rest: object, **more: object
@@ -283,3 +288,7 @@ class Steps(TrainerCallback):
     def on_step_end(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
         """After the optimiser has stepped."""
         self._on_step(state.global_step)
+
+    def on_log(self, args: object, state: TrainerState, *rest: object, **more: object) -> None:
+        """After a line of the log."""
+        self._on_log(state.log_history[-1])

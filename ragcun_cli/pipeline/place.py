@@ -41,6 +41,11 @@ class Place:
         self._device_name = device
         self._encoders: dict[str, FoundEncoder | None] = {}
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a command says to stand on the same."""
+        return () if self._device_name == "auto" else ("--device", self._device_name)
+
     @cached_property
     def device(self) -> str:
         """Where the stages compute; asking imports torch."""

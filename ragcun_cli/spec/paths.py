@@ -78,6 +78,11 @@ class Workspace:
         return self.root / "attempts.jsonl"
 
     @property
+    def logs(self) -> Path:
+        """What runs said that were commands of their own."""
+        return self.root / "logs"
+
+    @property
     def reports(self) -> Path:
         """The reports of all plans."""
         return self.root / "reports"

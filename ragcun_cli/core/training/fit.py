@@ -114,6 +114,7 @@ def train_encoder(
     folder: Path,
     save: Save,
     on_step: Callable[[int], None] = lambda step: None,
+    on_log: Callable[[Mapping[str, float]], None] = lambda line: None,
     say: Callable[[str], None] = lambda text: None,
     prompts: Mapping[str, str] | None = None,
     selection: Selection | None = None,
@@ -133,6 +134,7 @@ def train_encoder(
             there. The encoders the plan keeps are left in `checkpoints`, the best one in `best`.
         save: writes the encoder, as one that can be loaded, into a folder.
         on_step: told the number of finished steps after each.
+        on_log: told each line of the log.
         say: told of checkpoints that are passed over because they are not whole.
         prompts: what goes before the texts of a column.
         selection: how the best encoder is told; without, the last one is the result.
@@ -157,7 +159,10 @@ def train_encoder(
         last=last,
     )
     checkpoints = Checkpoints(calendar, minutes=settings.resume_minutes, folder=folder, save=save)
-    callbacks: list[TrainerCallback] = [Steps(loss, calendar, on_step), checkpoints]
+    callbacks: list[TrainerCallback] = [
+        Steps(loss, calendar, on_step, on_log),
+        checkpoints,
+    ]
     arguments = training_arguments(
         settings, steps=calendar.last, head_modules=head_modules, folder=folder
     )

@@ -1,6 +1,6 @@
 """How a stage tells what it is doing, without knowing the terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -22,6 +22,12 @@ class Progress(Protocol):
     def stage(self, text: str) -> None:
         """Which stage of how many begins."""
 
+    def measure(self, values: Mapping[str, float]) -> None:
+        """What the loop that runs has measured, as the loss of a training."""
+
+    def board(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A small table in the place of the one shown before; no rows end that."""
+
     def bar(self, label: str, *, total: int, unit: str) -> AbstractContextManager[Advance]:
         """A measure of one loop: ``with progress.bar("encode", total=n, unit="texts") as step``."""
 
@@ -33,6 +39,12 @@ class Silent:
         """Drop the line."""
 
     detail = stage = note
+
+    def measure(self, values: Mapping[str, float]) -> None:
+        """Drop the values."""
+
+    def board(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Drop the table."""
 
     @contextmanager
     def bar(self, label: str, *, total: int, unit: str) -> Iterator[Advance]:

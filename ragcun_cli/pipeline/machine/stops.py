@@ -7,6 +7,7 @@ too; so what comes to no safe point for a while, such as a library that waits, e
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 SIGNALS = [
     signal.Signals[name]
@@ -29,6 +30,12 @@ GRACE = 20.0
 """Seconds from a signal to the end of a command that comes to no safe point."""
 SAME = 0.25
 """Seconds in which further signals are the first: `timeout` sends two, a launcher passes one on."""
+NAMED_AFTER = 2.0
+"""Seconds that a lock is waited for before it is said who holds it."""
+
+LED = "RAGCUN_LED"
+"""Variable of a command that another one started, whose end is a signal to it: nobody is left to
+pass one on."""
 
 _asked: int | None = None
 """The signal that came."""
@@ -85,15 +92,43 @@ def only_together() -> Iterator[None]:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold a lock that other processes of ragcun hold, too; the wait for it can be stopped."""
+def locked(file: Path, what: str = "") -> Iterator[None]:
+    """Hold a lock that other processes of ragcun hold, too; the wait for it can be stopped.
+
+    Args:
+        file: of the lock.
+        what: is locked, for who waits for it; the file by default.
+    """
     lock = FileLock(file)
     with at_once():
-        lock.acquire()
+        try:
+            lock.acquire(timeout=NAMED_AFTER)
+        except Timeout:
+            _say(f"waiting for {what or file}: {_holder_of(file)}")
+            lock.acquire()
     try:
+        with suppress(OSError):
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            told = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+            holder_file(file).write_text(json.dumps(told), encoding="utf-8")
         yield
     finally:
+        with suppress(OSError):
+            holder_file(file).unlink(missing_ok=True)
         lock.release()
+
+
+def holder_file(lock: Path) -> Path:
+    """Where the holder of a lock has written who it is: others that wait empty the lock itself."""
+    return lock.with_name(f"{lock.name}.holder")
+
+
+def _holder_of(lock: Path) -> str:
+    try:
+        told = json.loads(holder_file(lock).read_text(encoding="utf-8"))
+        return f"process {told['process']} on {told['host']} has held it since {told['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process holds it"
 
 
 @contextmanager
@@ -134,8 +169,13 @@ def _watch(signals: socket.socket) -> None:
     In a thread of its own, which learns of signals while the main one is inside a library.
     """
     first, came, said = 0, 0.0, False
+    leader = os.getppid() if LED in os.environ else None
     while first == 0 or time.monotonic() < came + GRACE:
-        wait = None if first == 0 else 1.0 if not said else came + GRACE - time.monotonic()
+        if first == 0 and leader not in (None, os.getppid()):
+            leader = None
+            os.kill(os.getpid(), signal.SIGTERM)
+        alone = None if leader is None else 1.0
+        wait = alone if first == 0 else 1.0 if not said else came + GRACE - time.monotonic()
         if select.select([signals], [], [], wait)[0]:
             number = int.from_bytes(signals.recv(1))
             if number == 0:  # the other end is closed
@@ -144,7 +184,7 @@ def _watch(signals: socket.socket) -> None:
                 first, came = number, time.monotonic()
             elif number in SIGNALS and time.monotonic() > came + SAME:
                 os._exit(128 + number)
-        elif not said:
+        elif first and not said:
             _say(f"stopping within {GRACE:.0f} seconds; a second signal ends it at once")
             said = True
     _say("stopped; what was finished is kept, and the same command goes on")

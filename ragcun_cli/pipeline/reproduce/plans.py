@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ragcun_cli.core.folders import is_writable
+from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.failures import Failures
+from ragcun_cli.pipeline.reproduce.launch.gpus import GpuLauncher, visible_gpus
+from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, jobs_of
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
+from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, status_of
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.running import EVERY
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
@@ -59,6 +67,13 @@ class Walking:
     """Keys of runs, and `report`; none are all."""
     dry_run: bool = False
     """It is only said what is current and what would run."""
+    status: bool = False
+    """It is only said how far each run is."""
+    launcher: Literal["local", "gpus", "slurm"] = "local"
+    """What starts the runs: this command itself, one after the other, or as commands of their own
+    on the GPUs of this machine or on a cluster."""
+    gpus: str | None = None
+    """Indices of the GPUs to use, separated by commas; None takes all."""
     baseline_check: bool = True
     """The untouched base has to have its published scores before anything is trained."""
 
@@ -78,13 +93,16 @@ class Walking:
         return REPORT in self.only or (self.last is Stage.REPORT and not self.only)
 
 
+Found = Reproduced | PlanStatus | Launched | dict[str, Any] | None
+"""What a plan's tables answer; how far its runs are; which were handed to a cluster; as JSON, what
+would run; nothing where it was not walked to its report."""
+
+
 class PlanSession(Session):
     """One `reproduce` command at work in one workspace."""
 
-    def reproduce(self, choice: Choice, walking: Walking) -> Reproduced | dict[str, Any] | None:
-        """Walk the road of a plan, or say, as JSON, what of it is current and what would run.
-
-        None where it was not to be walked to its report.
+    def reproduce(self, choice: Choice, walking: Walking) -> Found:
+        """Walk the road of a plan, or say what of it is current and what would run.
 
         Raises:
             WorkspaceError: it has no such run.
@@ -93,9 +111,14 @@ class PlanSession(Session):
                 that.
         """
         plan = self.plan(choice)
+        if walking.status:
+            return self._status(plan)
         every = runs_of(plan, self.workspace)
         runs = self._chosen(plan, every, walking.only)
-        sets = walk.datasets_of(every, self._place, self._progress)
+        sets: dict[Path, list[str]] = {
+            run.folder: [] for run in runs
+        }  # a base beside the plan is checked alone
+        sets |= walk.datasets_of(every, self._place, self._progress)
         if walking.dry_run:
             tasks = self._tasks(runs, sets, walking.last)
             tasks += [self._report_task(plan, every, tasks)] * walking.reports
@@ -107,15 +130,95 @@ class PlanSession(Session):
         def tasks_of_runs() -> list[Task]:
             return self._tasks(runs, sets, walking.last)
 
-        ran = self._bring(tasks_of_runs, runs, gate=gate, failures=failures) if runs else 0
+        ran, launched = 0, Launched()
+        if walking.launcher != "local":
+            launched = self._launch(choice, walking, plan, runs, sets, gate)
+            if launched.submitted:
+                return launched
+        elif runs:
+            ran = self._bring(tasks_of_runs, runs, gate=gate, failures=failures)
         if walking.reports:
             ran += self._write_report(choice, plan, every, sets, failures)
         if failures:
             self._say_what_is_left(choice, runs, tasks_of_runs())
             failures.require_none(tasks_of_runs())
+        if launched.failed:
+            said = "".join(f"\n  {name}: {why}" for name, why in launched.failed.items())
+            raise StageFailedError(f"{len(launched.failed)} jobs failed:{said}")
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
         return self._result(plan, every) if walking.reports else None
+
+    def _status(self, plan: PaperPlan) -> PlanStatus:
+        runs = runs_of(plan, self.workspace)
+        sets = walk.datasets_of(runs, self._place, Silent())
+        groups = self._groups(plan, runs, sets)
+        return PlanStatus(plan.name, status_of(groups, self.workspace, self._runner, {}))
+
+    def _groups(
+        self, plan: PaperPlan, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]]
+    ) -> dict[str, list[Task]]:
+        """The tasks of a plan: those that runs share, those of each, and the report."""
+        work = self._tasks(runs, sets, Stage.REPORT)
+        own: dict[Path, list[Task]] = {run.folder: [] for run in runs}
+        shared: list[Task] = []
+        for task in with_needs(work):
+            own.get(task.folder, shared).append(task)
+        keys = {run.folder: run.key for run in runs}
+        groups = {keys[folder]: tasks for folder, tasks in own.items()}
+        return (
+            {"data and negatives": shared}
+            | groups
+            | {REPORT: [self._report_task(plan, runs, work)]}
+        )
+
+    def _launch(
+        self,
+        choice: Choice,
+        walking: Walking,
+        plan: PaperPlan,
+        runs: Sequence[Run],
+        sets: Mapping[Path, Sequence[str]],
+        gate: BaselineGate | None,
+    ) -> Launched:
+        """Bring here what has to be fetched, and hand the runs to a launcher."""
+        tasks = self._tasks(runs, sets, walking.last)
+        checks = [] if gate is None else self._runner.pending(gate.tasks())
+        pending = self._runner.pending([*checks, *tasks])
+        if not pending:
+            return Launched()
+        walk.make_ready(pending, tasks, runs, self._road, self._runner, self._consent)
+        for task in pending:
+            if task.stage is Stage.DATA:
+                self._runner.run(task)
+        words = ["reproduce", *choice.words, "--workspace", str(self.workspace.root.absolute())]
+        words += ["--no-prerequisites", "--yes", *self._place.words]
+        words += [] if walking.baseline_check else ["--skip-baseline-check"]
+        jobs = jobs_of(
+            [run for run in runs if self._runner.pending(self._tasks([run], sets, walking.last))],
+            self._road,
+            self._runner,
+            words=words,
+            last=walking.last,
+            checked={task.folder for task in checks},
+        )
+        watch = self._watch(self._groups(plan, runs, sets))
+        gpus = visible_gpus(walking.gpus)
+        return GpuLauncher(gpus, self.workspace.logs, self._progress, watch=watch).launch(jobs)
+
+    def _watch(self, groups: Mapping[str, Sequence[Task]]) -> Callable[[], None]:
+        """Shows, every few seconds, how far groups of tasks are."""
+        shown = 0.0
+
+        def watch() -> None:
+            nonlocal shown
+            if time.monotonic() - shown > EVERY:
+                runner = Runner(self._progress, attempts=self.workspace.attempts)
+                found = status_of(groups, self.workspace, runner, {})
+                self._progress.board("", COLUMNS, [one.cells for one in found])
+                shown = time.monotonic()
+
+        return watch
 
     def _chosen(self, plan: PaperPlan, runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
         """The runs of some keys; of a base that the plan has no row for, too."""

@@ -195,21 +195,8 @@ def bring_up_to_date(
     if not pending:
         _describe(runs, runner)
         return 0
-    for task in pending:
-        refuse_unwritable(task.folder)
-    _refuse_absent(pending, road)
-    for task in pending:
-        if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
-            road.place.sets.refuse_overwriting(task)
-    _refuse_damaged(pending, runner, consent)
-    road.place.refuse_device(runs, {task.stage for task in pending})
-    refuse_unfit(pending, runner)
-    encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
-    encoder_bytes = road.place.bytes_to_fetch(encoders)
-    _say_why(pending, runner)
-    _agree(runs, targets, pending, runner, consent, encoder_bytes=encoder_bytes)
+    make_ready(pending, targets, runs, road, runner, consent)
     runner.course = Course(pending)
-    _fetch(encoders, pending, road, runner.progress)
     ran, failed = 0, failures or Failures(runner)
     if gate is not None:
         gate.say_what_is_left_out(runner.progress)
@@ -225,6 +212,43 @@ def bring_up_to_date(
     if failures is None:
         failed.require_none(targets)
     return ran
+
+
+def make_ready(
+    pending: Sequence[Task],
+    targets: Sequence[Task],
+    runs: Sequence[Run],
+    road: Road,
+    runner: Runner,
+    consent: Consent,
+) -> None:
+    """Find out what will be refused, have the work agreed to, and bring encoders here.
+
+    Args:
+        pending: tasks to run.
+        targets: those of them that were asked for.
+        runs: whose encoders are needed.
+        road: of the tasks.
+        runner: of the tasks.
+        consent: what is allowed.
+
+    Raises:
+        RagcunError: as `bring_up_to_date` raises before anything runs.
+    """
+    for task in pending:
+        refuse_unwritable(task.folder)
+    _refuse_absent(pending, road)
+    for task in pending:
+        if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
+            road.place.sets.refuse_overwriting(task)
+    _refuse_damaged(pending, runner, consent)
+    road.place.refuse_device(runs, {task.stage for task in pending})
+    refuse_unfit(pending, runner)
+    encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
+    encoder_bytes = road.place.bytes_to_fetch(encoders)
+    _say_why(pending, runner)
+    _agree(runs, targets, pending, runner, consent, encoder_bytes=encoder_bytes)
+    _fetch(encoders, pending, road, runner.progress)
 
 
 def _fetch(

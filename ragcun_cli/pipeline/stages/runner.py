@@ -23,9 +23,10 @@ from ragcun_cli.core.errors import SettingsError
 from ragcun_cli.core.folders import discard, discarded, is_writable, put_on_disk, take_place
 from ragcun_cli.pipeline.machine import giving_out, provenance
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.machine.stops import locked, safe_point
+from ragcun_cli.pipeline.machine.stops import holder_file, locked, safe_point
 from ragcun_cli.pipeline.stages.attempts import last_failures, noted, record_of
 from ragcun_cli.pipeline.stages.course import Course
+from ragcun_cli.pipeline.stages.running import giving_signs
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import (
     BlockedError,
@@ -251,7 +252,7 @@ class Runner:
             return False
         refuse_unwritable(task.folder)
         task.folder.mkdir(parents=True, exist_ok=True)
-        with locked(task.lock):
+        with locked(task.lock, f"'{task.label}'"):
             self._stale.clear()
             if not force and self.is_current(task):
                 return False
@@ -259,8 +260,12 @@ class Runner:
                 self.progress.stage(how_far)
             self.require_intact(task.needs)
             try:
-                with noted(self._attempts, task):
-                    self._execute(task, force=force)
+                root = None if self._attempts is None else self._attempts.parent
+                with (
+                    noted(self._attempts, task),
+                    giving_signs(root, task, self.progress) as progress,
+                ):
+                    self._execute(task, progress, force=force)
             except RagcunError:
                 _clear_failed(task)
                 raise
@@ -277,12 +282,12 @@ class Runner:
                 self._stale.clear()
         return True
 
-    def _execute(self, task: Task, *, force: bool) -> None:
+    def _execute(self, task: Task, progress: Progress, *, force: bool) -> None:
         started = time.perf_counter()
         made_of, earlier = self._made_of(task), self.record(task)
         recipe = digest(made_of)
         draft = _prepare_draft(task, recipe, force=force)
-        details = task.action(draft, self.progress)
+        details = task.action(draft, progress)
         if task.irreplaceable and earlier is not None and earlier.recipe != recipe:
             draft = self._set_aside(task, earlier)
         swapped = task.stage is Stage.DATA and earlier is not None
@@ -316,6 +321,7 @@ class Runner:
         draft = task.draft.relative_to(task.folder)
         task.folder.rename(kept)
         task.folder.mkdir()
+        holder_file(kept / task.lock.name).unlink(missing_ok=True)
         self.progress.note(
             f"{task.label}: its input changed; the earlier model stays at {kept.name}"
         )
@@ -370,6 +376,7 @@ def _clear_failed(task: Task) -> None:
         discard(task.draft)
         if not (task.folder / MANIFEST).exists():
             task.lock.unlink(missing_ok=True)
+            holder_file(task.lock).unlink(missing_ok=True)
             task.folder.rmdir()
 
 

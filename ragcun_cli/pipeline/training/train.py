@@ -174,6 +174,7 @@ def _fit(
         folder=job.draft,
         save=lambda folder: _save(ready.model, folder, job.run, job.encoder),
         on_step=after_step,
+        on_log=lambda line: progress.measure({"loss": line["loss"]} if "loss" in line else {}),
         say=lambda text: progress.note(f"{job.run.label}: {text}"),
         prompts=ready.prompts,
         selection=selection,
