@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from ragcun_cli.pipeline.reproduce.launch.jobs import Job, Launched
+from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
 from ragcun_cli.spec.errors import BlockedError, RagcunError
 from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest, write_atomically
@@ -30,7 +30,7 @@ WAITS = 20
 _KEPT = ("RAGCUN_WORKSPACE", "RAGCUN_DATA")
 
 
-class Queued(NamedTuple):
+class QueuedJob(NamedTuple):
     """A job in the queue of Slurm, which waits or runs."""
 
     id: str
@@ -49,7 +49,7 @@ class SlurmLauncher:
         self._plan, self._config = plan, config
         self._prefix = f"ragcun-{digest([str(workspace.root.resolve()), plan])[:8]}-"
 
-    def queued(self) -> dict[str, Queued]:
+    def queued(self) -> dict[str, QueuedJob]:
         """The jobs of the plan that have not ended, by name; none where there is no Slurm.
 
         Raises:
@@ -63,10 +63,10 @@ class SlurmLauncher:
             number, state, end, reason, name = line.split("|", maxsplit=4)
             over = state == "COMPLETING" and end <= datetime.now().isoformat()
             if name.startswith(self._prefix) and not over:  # one that is put back has no such end
-                found[name.removeprefix(self._prefix)] = Queued(number, state, reason)
+                found[name.removeprefix(self._prefix)] = QueuedJob(number, state, reason)
         return found
 
-    def launch(self, jobs: Sequence[Job]) -> Launched:
+    def launch(self, jobs: Sequence[RunJob]) -> Launched:
         """Submit each job that is not in the queue.
 
         Raises:
@@ -92,9 +92,9 @@ class SlurmLauncher:
                 hint = shlex.join(["scancel", *submitted.values()]) if submitted else error.hint
                 raise RagcunError(f"{job.name}: {error}{done}", hint=hint) from error
             submitted[job.name] = said.split()[-1].partition(";")[0]
-        return Launched(submitted, {job.name: there[job.name] for job in jobs if job.name in there})
+        return Launched({job.name: {**there, **submitted}[job.name] for job in jobs})
 
-    def script(self, job: Job) -> str:
+    def script(self, job: RunJob) -> str:
         """What Slurm runs for a job."""
         from jinja2 import Environment, StrictUndefined
 
