@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
-from ragcun_cli.spec.errors import BlockedError, RagcunError
+from ragcun_cli.spec.errors import BlockedError, RagcunError, WorkspaceError
 from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest, write_atomically
 from ragcun_cli.spec.paths import Workspace
@@ -74,6 +74,11 @@ class SlurmLauncher:
         """
         if shutil.which("sbatch") is None:
             raise RagcunError("there is no sbatch here", hint="the same with --launcher local")
+        if set("%\\") & set(str(self.folder)):
+            raise WorkspaceError(
+                f"Slurm reads % and \\ in a path as signs of its own: {self.folder}",
+                hint="--workspace FOLDER",
+            )
         there = {name: job.id for name, job in self.queued().items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         submitted: dict[str, str] = {}
