@@ -37,8 +37,8 @@ def trials_table(plan: PaperPlan | None) -> Table | None:
         ),
         notes=(
             f"Trials: {'; '.join(counts)}. Each was trained once, with seed {plan.tuning_seed}, "
-            f"and scored on {queries} queries of {name} ({split}), which no table reports. The best, "
-            "the first of equals, was trained with all seeds; no other was tested.",
+            f"and scored on {queries} queries of {name} ({split}), which no table reports. The "
+            "best, the first of equals, was trained with all seeds; no other was tested.",
         ),
         heading_columns=2,
     )
