@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.profile import RunProfile
 from ragcun_cli.spec.section import LARGEST, NAME, Section
@@ -188,6 +189,9 @@ class PlanFile(Section):
     tuning: TuningConfig | None = None
     """How the values of experiments with a grid are chosen."""
 
+    launch: LaunchConfig = LaunchConfig()
+    """Where its jobs run, on a cluster."""
+
     @model_validator(mode="after")
     def _tuned_by_something(self) -> Self:
         arms = [one for one in self.experiments if isinstance(one, Arm)]
@@ -214,11 +218,11 @@ class PlanFile(Section):
 
     @model_validator(mode="after")
     def _listed_once(self) -> Self:
-        for field in ("experiments", "references", "seeds", "claims"):
-            listed = getattr(self, field)
+        for name in ("experiments", "references", "seeds", "claims"):
+            listed = getattr(self, name)
             values = [getattr(v, "name", v) or getattr(v, "profile", None) for v in listed]
             if len(set(values)) < len(values):
-                raise ValueError(f"{field} names the same one twice")
+                raise ValueError(f"{name} names the same one twice")
         if {"name", "extends"} & set(self.overrides):
             raise ValueError("overrides cannot change name or extends")
         return self
@@ -272,11 +276,12 @@ class PaperPlan:
     """Of a command, as far as they changed it."""
     tuned: tuple[TunedArm, ...] = ()
     tuning_seed: int = 0
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
     def to_json(self) -> bytes:
-        """What `from_json` makes the same plan of."""
-        plain = None if self.tuned else {"tuned", "tuning_seed"}
-        return TypeAdapter(PaperPlan).dump_json(self, indent=2, exclude=plain)
+        """What `from_json` makes the same plan of, but where its jobs run."""
+        without = {"launch"} if self.tuned else {"launch", "tuned", "tuning_seed"}
+        return TypeAdapter(PaperPlan).dump_json(self, indent=2, exclude=without)
 
     def with_scores(self, scores: Mapping[str, Sequence[float | None]]) -> PaperPlan:
         """The plan once trials were trained: each tuned arm has the values of its best.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +18,7 @@ import ragcun_cli
 from ragcun_cli.pipeline.profiles.problems import validated
 from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import path_of
 from ragcun_cli.spec.plan import Arm, PaperPlan, PlanFile, Trial, TunedArm, TuningConfig
@@ -71,6 +74,22 @@ def load_plan(name: str, *, sets: Sequence[str] = ()) -> PaperPlan:
         references=("untouched",),
         seeds=(1,),
     )
+
+
+def launch_config(own: LaunchConfig) -> LaunchConfig:
+    """What a plan says of launching, laid over ./launch.toml or, without one, the user's.
+
+    Raises:
+        ProfileError: that file is not TOML, or the two together are not valid.
+    """
+    users = path_of(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "ragcun/launch.toml"
+    file = next((file for file in (Path("launch.toml"), users) if file.exists()), None)
+    if file is None:
+        return own
+    hint = shlex.join(["cat", str(file)])
+    kept = validated(LaunchConfig, _read(file), file, hint=hint)
+    both = {**kept.model_dump(exclude_unset=True), **own.model_dump(exclude_unset=True)}
+    return validated(LaunchConfig, both, f"{file} with the plan's [launch]", hint=hint)
 
 
 def profile_of_model(
@@ -161,6 +180,7 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
         claims=plan.claims,
         tuned=tuple(tuned),
         tuning_seed=0 if plan.tuning is None else plan.tuning.seed,
+        launch=plan.launch,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.launch_config import SLURM_OPTION, SLURM_TIME, WORD
 from ragcun_cli.spec.measuring_config import TEST_NAME, VARIANT
 from ragcun_cli.spec.section import NAME, SHA256
 
@@ -21,6 +22,9 @@ _IN_WORDS = {
     TEST_NAME: "a data set is a name of lower-case letters, digits, _ and -, or mteb:TASK",
     SHA256: "a sha256 has 64 digits from 0 to f, in lower case",
     VARIANT: "a variant is int8, binary, binary-rescored or truncate-N",
+    WORD: "one word is needed, of letters, digits and . _ , : @ % + = / -",
+    SLURM_TIME: "a time is minutes, H:M:S or D-H:M:S, as 1-12:00:00",
+    SLURM_OPTION: "one option of sbatch is needed, as --exclusive",
 }
 """What a value has to look like, by the pattern that it did not match."""
 
@@ -52,8 +56,16 @@ _SHOWN = 100
 """Characters of a value that is not valid."""
 
 
-def validated(model: type[Model], values: dict[str, Any], source: Path | str) -> Model:
-    """The values as a profile or a plan.
+def validated(
+    model: type[Model], values: dict[str, Any], source: Path | str, *, hint: str | None = None
+) -> Model:
+    """The values as a profile, a plan or a section of one.
+
+    Args:
+        model: of which they are.
+        values: to look at.
+        source: where they are from.
+        hint: how to mend them; none shows the profile.
 
     Raises:
         ProfileError: they are not one. Every problem is named by its dotted key, all at once.
@@ -66,7 +78,7 @@ def validated(model: type[Model], values: dict[str, Any], source: Path | str) ->
         name = values.get("name", "NAME")
         raise ProfileError(
             f"{source} is not valid:\n" + "\n".join(f"  {line}" for line in problems),
-            hint=f"ragcun profile show {name if isinstance(name, str) else 'NAME'}",
+            hint=hint or f"ragcun profile show {name if isinstance(name, str) else 'NAME'}",
         ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
 from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.profiles.load import launch_config
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
@@ -20,13 +21,13 @@ from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.reproduce.launch.gpus import GpuLauncher, visible_gpus
-from ragcun_cli.pipeline.reproduce.launch.jobs import Launched
+from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
+from ragcun_cli.pipeline.reproduce.launch.slurm import SlurmLauncher
 from ragcun_cli.pipeline.reproduce.plan_work import REPORT, PlanWork
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, status_of
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
-from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.running import EVERY
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task, with_needs
@@ -115,13 +116,18 @@ class PlanSession(Session):
         plan = self.plan(choice)
         work = PlanWork.of(plan, self._road, self._runner, self._progress)
         if walking.status:
-            found = status_of(work.groups(), self.workspace, self._runner, {})
+            queued = self._slurm(plan).queued()
+            found = status_of(work.groups(), self.workspace, self._runner, queued)
             return PlanStatus(plan.name, found)
         runs = work.named(walking.only)
         if walking.dry_run:
             tasks = [*work.tasks(runs, walking.last), *[work.report()] * walking.reports]
             lost = walk.descriptions(runs, self._runner)
-            return self._planned(work.plan, runs, [*tasks, *lost])
+            planned = self._planned(work.plan, runs, [*tasks, *lost])
+            if walking.launcher == "slurm":
+                jobs = self._jobs(choice, walking, work, walk.gate_of(work.runs, self._road))
+                planned["scripts"] = [self._slurm(plan).script(job) for job in jobs]
+            return planned
         self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(work.runs, self._road) if walking.gated else None
         ran, failures, launched = 0, Failures(self._runner), Launched()
@@ -181,32 +187,48 @@ class PlanSession(Session):
         self._runner.course = Course(data)
         for task in data:
             self._runner.run(task)
-        words = ["reproduce", *choice.words, "--workspace", str(self.workspace.root.absolute())]
-        words += ["--no-prerequisites", "--yes", *self._place.words]
-        words += [] if walking.baseline_check else ["--skip-baseline-check"]
-        checked = {task.folder for task in checks}
-        jobs = work.jobs(runs, words=words, last=walking.last, checked=checked)
-        launcher = GpuLauncher(
-            visible_gpus(walking.gpus),
-            self.workspace.logs,
-            self._progress,
-            watch=self._watch(work.groups()),
-        )
+        jobs = self._jobs(choice, walking, work, gate)
+        if walking.launcher == "slurm":
+            return self._slurm(work.plan).launch(jobs)
+        gpus, logs = visible_gpus(walking.gpus), self.workspace.logs
         try:
-            return launcher.launch(jobs)
+            return GpuLauncher(gpus, logs, self._progress, watch=self._watch(work)).launch(jobs)
         finally:
             self._progress.board("", (), ())
             self._runner.look_again()
 
-    def _watch(self, groups: Mapping[str, Sequence[Task]]) -> Callable[[], None]:
-        """Shows, every few seconds, how far groups of tasks are."""
+    def _jobs(
+        self, choice: Choice, walking: Walking, work: PlanWork, gate: BaselineGate | None
+    ) -> list[RunJob]:
+        """What a launcher has to start; a report that nobody waits for is a job, too."""
+        words = ["reproduce", *choice.words, "--workspace", str(self.workspace.root.absolute())]
+        words += ["--no-prerequisites", "--yes", *self._place.words]
+        words += [] if walking.baseline_check else ["--skip-baseline-check"]
+        checks = [] if gate is None else self._runner.pending(gate.tasks())
+        jobs = work.jobs(
+            work.named(walking.only),
+            words=words,
+            last=walking.last,
+            checked={task.folder for task in checks},
+        )
+        if walking.launcher == "slurm" and walking.reports:
+            every = tuple(job.name for job in jobs)
+            jobs.append(RunJob(REPORT, (*words, "--run", REPORT), every, on_gpu=False))
+        return jobs
+
+    def _slurm(self, plan: PaperPlan) -> SlurmLauncher:
+        return SlurmLauncher(self.workspace, plan.folder, launch_config(plan.launch))
+
+    def _watch(self, work: PlanWork) -> Callable[[], None]:
+        """Shows, every few seconds, how far the runs are."""
         shown = 0.0
 
         def watch() -> None:
             nonlocal shown
             if time.monotonic() - shown > EVERY:
-                runner = Runner(self._progress, attempts=self.workspace.attempts)
-                found = status_of(groups, self.workspace, runner, {})
+                runner = Runner(Silent(), attempts=self.workspace.attempts)
+                now = PlanWork.of(work.plan, self._road, runner, Silent())
+                found = status_of(now.groups(), self.workspace, runner, {})
                 self._progress.board("", COLUMNS, [one.cells for one in found])
                 shown = time.monotonic()
 
