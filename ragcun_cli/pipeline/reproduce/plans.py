@@ -28,6 +28,7 @@ from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, status_of
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
+from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.running import EVERY
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task, with_needs
