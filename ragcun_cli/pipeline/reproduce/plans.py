@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
+from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.profiles.load import launch_config
 from ragcun_cli.pipeline.report import tasks as reporting
@@ -33,7 +34,7 @@ from ragcun_cli.pipeline.stages.running import EVERY
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import StageFailedError
+from ragcun_cli.spec.errors import StageFailedError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -177,6 +178,11 @@ class PlanSession(Session):
         self, choice: Choice, walking: Walking, work: PlanWork, gate: BaselineGate | None
     ) -> Launched:
         """Bring here what has to be fetched, and hand the runs to a launcher."""
+        if not processes.is_alone():
+            raise WorkspaceError(
+                "torchrun divides one run among processes, and a launcher starts many runs",
+                hint="the same command without torchrun; [launch] processes_per_run on a cluster",
+            )
         runs = work.named(walking.only)
         tasks = work.tasks(runs, walking.last)
         checks = [] if gate is None else self._runner.pending(gate.tasks())
