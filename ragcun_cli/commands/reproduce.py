@@ -98,7 +98,7 @@ def reproduce(
 def _show_found(found: "Found") -> None:
     """What would run of a plan, how far it is, or what it answers."""
     from ragcun_cli.commands.train import show_models
-    from ragcun_cli.console import say, show_rows, show_tables
+    from ragcun_cli.console import say, show_rows, show_tables, write
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
     from ragcun_cli.pipeline.reproduce.launch.jobs import Launched
     from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus
@@ -116,6 +116,7 @@ def _show_found(found: "Found") -> None:
         keys = ("what", "state", "why", "estimate")
         rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]
         show_rows(f"Plan {found['plan']}", ("stage", *keys[1:]), rows)
+        write("\n".join(found.get("scripts", ())))
         current = sum(row[1] == "current" for row in rows)
         pending = len(rows) - current
         say(f"{current} stages current, {pending} to run, {found['total']} in all")

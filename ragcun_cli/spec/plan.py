@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.profile import RunProfile
 from ragcun_cli.spec.section import LARGEST, NAME, Section
+from ragcun_cli.spec.training_config import SelectionConfig
 
 REFERENCES_ONCE_CALLED = {"untouched_pca": "untouched_start"}
 """Old name of a reference -> its name, in plans and in the files of old runs."""
@@ -114,14 +116,55 @@ class Claim(Section):
         return self
 
 
+Space = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(max_length=20)]
+"""Dotted keys of `training` and `encoder.head`, each with the values to try."""
+
+
+class Arm(Section):
+    """An experiment whose values are tuned."""
+
+    profile: str
+    """By name or path."""
+
+    name: str | None = Field(None, pattern=NAME)
+    """Of its row; the profile's by default."""
+
+    grid: Space
+    """What is tried for this arm beside what is tried for all; may be empty."""
+
+
+class TuningConfig(Section):
+    """How the values of tuned arms are chosen: by trials, on queries that no table reports."""
+
+    space: Space = Field(default_factory=dict)
+    """What is tried for every tuned arm."""
+
+    trials: int | None = Field(None, ge=1)
+    """Cells of space and grid that are trained for each arm, drawn by digest; none means all. All
+    arms get the same number."""
+
+    seed: Seed = 0
+    """Of the trials; none of the plan's seeds, so that the luck which chose is in no result."""
+
+    selection: SelectionConfig
+    """The queries that cells are compared on, and the best step of every training is chosen on."""
+
+    @model_validator(mode="after")
+    def _compares(self) -> Self:
+        if not self.selection.queries:
+            raise ValueError("tuning.selection.queries is 0: trials are compared on nothing")
+        return self
+
+
 class PlanFile(Section):
     """A plan as its TOML file states it."""
 
     name: str = Field(pattern=NAME)
     description: str = ""
 
-    experiments: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Profiles by name or path, in the order of the table's rows."""
+    experiments: Annotated[tuple[str | Arm, ...], Field(min_length=1)]
+    """Profiles by name or path, in the order of the table's rows; a tuned one as
+    `{ profile = "NAME", grid = { "training.lambda_isotropy" = [0.5, 1.0] } }`."""
 
     references: tuple[Reference, ...] = ("untouched",)
     """Rows above the experiments."""
@@ -143,6 +186,26 @@ class PlanFile(Section):
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values laid over every experiment, in the shape of a profile."""
 
+    tuning: TuningConfig | None = None
+    """How the values of experiments with a grid are chosen."""
+
+    launch: LaunchConfig = LaunchConfig()
+    """Where its jobs run, on a cluster."""
+
+    @model_validator(mode="after")
+    def _tuned_by_something(self) -> Self:
+        arms = [one for one in self.experiments if isinstance(one, Arm)]
+        if bool(arms) != (self.tuning is not None):
+            raise ValueError("an experiment with a grid needs [tuning], and [tuning] a grid")
+        if self.tuning is None:
+            return self
+        if self.tuning.seed in self.seeds:
+            raise ValueError(f"tuning.seed {self.tuning.seed} is one of the plan's seeds")
+        for key in (key for space in (self.tuning.space, *(a.grid for a in arms)) for key in space):
+            if not key.startswith(("training.", "encoder.head.")) or ".selection" in key:
+                raise ValueError(f"'{key}' is not tuned: only training and encoder.head are")
+        return self
+
     @model_validator(mode="after")
     def _contrasts_of_two(self) -> Self:
         names = [contrast.name for contrast in self.contrasts]
@@ -155,18 +218,51 @@ class PlanFile(Section):
 
     @model_validator(mode="after")
     def _listed_once(self) -> Self:
-        for field in ("experiments", "references", "seeds", "claims"):
-            values = [getattr(value, "name", value) for value in getattr(self, field)]
+        for name in ("experiments", "references", "seeds", "claims"):
+            listed = getattr(self, name)
+            values = [getattr(v, "name", v) or getattr(v, "profile", None) for v in listed]
             if len(set(values)) < len(values):
-                raise ValueError(f"{field} names the same one twice")
+                raise ValueError(f"{name} names the same one twice")
         if {"name", "extends"} & set(self.overrides):
             raise ValueError("overrides cannot change name or extends")
         return self
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One cell of what is tried for an arm."""
+
+    values: dict[str, Any]
+    """Dotted key -> what it is here."""
+    profile: RunProfile
+    score: float | None = None
+    """nDCG@10 on the selection set, in [0, 1]; None until the trial is trained."""
+
+
+@dataclass(frozen=True)
+class TunedArm:
+    """An experiment whose values are chosen by trials."""
+
+    name: str
+    trials: tuple[Trial, ...]
+    cells: int
+    """All that the trials were drawn from."""
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the highest score, the first of equals; None until all are trained."""
+        scores = [trial.score for trial in self.trials if trial.score is not None]
+        if len(scores) < len(self.trials):
+            return None
+        return self.trials[scores.index(max(scores))]
+
+
+@dataclass(frozen=True)
 class PaperPlan:
-    """A plan with its experiments resolved."""
+    """A plan with its experiments resolved.
+
+    A tuned arm that has no best trial yet stands there as its first one.
+    """
 
     name: str
     description: str
@@ -178,10 +274,28 @@ class PaperPlan:
     claims: tuple[Claim, ...] = ()
     options: tuple[str, ...] = ()
     """Of a command, as far as they changed it."""
+    tuned: tuple[TunedArm, ...] = ()
+    tuning_seed: int = 0
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
     def to_json(self) -> bytes:
-        """What `from_json` makes the same plan of."""
-        return TypeAdapter(PaperPlan).dump_json(self, indent=2)
+        """What `from_json` makes the same plan of, but where its jobs run."""
+        without = {"launch"} if self.tuned else {"launch", "tuned", "tuning_seed"}
+        return TypeAdapter(PaperPlan).dump_json(self, indent=2, exclude=without)
+
+    def with_scores(self, scores: Mapping[str, Sequence[float | None]]) -> PaperPlan:
+        """The plan once trials were trained: each tuned arm has the values of its best.
+
+        Args:
+            scores: name of an arm -> those of its trials.
+        """
+        tuned = []
+        for arm in self.tuned:
+            pairs = zip(arm.trials, scores[arm.name], strict=True)
+            tuned.append(replace(arm, trials=tuple(replace(t, score=s) for t, s in pairs)))
+        best = {arm.name: arm.best.profile for arm in tuned if arm.best is not None}
+        experiments = tuple(best.get(profile.name, profile) for profile in self.experiments)
+        return replace(self, experiments=experiments, tuned=tuple(tuned))
 
     @classmethod
     def from_json(cls, content: bytes) -> PaperPlan:
@@ -240,6 +354,7 @@ class PaperPlan:
         return replace(
             self,
             experiments=tuple(p for p in self.experiments if p.name in (experiments or names)),
+            tuned=tuple(arm for arm in self.tuned if arm.name in (experiments or names)),
             references=self.references
             if references is None
             else tuple(TypeAdapter(Reference).validate_python(name) for name in chosen),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,12 @@ from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import path_of
-from ragcun_cli.spec.plan import PaperPlan, PlanFile
+from ragcun_cli.spec.plan import Arm, PaperPlan, PlanFile, Trial, TunedArm, TuningConfig
 from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile
-from ragcun_cli.spec.section import NAME
+from ragcun_cli.spec.section import NAME, dotted, stated
+
+Layer = tuple[str, dict[str, Any]]
+"""What it is called, and values that are laid over others."""
 
 
 def shipped_profiles() -> Path:
@@ -130,19 +135,34 @@ def profile_of_model(
 
 
 def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
-    layers = [(f"overrides of {file.name}", plan.overrides), ("--set", changes)]
+    chosen = {} if plan.tuning is None else {"selection": stated(plan.tuning.selection)}
+    layers: list[Layer] = [(f"overrides of {file.name}", plan.overrides)]
+    layers += [("tuning.selection", {"training": chosen})] * bool(chosen)
+    layers += [("--set", changes)]
     experiments: list[RunProfile] = []
+    tuned: list[TunedArm] = []
     problems: dict[str, list[str]] = {}
-    for name in plan.experiments:
+    names = [one if isinstance(one, str) else one.profile for one in plan.experiments]
+    for name, one in zip(names, plan.experiments, strict=True):
         try:
             source = _find(name, beside=file)
-            experiments.append(_experiment(source, layers))
+            if isinstance(one, str) or plan.tuning is None:
+                experiments.append(_experiment(source, layers))
+            else:
+                tuned.append(_tuned(one, plan.tuning, source, layers))
+                experiments.append(tuned[-1].trials[0].profile)
         except ProfileError as error:
             where, _, why = str(error).partition("\n")
             problems.setdefault(why, []).append(where)
     if problems:
         lines = [line for why, files in problems.items() for line in (*files, why) if line]
-        raise ProfileError("\n".join(lines), hint=f"ragcun profile show {plan.experiments[0]}")
+        raise ProfileError("\n".join(lines), hint=f"ragcun profile show {names[0]}")
+    if len({len(arm.trials) for arm in tuned}) > 1:
+        counts = ", ".join(f"{arm.name} {len(arm.trials)}" for arm in tuned)
+        raise ProfileError(
+            f"{file}: arms that are compared get the same number of trials: {counts}",
+            hint="tuning.trials, at most the smallest of them",
+        )
     _refuse_unknown(plan, file, experiments)
     if len({profile.evaluation.datasets for profile in experiments}) > 1:
         raise ProfileError(
@@ -158,7 +178,34 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
         contrasts=plan.contrasts,
         smallest_effect=plan.smallest_effect,
         claims=plan.claims,
+        tuned=tuple(tuned),
+        tuning_seed=0 if plan.tuning is None else plan.tuning.seed,
+        launch=plan.launch,
     )
+
+
+def _tuned(arm: Arm, tuning: TuningConfig, source: Path, layers: Sequence[Layer]) -> TunedArm:
+    """An arm with its trials, in the order of the grid."""
+    from ragcun_cli.core.draw import TRIALS, smallest
+
+    space = tuning.space | arm.grid
+    *below, (_, changes) = layers
+    if fixed := [key for key in space if key in dotted(changes)]:
+        raise ProfileError(f"--set {fixed[0]} is what the trials of {source.stem} differ in")
+    cells = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
+    by_text = {json.dumps(cell, sort_keys=True): cell for cell in cells}
+    if len(by_text) < len(cells):
+        raise ProfileError(f"a value stands twice in the grid of {source.stem}")
+    drawn = smallest(TRIALS, by_text, tuning.trials or len(cells), seed=tuning.seed)
+    below += [] if arm.name is None else [("name", {"name": arm.name})]
+    trials = []
+    for text in (text for text in by_text if text in drawn):
+        cell: dict[str, Any] = {}
+        for key, value in by_text[text].items():
+            cell = overlay(cell, _nested(key.split("."), value))
+        layered = [*below, (f"trial {text}", cell), layers[-1]]
+        trials.append(Trial(by_text[text], _experiment(source, layered)))
+    return TunedArm(trials[0].profile.name, tuple(trials), len(cells))
 
 
 def _refuse_unknown(plan: PlanFile, file: Path, experiments: Sequence[RunProfile]) -> None:
@@ -183,7 +230,7 @@ def _refuse_unknown(plan: PlanFile, file: Path, experiments: Sequence[RunProfile
             )
 
 
-def _experiment(file: Path, layers: Sequence[tuple[str, dict[str, Any]]]) -> RunProfile:
+def _experiment(file: Path, layers: Sequence[Layer]) -> RunProfile:
     values = _extended(file)
     sources = [str(file)]
     for label, layer in layers:
@@ -245,11 +292,15 @@ def _changes(sets: Sequence[str]) -> dict[str, Any]:
             )
         if parts == ["name"]:
             raise ProfileError("--set cannot change name", hint="ragcun profile init my_name")
-        change: Any = _value(value.strip())
-        for part in reversed(parts):
-            change = {part: change}
-        changes = overlay(changes, change)
+        changes = overlay(changes, _nested(parts, _value(value.strip())))
     return changes
+
+
+def _nested(parts: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401
+    for part in reversed(parts):
+        value = {part: value}
+    found: dict[str, Any] = value
+    return found
 
 
 def _value(text: str) -> Any:  # noqa: ANN401
@@ -324,6 +375,7 @@ def resolved(loaded: RunProfile | PaperPlan) -> dict[str, Any]:
         "smallest_effect": loaded.smallest_effect,
         "claims": [claim.model_dump(mode="json") for claim in loaded.claims],
         "experiments": [profile.model_dump(mode="json") for profile in loaded.experiments],
+        "trials": {arm.name: [trial.values for trial in arm.trials] for arm in loaded.tuned},
     }
 
 

@@ -44,6 +44,7 @@ from ragcun_cli.pipeline.report.tables.results import (
     reference_of,
     results_table,
 )
+from ragcun_cli.pipeline.report.tables.trials import trials_table
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
@@ -172,6 +173,7 @@ def build_tables(part: Part) -> list[Table]:
     asked = (
         contrasts_table(compared, every, smallest_effect=_effect(part)),
         claims_table(judged_claims(part)),
+        trials_table(part.plan),
         sets_table(compared),
     )
     results = results_table(rows, part.published)

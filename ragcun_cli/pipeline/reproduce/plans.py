@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate
+from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.profiles.load import launch_config
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
@@ -20,13 +22,16 @@ from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.reproduce.launch.gpus import GpuLauncher, visible_gpus
-from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, jobs_of
+from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
+from ragcun_cli.pipeline.reproduce.launch.slurm import SlurmLauncher
+from ragcun_cli.pipeline.reproduce.plan_work import REPORT, PlanWork
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, status_of
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.running import EVERY
-from ragcun_cli.pipeline.stages.runs import Run, runs_of
+from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import StageFailedError, WorkspaceError
@@ -51,10 +56,6 @@ class Reproduced:
     def __call__(self) -> str:
         """That JSON."""
         return self.document()
-
-
-REPORT = "report"
-"""What names the report among the runs of a plan."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ would run; nothing where it was not walked to its report."""
 class PlanSession(Session):
     """One `reproduce` command at work in one workspace."""
 
+    def _settled(self, plan: PaperPlan) -> PaperPlan:
+        """The plan as it is: what its trials have not chosen yet, this command finds out."""
+        return plan
+
     def reproduce(self, choice: Choice, walking: Walking) -> Found:
         """Walk the road of a plan, or say what of it is current and what would run.
 
@@ -111,162 +116,152 @@ class PlanSession(Session):
                 that.
         """
         plan = self.plan(choice)
+        work = PlanWork.of(plan, self._road, self._runner, self._progress)
         if walking.status:
-            return self._status(plan)
-        every = runs_of(plan, self.workspace)
-        runs = self._chosen(plan, every, walking.only)
-        sets: dict[Path, list[str]] = {
-            run.folder: [] for run in runs
-        }  # a base beside the plan is checked alone
-        sets |= walk.datasets_of(every, self._place, self._progress)
+            queued = self._slurm(plan).queued()
+            found = status_of(work.groups(), self.workspace, self._runner, queued)
+            return PlanStatus(plan.name, found)
+        runs = work.named(walking.only)
         if walking.dry_run:
-            tasks = self._tasks(runs, sets, walking.last)
-            tasks += [self._report_task(plan, every, tasks)] * walking.reports
-            return self._planned(plan, runs, [*tasks, *walk.descriptions(runs, self._runner)])
+            tasks = [*work.tasks(runs, walking.last), *[work.report()] * walking.reports]
+            lost = walk.descriptions(runs, self._runner)
+            planned = self._planned(work.plan, runs, [*tasks, *lost])
+            if walking.launcher == "slurm":
+                jobs = self._jobs(choice, walking, work, walk.gate_of(work.runs, self._road))
+                planned["scripts"] = [self._slurm(plan).script(job) for job in jobs]
+            return planned
         self._consent = replace(self._consent, retrains=True)
-        gate = walk.gate_of(every, self._road) if walking.gated else None
-        failures = Failures(self._runner)
-
-        def tasks_of_runs() -> list[Task]:
-            return self._tasks(runs, sets, walking.last)
-
-        ran, launched = 0, Launched()
+        gate = walk.gate_of(work.runs, self._road) if walking.gated else None
+        ran, failures, launched = 0, Failures(self._runner), Launched()
         if walking.launcher != "local":
-            launched = self._launch(choice, walking, plan, runs, sets, gate)
-            if launched.submitted:
-                return launched
+            launched = self._launch(choice, walking, work, gate)
         elif runs:
-            ran = self._bring(tasks_of_runs, runs, gate=gate, failures=failures)
+            ran = self._walk(plan, walking, gate, failures)
+        if launched.submitted:
+            return launched
+        work = PlanWork.of(plan, self._road, self._runner, Silent())
+        left = self._runner.pending(work.tasks(work.named(walking.only), walking.last))
         if walking.reports:
-            ran += self._write_report(choice, plan, every, sets, failures)
-        if failures:
-            self._say_what_is_left(choice, runs, tasks_of_runs())
-            failures.require_none(tasks_of_runs())
+            ran += self._write_report(work)
+        if left:
+            self._say_what_is_left(choice, work, left)
+        failures.require_none(left)
         if launched.failed:
             said = "".join(f"\n  {name}: {why}" for name, why in launched.failed.items())
             raise StageFailedError(f"{len(launched.failed)} jobs failed:{said}")
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
-        return self._result(plan, every) if walking.reports else None
+        return self._result(work.plan, work.runs) if walking.reports else None
 
-    def _status(self, plan: PaperPlan) -> PlanStatus:
-        runs = runs_of(plan, self.workspace)
-        sets = walk.datasets_of(runs, self._place, Silent())
-        groups = self._groups(plan, runs, sets)
-        return PlanStatus(plan.name, status_of(groups, self.workspace, self._runner, {}))
-
-    def _groups(
-        self, plan: PaperPlan, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]]
-    ) -> dict[str, list[Task]]:
-        """The tasks of a plan: those that runs share, those of each, and the report."""
-        work = self._tasks(runs, sets, Stage.REPORT)
-        own: dict[Path, list[Task]] = {run.folder: [] for run in runs}
-        shared: list[Task] = []
-        for task in with_needs(work):
-            own.get(task.folder, shared).append(task)
-        keys = {run.folder: run.key for run in runs}
-        groups = {keys[folder]: tasks for folder, tasks in own.items()}
-        return (
-            {"data and negatives": shared}
-            | groups
-            | {REPORT: [self._report_task(plan, runs, work)]}
-        )
+    def _walk(
+        self, plan: PaperPlan, walking: Walking, gate: BaselineGate | None, failures: Failures
+    ) -> int:
+        """Do the work of some runs here: trials first, then the rows whose values they chose."""
+        ran = 0
+        for of_trials in (True, False) if plan.tuned else (False,):
+            work = PlanWork.of(plan, self._road, self._runner, Silent())
+            runs = work.named(walking.only)
+            waiting = {run.name for run in runs if not work.is_settled(run)}
+            tried = [run for name in sorted(waiting) for run in work.trials[name]]
+            if not self._consent.prerequisites:
+                self._runner.require_made(self._runner.pending(work.tasks(tried, Stage.TRAIN)))
+            if of_trials:
+                runs = [run for run in runs if run.trial is not None]
+                runs += [run for run in tried if run not in runs]
+            else:
+                runs = [run for run in runs if run.trial is None and work.is_settled(run)]
+            tasks = partial(work.tasks, runs, walking.last)
+            ran += self._bring(tasks, runs, gate=gate, failures=failures) if runs else 0
+        return ran
 
     def _launch(
-        self,
-        choice: Choice,
-        walking: Walking,
-        plan: PaperPlan,
-        runs: Sequence[Run],
-        sets: Mapping[Path, Sequence[str]],
-        gate: BaselineGate | None,
+        self, choice: Choice, walking: Walking, work: PlanWork, gate: BaselineGate | None
     ) -> Launched:
         """Bring here what has to be fetched, and hand the runs to a launcher."""
-        tasks = self._tasks(runs, sets, walking.last)
+        if not processes.is_alone():
+            raise WorkspaceError(
+                "torchrun divides one run among processes, and a launcher starts many runs",
+                hint="the same command without torchrun; [launch] processes_per_run on a cluster",
+            )
+        runs = work.named(walking.only)
+        tasks = work.tasks(runs, walking.last)
         checks = [] if gate is None else self._runner.pending(gate.tasks())
         pending = self._runner.pending([*checks, *tasks])
         if not pending:
             return Launched()
         walk.make_ready(pending, tasks, runs, self._road, self._runner, self._consent)
-        for task in pending:
-            if task.stage is Stage.DATA:
-                self._runner.run(task)
+        data = [task for task in pending if task.stage is Stage.DATA]
+        self._runner.course = Course(data)
+        for task in data:
+            self._runner.run(task)
+        jobs = self._jobs(choice, walking, work, gate)
+        if walking.launcher == "slurm":
+            return self._slurm(work.plan).launch(jobs)
+        gpus, logs = visible_gpus(walking.gpus), self.workspace.logs
+        try:
+            return GpuLauncher(gpus, logs, self._progress, watch=self._watch(work)).launch(jobs)
+        finally:
+            self._progress.board("", (), ())
+            self._runner.look_again()
+
+    def _jobs(
+        self, choice: Choice, walking: Walking, work: PlanWork, gate: BaselineGate | None
+    ) -> list[RunJob]:
+        """What a launcher has to start; a report that nobody waits for is a job, too."""
         words = ["reproduce", *choice.words, "--workspace", str(self.workspace.root.absolute())]
         words += ["--no-prerequisites", "--yes", *self._place.words]
         words += [] if walking.baseline_check else ["--skip-baseline-check"]
-        jobs = jobs_of(
-            [run for run in runs if self._runner.pending(self._tasks([run], sets, walking.last))],
-            self._road,
-            self._runner,
+        checks = [] if gate is None else self._runner.pending(gate.tasks())
+        jobs = work.jobs(
+            work.named(walking.only),
             words=words,
             last=walking.last,
             checked={task.folder for task in checks},
         )
-        watch = self._watch(self._groups(plan, runs, sets))
-        gpus = visible_gpus(walking.gpus)
-        return GpuLauncher(gpus, self.workspace.logs, self._progress, watch=watch).launch(jobs)
+        if walking.launcher == "slurm" and walking.reports:
+            every = tuple(job.name for job in jobs)
+            jobs.append(RunJob(REPORT, (*words, "--run", REPORT), every, on_gpu=False))
+        return jobs
 
-    def _watch(self, groups: Mapping[str, Sequence[Task]]) -> Callable[[], None]:
-        """Shows, every few seconds, how far groups of tasks are."""
+    def _slurm(self, plan: PaperPlan) -> SlurmLauncher:
+        return SlurmLauncher(self.workspace, plan.folder, launch_config(plan.launch))
+
+    def _watch(self, work: PlanWork) -> Callable[[], None]:
+        """Shows, every few seconds, how far the runs are."""
         shown = 0.0
 
         def watch() -> None:
             nonlocal shown
             if time.monotonic() - shown > EVERY:
-                runner = Runner(self._progress, attempts=self.workspace.attempts)
-                found = status_of(groups, self.workspace, runner, {})
+                runner = Runner(Silent(), attempts=self.workspace.attempts)
+                now = PlanWork.of(work.plan, self._road, runner, Silent())
+                found = status_of(now.groups(), self.workspace, runner, {})
                 self._progress.board("", COLUMNS, [one.cells for one in found])
                 shown = time.monotonic()
 
         return watch
 
-    def _chosen(self, plan: PaperPlan, runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
-        """The runs of some keys; of a base that the plan has no row for, too."""
-        bases = [Run(p, None, "untouched", self.workspace) for p in plan.experiments]
-        known = {run.folder: run for run in (*runs, *bases)}.values()
-        keys = [*(run.key for run in known), REPORT]
-        for key in only:
-            if key not in keys:
-                raise WorkspaceError(
-                    f"'{key}' is no run of {plan.name}; these are: {', '.join(keys)}",
-                    hint=f"{plan.command} --dry-run",
-                )
-        return [run for run in known if run.key in only] if only else list(runs)
-
-    def _write_report(
-        self,
-        choice: Choice,
-        plan: PaperPlan,
-        runs: Sequence[Run],
-        sets: Mapping[Path, Sequence[str]],
-        failures: Failures,
-    ) -> int:
+    def _write_report(self, work: PlanWork) -> int:
         """Write the report of what there is; what failed is not waited for.
 
         Raises:
             BlockedError: another command is still to make some of it.
             StageFailedError: some of it failed in another command.
         """
-        work = self._tasks(runs, sets, Stage.REPORT)
-        pending = self._runner.pending(work)
+        if self._consent.prerequisites:
+            return int(self._runner.run(work.report()))
+        pending = self._runner.pending(work.tasks(work.every))
         lost = self._runner.failures(pending)
-        if not self._consent.prerequisites:
-            self._runner.require_made([task for task in pending if task.identity not in lost])
-        there = [task for task in work if self._runner.is_current(task)]
-        ran = int(self._runner.run(self._report_task(plan, runs, there)))
-        if pending and not failures:
-            self._say_what_is_left(choice, runs, work)
-            for why in () if self._consent.prerequisites else lost.values():
-                raise StageFailedError(why, hint="the command above")
+        self._runner.require_made([task for task in pending if task.identity not in lost])
+        ran = int(self._runner.run(work.report()))
+        for why in lost.values():
+            raise StageFailedError(f"the report is not of all runs: {why}")
         return ran
 
-    def _report_task(self, plan: PaperPlan, runs: Sequence[Run], work: Sequence[Task]) -> Task:
-        return reporting.report_task(plan, runs, work, self._road, self._runner)
-
-    def _say_what_is_left(self, choice: Choice, runs: Sequence[Run], work: Sequence[Task]) -> None:
+    def _say_what_is_left(self, choice: Choice, work: PlanWork, left: Sequence[Task]) -> None:
         """Which runs are not done, and the command for them alone."""
-        left = {task.folder for task in self._runner.pending(work)}
-        keys = [run.key for run in runs if run.folder in left]
+        folders = {task.folder for task in left}
+        keys = [run.key for run in work.every if run.folder in folders]
         words = [*choice.words, *(word for key in keys for word in ("--run", key))]
         just_those = shlex.join(["ragcun", "reproduce", *words])
         self._progress.note(f"not done: {', '.join(keys)}; for just those: {just_those}")
@@ -288,20 +283,6 @@ class PlanSession(Session):
     def _document(self, tables: Sequence[Table], parts: Sequence[reporting.Part]) -> str:
         figures = reporting.figures_of(parts, self._road, self._runner)
         return render(tables, figures, "json", title=parts[0].title)
-
-    def _tasks(
-        self, runs: Sequence[Run], sets: Mapping[Path, Sequence[str]], last: Stage
-    ) -> list[Task]:
-        """What stands behind the tables of some runs, up to a stage."""
-        walked = [Stage.TRAIN, Stage.SEARCH, Stage.EVAL, Stage.ISOTROPY, Stage.REPORT]
-        stages = walked[: walked.index(last) + 1] if last in walked else [Stage.MINE]
-        tasks = [
-            task for stage in stages for task in walk.stage_tasks(stage, runs, self._road, sets)
-        ]
-        if last is not Stage.DATA:
-            return tasks
-        tasks += walk.stage_tasks(Stage.EVAL, runs, self._road, sets)
-        return [task for task in with_needs(tasks) if task.stage is Stage.DATA]
 
     def _planned(
         self, plan: PaperPlan, runs: Sequence[Run], tasks: Sequence[Task]

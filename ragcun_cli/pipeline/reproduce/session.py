@@ -23,7 +23,7 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import WorkspaceError
+from ragcun_cli.spec.errors import StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -127,7 +127,24 @@ class Session:
             names = sorted(others, key=lambda other: not self.workspace.report(other).exists())
             less = f"as in a plan: --profile {'|'.join(names)} --experiment {name}"
         self._consent = replace(self._consent, less=less)
-        return part
+        return self._settled(part)
+
+    def _settled(self, plan: PaperPlan) -> PaperPlan:
+        """A plan whose tuned arms have the values that their trials chose.
+
+        Raises:
+            StaleInputError: trials are missing.
+        """
+        plan = walk.with_scores(plan, self._road, self._runner)
+        for arm in plan.tuned:
+            if arm.best is None:
+                done = sum(trial.score is not None for trial in arm.trials)
+                raise StaleInputError(
+                    f"the values of {arm.name} are not chosen yet: {done} of {len(arm.trials)} "
+                    "trials are trained",
+                    hint=f"{plan.command} --until train",
+                )
+        return plan
 
     def part(self, plan: PaperPlan, choice: Choice) -> PaperPlan:
         """What options leave of a plan, which has reports of its own where they change it."""

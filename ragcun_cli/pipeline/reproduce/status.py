@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ragcun_cli.pipeline.reproduce.launch.jobs import job_name
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.attempts import record_of
 from ragcun_cli.pipeline.stages.runner import Runner
@@ -95,11 +96,11 @@ def status_of(
         groups: name -> tasks.
         workspace: that they lie in; it may be a copy.
         runner: knows which are current.
-        queued: jobs that wait on a cluster, by the name of their group.
+        queued: jobs that wait on a cluster, by name.
     """
     signs = {sign.record: sign for sign in signs_of_life(workspace.root)}
     return [
-        _status(name, tasks, workspace, runner, signs, queued.get(name))
+        _status(name, tasks, workspace, runner, signs, queued.get(job_name(name)))
         for name, tasks in groups.items()
     ]
 

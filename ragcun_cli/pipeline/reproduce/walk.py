@@ -16,13 +16,14 @@ from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.runner import Runner, refuse_unwritable
-from ragcun_cli.pipeline.stages.runs import Run, description_task, runs_on_disk
+from ragcun_cli.pipeline.stages.runs import Run, description_task, runs_on_disk, trials_of
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.marks import damaged_files
 from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.plan import PaperPlan
 from ragcun_cli.spec.profile import EncoderConfig
 
 ASK_ABOVE_SECONDS = 1800
@@ -104,7 +105,9 @@ def finished_runs(
     runs, left_out = runs_on_disk(workspace)
     for run in runs:
         stale = runner.stale(road.trainings.task(run))
-        if stale is None:
+        if run.trial is not None:
+            left_out[run.label] = "a trial chooses values, and is never tested"
+        elif stale is None:
             finished.append(run)
         else:
             left_out[run.label] = stale.why
@@ -133,6 +136,17 @@ def finished_runs(
     for run in [*bases, *references, *trained]:
         unique.setdefault(run.folder, run)
     return list(unique.values())
+
+
+def with_scores(plan: PaperPlan, road: Road, runner: Runner) -> PaperPlan:
+    """A plan with the scores of those trials that are trained."""
+    scores: dict[str, list[float | None]] = {}
+    for arm, runs in trials_of(plan, road.place.workspace).items():
+        records = [runner.current_record(road.trainings.task(run)) for run in runs]
+        scores[arm] = [
+            None if record is None else record.details["selection"]["kept"] for record in records
+        ]
+    return plan.with_scores(scores)
 
 
 def stage_tasks(

@@ -195,6 +195,10 @@ class Runner:
                         else "the same command with --verify",
                     )
 
+    def look_again(self) -> None:
+        """Forget what was current: other commands have run stages since."""
+        self._stale.clear()
+
     def failures(self, tasks: Iterable[Task]) -> dict[tuple[Path, str], str]:
         """Identity of tasks whose last attempt, or that at what they rest on, failed -> why."""
         if (file := self._attempts) is None:

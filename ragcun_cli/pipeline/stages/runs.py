@@ -35,6 +35,9 @@ class Run:
 
     workspace: Workspace
 
+    trial: int | None = None
+    """Number, from 1, of what was tried for an arm; it is trained, and never tested."""
+
     @property
     def name(self) -> str:
         """Of the experiment or the reference."""
@@ -76,11 +79,15 @@ class Run:
     @property
     def label(self) -> str:
         """For people."""
+        if self.trial is not None:
+            return f"{self.title}, trial {self.trial}"
         return self.title if self.seed is None else f"{self.title}, seed {self.seed}"
 
     @property
     def key(self) -> str:
         """How a command names it among the runs of a plan: `with_isotropy:2`, `untouched`."""
+        if self.trial is not None:
+            return f"{self.title}:trial-{self.trial}"
         return self.title if self.seed is None else f"{self.title}:{self.seed}"
 
     def description(self) -> str:
@@ -90,6 +97,7 @@ class Run:
             "seed": self.seed,
             "profile": self.profile.model_dump(mode="json"),
         }
+        content |= {} if self.trial is None else {"trial": self.trial}
         return json.dumps(content, indent=2) + "\n"
 
 
@@ -113,6 +121,17 @@ def runs_of(plan: PaperPlan, workspace: Workspace) -> list[Run]:
     ]
     unique = {run.folder: run for run in reversed([*references, *trained])}
     return list(reversed(unique.values()))
+
+
+def trials_of(plan: PaperPlan, workspace: Workspace) -> dict[str, list[Run]]:
+    """Name of each tuned arm -> the runs of its trials."""
+    return {
+        arm.name: [
+            Run(trial.profile, plan.tuning_seed, None, workspace, number)
+            for number, trial in enumerate(arm.trials, 1)
+        ]
+        for arm in plan.tuned
+    }
 
 
 def description_task(run: Run) -> Task:
@@ -169,6 +188,6 @@ def _read(folder: Path, workspace: Workspace) -> Run:
         named: Reference | None = TypeAdapter(Reference | None).validate_python(
             content["reference"]
         )
-        return Run(profile, content["seed"], named, workspace)
+        return Run(profile, content["seed"], named, workspace, content.get("trial"))
     except (ValueError, KeyError, TypeError) as error:  # pydantic's own among them
         raise WorkspaceError(f"{RUN} holds no run that this version of ragcun reads") from error

@@ -18,7 +18,7 @@ from ragcun_cli.pipeline.report.table import (
     legend,
 )
 
-ASKED = ("contrasts", "claims", "forest", "contrast-by-set", "contrasts-by-group")
+ASKED = ("contrasts", "claims", "trials", "forest", "contrast-by-set", "contrasts-by-group")
 """Keys of what answers the question, in the order to print."""
 
 HEADINGS = ("Contrasts and claims", "Results", "Figures", "Appendix")

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
-
-from ragcun_cli.pipeline.road import Road
-from ragcun_cli.pipeline.stages.runner import Runner
-from ragcun_cli.pipeline.stages.runs import Run
-from ragcun_cli.spec.manifest import Stage
 
 
 @dataclass(frozen=True)
@@ -56,46 +50,3 @@ class Launcher(Protocol):
 def job_name(key: str) -> str:
     """Of the job of a run, by the run's key."""
     return key.replace(":", "-")
-
-
-def jobs_of(
-    runs: Sequence[Run],
-    road: Road,
-    runner: Runner,
-    *,
-    words: Sequence[str],
-    last: Stage,
-    checked: Collection[Path],
-) -> list[RunJob]:
-    """A job for each run, after those of the minings and of the bases that it waits for.
-
-    Args:
-        runs: that are not done.
-        road: of their tasks.
-        runner: knows which minings are done.
-        words: that all commands begin with.
-        last: stage that is walked to.
-        checked: folders of bases that are held against published scores before anything is
-            trained, and have yet to be evaluated for that.
-    """
-    jobs: dict[str, RunJob] = {}
-
-    def add(name: str, run: Run, until: Stage, *after: str, on_gpu: bool = True) -> str:
-        typed = (*words, "--run", run.key, "--until", until.value)
-        jobs.setdefault(name, RunJob(name, typed, after, on_gpu))
-        return name
-
-    for run in runs:
-        base = Run(run.profile, None, "untouched", run.workspace)
-        after = []
-        if run.seed is not None and base.folder in checked:
-            after.append(add(job_name(base.key), base, Stage.EVAL))
-        if run.seed is not None:
-            mine = road.minings.task(run)
-            if not runner.is_current(mine):
-                name = f"mine-{mine.folder.parent.name[:4]}-{run.seed}"
-                after.append(add(name, run, Stage.MINE, on_gpu=mine.fetch is not None))
-        on_gpu = run.reference != "bm25"
-        if last is not Stage.MINE:
-            add(job_name(run.key), run, last, *after, on_gpu=on_gpu)
-    return list(jobs.values())
