@@ -48,7 +48,9 @@ def _program(name):
 
 
 def is_here(need):
-    """Whether there is a package of Python, a program (``program:NAME``) or a path."""
+    """Whether there is a package of Python, a program (``program:NAME``), a path, or ``root``."""
+    if need == "root":
+        return os.geteuid() == 0
     if need.startswith("/"):
         return Path(need).exists()
     kind, _, name = need.rpartition(":")

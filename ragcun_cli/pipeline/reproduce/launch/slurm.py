@@ -12,7 +12,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -79,25 +80,31 @@ class SlurmLauncher:
                 f"Slurm reads % and \\ in a path as signs of its own: {self.folder}",
                 hint="--workspace FOLDER",
             )
-        there = {name: job.id for name, job in self.queued().items()}
+        there = self.queued()
         self.folder.mkdir(parents=True, exist_ok=True)
-        submitted: dict[str, str] = {}
+        ids = {name: job.id for name, job in there.items()}
+        new: dict[str, str] = {}
         for job in jobs:
-            if job.name in there:
-                continue
-            (self.folder / f"{job.name}.waits").unlink(missing_ok=True)
-            write_atomically(self.folder / f"{job.name}.sh", self.script(job))
-            ids = {**there, **submitted}
             before = ":".join(ids[name] for name in job.after if name in ids)
-            options = [f"--dependency=afterany:{before}"] if before else []
-            try:
-                said = _said("sbatch", "--parsable", *options, f"{job.name}.sh", cwd=self.folder)
-            except RagcunError as error:
-                done = f"; submitted before it: {', '.join(submitted)}" if submitted else ""
-                hint = shlex.join(["scancel", *submitted.values()]) if submitted else error.hint
-                raise RagcunError(f"{job.name}: {error}{done}", hint=hint) from error
-            submitted[job.name] = said.split()[-1].partition(";")[0]
-        return Launched({job.name: {**there, **submitted}[job.name] for job in jobs})
+            if job.name not in there:
+                ids[job.name] = new[job.name] = self._submit(job, before, new)
+            elif there[job.name].state == "PENDING" and {*new} & {*job.after}:
+                with suppress(RagcunError):  # it has just begun
+                    change = f"Dependency=afterany:{before}"
+                    _said("scontrol", "update", f"JobId={ids[job.name]}", change)
+        return Launched({job.name: ids[job.name] for job in jobs})
+
+    def _submit(self, job: RunJob, before: str, submitted: Mapping[str, str]) -> str:
+        (self.folder / f"{job.name}.waits").unlink(missing_ok=True)
+        write_atomically(self.folder / f"{job.name}.sh", self.script(job))
+        options = [f"--dependency=afterany:{before}"] if before else []
+        try:
+            said = _said("sbatch", "--parsable", *options, f"{job.name}.sh", cwd=self.folder)
+        except RagcunError as error:
+            done = f"; submitted before it: {', '.join(submitted)}" if submitted else ""
+            hint = shlex.join(["scancel", *submitted.values()]) if submitted else error.hint
+            raise RagcunError(f"{job.name}: {error}{done}", hint=hint) from error
+        return said.split()[-1].partition(";")[0]
 
     def script(self, job: RunJob) -> str:
         """What Slurm runs for a job."""

@@ -338,6 +338,20 @@ def test_what_is_in_the_queue_is_not_submitted_again(cluster):
     ]
     kept = {"a-1": "8", "a-2": "101", "a-3": "102", "a-4": "11", "report": "103"}
     assert launched.submitted == kept
+    assert not [call for call in calls(cluster) if call[0] == "scontrol"]
+
+
+def test_what_waits_in_the_queue_waits_for_what_is_submitted_anew_too(cluster):
+    queue(
+        cluster,
+        ("7", "PENDING", "N/A", "Dependency", name_in_queue(cluster, "report")),
+        ("8", "RUNNING", "N/A", "None", name_in_queue(cluster, "a-1")),
+        ("9", "PENDING", "N/A", "Priority", name_in_queue(cluster, "a-2")),
+    )
+    mined = [job("mine-1"), *(job(f"a-{number}", after=["mine-1"]) for number in (1, 3))]
+    launcher(cluster).launch([*mined, job("a-2"), job("report", after=["a-1", "a-2", "a-3"])])
+    changed = [call[1:] for call in calls(cluster) if call[0] == "scontrol"]
+    assert changed == [["update", "JobId=7", "Dependency=afterany:8:9:102"]]
 
 
 def test_jobs_of_two_plans_and_of_two_workspaces_have_different_names(tmp_path):
