@@ -44,7 +44,8 @@ class LaunchConfig(Section):
     """Of a job that trains or encodes."""
 
     signal_seconds: int = Field(300, ge=1)
-    """From the signal that a job is to stop to its time limit."""
+    """From the signal that a job is to stop to its time limit. Slurm looks at limits every half
+    minute, and a command takes up to 20 seconds to stop: below 60 it may be cut off."""
 
     extra: tuple[Annotated[str, Field(pattern=SLURM_OPTION)], ...] = ()
     """Further options of sbatch, each with its value, as ``--constraint=a100``."""
