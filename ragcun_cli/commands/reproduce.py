@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ragcun_cli import options
+from ragcun_cli.spec.paths import CACHE_GB
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.plans import Reproduced
@@ -23,6 +24,7 @@ def reproduce(
     references: options.References = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
+    cache_gb: options.CacheGigabytes = CACHE_GB,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
     ] = False,
@@ -53,7 +55,9 @@ def reproduce(
     from ragcun_cli.pipeline.reproduce.plans import PlanSession
     from ragcun_cli.pipeline.reproduce.session import Choice
 
-    session = PlanSession(workspace, watcher, ask=asking(yes), device=device, verify=verify)
+    session = PlanSession(
+        *(workspace, watcher), ask=asking(yes), device=device, cache_gb=cache_gb, verify=verify
+    )
     choice = Choice(profile, set_, seed, experiment, references)
     found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
     show(found, as_json=as_json, table=partial(_show_found, found))

@@ -16,7 +16,14 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.draw import ISOTROPY_TEXTS, number_of, smallest
 from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass
 from ragcun_cli.core.isotropy.geometry import alignment, mean_gap
-from ragcun_cli.pipeline.encoders.encode import TEXTS_AT_ONCE, Side, encode
+from ragcun_cli.pipeline.encoders.base_outputs import WantedTexts, on_wanted_outputs
+from ragcun_cli.pipeline.encoders.encode import (
+    TEXTS_AT_ONCE,
+    Side,
+    encode,
+    kept_base_of,
+    own_prompt,
+)
 from ragcun_cli.pipeline.isotropy.one_side import measures_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
@@ -47,6 +54,13 @@ def write_isotropy(
     }
     texts = Texts(tests, config)
     pairs = texts.pairs()
+    if kept_base_of(model) is not None:
+        passages_too = [passage for _, passage in pairs]
+        model = _on_kept_outputs(
+            *(model, tests, [*texts.passages, *passages_too], draft / "base_outputs.f32"),
+            evaluation=evaluation,
+            progress=progress,
+        )
     both = {"model": model, "evaluation": evaluation, "progress": progress}
     queries = Encoded(texts, "query", **both)
     passages = Encoded(texts, "document", **both)
@@ -70,6 +84,37 @@ def write_isotropy(
         "pairs": content["pairs"]["pairs"],
         "plan_score": content["queries"]["plan_score"],
     }
+
+
+def _on_kept_outputs(
+    model: SentenceTransformer,
+    tests: Mapping[str, JudgedSet],
+    passages: Sequence[str],
+    file: Path,
+    *,
+    evaluation: EvaluationConfig,
+    progress: Progress,
+) -> SentenceTransformer:
+    """The head of a model on kept outputs of its base, of evaluation's blocks where it can be."""
+    wanted = []
+    for name, identifiers in _by_test(passages).items():
+        corpus = tests[name].corpus
+        prompt = own_prompt(model, "document") or ""
+        rows = corpus.rows_of(identifiers)
+        block = evaluation.block_passages
+        wanted.append(WantedTexts.passages(corpus, rows, prompt=prompt, block=block))
+    for test in tests.values():
+        asked, prompt = list(test.queries.values()), own_prompt(model, "query") or ""
+        wanted.append(WantedTexts.all_of(asked, prompt=prompt, block=len(asked)))
+    return on_wanted_outputs(
+        model,
+        wanted,
+        file,
+        batch_size=evaluation.batch_size,
+        precision=evaluation.precision,
+        label="isotropy, base",
+        progress=progress,
+    )
 
 
 def _pairs(rows: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
