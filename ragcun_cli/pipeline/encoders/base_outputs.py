@@ -69,33 +69,26 @@ class BaseOutputs:
         }
 
     def read(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str,
-        batch_size: int,
-        precision: str,
-        advance: Advance,
+        self, texts: Sequence[str], *, prompt: str, advance: Advance, **how: int | str
     ) -> NDArray[np.void]:
         """``(n,)`` rows of `output_rows`, in the order of the batches that they were encoded in.
 
         Args:
             texts: a whole block.
             prompt: what goes before each.
-            batch_size: texts encoded at once.
-            precision: autocast precision.
             advance: told of texts that are done, which encoding may take a while.
+            how: they are encoded: ``batch_size`` and ``precision``.
 
         Raises:
             WorkspaceError: the block's file is not what was written.
             EncoderError: the base fails on them.
         """
-        how: Any = {"prompt": prompt, "batch_size": batch_size, "precision": precision}
-        recipe = self._base | how
+        what: Any = {"prompt": prompt, **how}
+        recipe = self._base | what
         file = self._kept.folder / digest(recipe)[:16] / f"{_texts_digest(texts)}{VECTORS}"
 
         def encode() -> NDArray[np.void]:
-            outputs, order = encode_batches(self.modules, texts, **how, advance=advance)
+            outputs, order = encode_batches(self.modules, texts, **what, advance=advance)
             rows = np.empty(len(texts), output_rows(outputs.shape[1]))
             rows["text"], rows["output"] = order.cpu().numpy(), outputs.cpu().numpy()
             self.encoded += len(texts)
@@ -115,22 +108,23 @@ class BaseOutputs:
         return np.asarray(np.load(file, mmap_mode="r"))
 
     def _keep(self, file: Path, rows: NDArray[np.void], recipe: dict[str, Any]) -> None:
-        taken = sum(other.stat().st_size for other in self._kept.folder.rglob(f"*{VECTORS}"))
-        if taken + rows.nbytes > self._kept.most_bytes:
-            if self._kept.folder not in _FULL:
-                _FULL.add(self._kept.folder)
+        folder, most = self._kept.folder, self._kept.most_bytes
+        with locked(folder / ".lock"):  # others may write other blocks
+            taken = sum(other.stat().st_size for other in folder.rglob(f"*{VECTORS}"))
+            if taken + rows.nbytes <= most:
+                if not is_marked(file.parent / RECIPE):
+                    write_atomically(file.parent / RECIPE, json.dumps(recipe, indent=1) + "\n")
+                    mark(file.parent / RECIPE)
+                with replaced(file) as stream:
+                    np.save(stream, rows)
+                mark(file)
+            elif folder not in _FULL:
+                _FULL.add(folder)
                 self._say(
-                    f"{self._kept.folder} has its {self._kept.most_bytes / 1e9:g} GB: further "
-                    "outputs of frozen bases are computed and not kept; --cache-gb N allows more, "
-                    "and ragcun reproduce --clean lists what can go"
+                    f"{folder} has its {most / 1e9:g} GB: further outputs of frozen bases are "
+                    "computed and not kept; --cache-gb N allows more, and ragcun reproduce --clean "
+                    "lists what can go"
                 )
-            return
-        if not is_marked(file.parent / RECIPE):
-            write_atomically(file.parent / RECIPE, json.dumps(recipe, indent=1) + "\n")
-            mark(file.parent / RECIPE)
-        with replaced(file) as stream:
-            np.save(stream, rows)
-        mark(file)
 
 
 _FULL: set[Path] = set()

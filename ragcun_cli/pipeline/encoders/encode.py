@@ -93,15 +93,8 @@ def encode_block(
         ValueError: there are no texts.
         EncoderError: the model fails on them: too many positions, unknown tokens, no memory left.
     """
-    embeddings, order = encode_batches(
-        model,
-        texts,
-        side=side,
-        prompt=prompt,
-        batch_size=batch_size,
-        precision=precision,
-        advance=advance,
-    )
+    how: Any = {"batch_size": batch_size, "precision": precision, "advance": advance}
+    embeddings, order = encode_batches(model, texts, side=side, prompt=prompt, **how)
     back = torch.empty(len(texts), dtype=torch.long)
     back[order] = torch.arange(len(texts))
     return embeddings[back.to(embeddings.device)]
@@ -170,13 +163,7 @@ class KeptBase(Protocol):
     """Texts that were not kept when they were asked for."""
 
     def read(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str,
-        batch_size: int,
-        precision: str,
-        advance: Advance,
+        self, texts: Sequence[str], *, prompt: str, advance: Advance, **how: int | str
     ) -> NDArray[np.void]:
         """Outputs of a block of texts in the order of its batches, as rows of ``output_rows``."""
 

@@ -55,10 +55,13 @@ def write_isotropy(
     texts = Texts(tests, config)
     pairs = texts.pairs()
     if kept_base_of(model) is not None:
-        passages_too = [passage for _, passage in pairs]
-        model = _on_kept_outputs(
-            *(model, tests, [*texts.passages, *passages_too], draft / "base_outputs.f32"),
-            evaluation=evaluation,
+        passages_too = [*texts.passages, *(passage for _, passage in pairs)]
+        wanted = _wanted(model, tests, passages_too, block=evaluation.block_passages)
+        model = on_wanted_outputs(
+            *(model, wanted, draft / "base_outputs.f32"),
+            batch_size=evaluation.batch_size,
+            precision=evaluation.precision,
+            label="isotropy, base",
             progress=progress,
         )
     both = {"model": model, "evaluation": evaluation, "progress": progress}
@@ -86,35 +89,22 @@ def write_isotropy(
     }
 
 
-def _on_kept_outputs(
+def _wanted(
     model: SentenceTransformer,
     tests: Mapping[str, JudgedSet],
     passages: Sequence[str],
-    file: Path,
     *,
-    evaluation: EvaluationConfig,
-    progress: Progress,
-) -> SentenceTransformer:
-    """The head of a model on kept outputs of its base, of evaluation's blocks where it can be."""
-    wanted = []
+    block: int,
+) -> list[WantedTexts]:
+    """Some passages, in evaluation's blocks where they are many, and all queries."""
+    before, asked = own_prompt(model, "document") or "", own_prompt(model, "query") or ""
+    found = []
     for name, identifiers in _by_test(passages).items():
         corpus = tests[name].corpus
-        prompt = own_prompt(model, "document") or ""
         rows = corpus.rows_of(identifiers)
-        block = evaluation.block_passages
-        wanted.append(WantedTexts.passages(corpus, rows, prompt=prompt, block=block))
-    for test in tests.values():
-        asked, prompt = list(test.queries.values()), own_prompt(model, "query") or ""
-        wanted.append(WantedTexts.all_of(asked, prompt=prompt, block=len(asked)))
-    return on_wanted_outputs(
-        model,
-        wanted,
-        file,
-        batch_size=evaluation.batch_size,
-        precision=evaluation.precision,
-        label="isotropy, base",
-        progress=progress,
-    )
+        found.append(WantedTexts.passages(corpus, rows, prompt=before, block=block))
+    queries = [list(test.queries.values()) for test in tests.values()]
+    return found + [WantedTexts.all_of(some, prompt=asked, block=len(some)) for some in queries]
 
 
 def _pairs(rows: Sequence[tuple[Row, Row]]) -> dict[str, Any]:

@@ -166,16 +166,9 @@ def _wanted(job: Job, ready: Prepared) -> list[WantedTexts]:
         np.unique(corpus.rows_of(name for names in some["passage_ids"] for name in names))
         for some in examples.select_columns("passage_ids").iter(BATCH_ROWS)
     ]
+    block, queries = job.profile.evaluation.block_passages, dict.fromkeys(ready.rows["query"])
+    asked, before = (ready.prompts.get(column, "") for column in ("query", "positive"))
     return [
-        WantedTexts.all_of(
-            list(dict.fromkeys(ready.rows["query"])),
-            prompt=ready.prompts.get("query", ""),
-            block=TEXTS_AT_ONCE,
-        ),
-        WantedTexts.passages(
-            corpus,
-            np.concatenate(rows),
-            prompt=ready.prompts.get("positive", ""),
-            block=job.profile.evaluation.block_passages,
-        ),
+        WantedTexts.all_of(list(queries), prompt=asked, block=TEXTS_AT_ONCE),
+        WantedTexts.passages(corpus, np.concatenate(rows), prompt=before, block=block),
     ]

@@ -237,17 +237,21 @@ def test_outputs_that_are_not_what_was_written_are_one_error(tiny, folder, endin
     assert refused.value.hint == f"rm -r {file.parent}"
 
 
-def fill(tiny, folder, together, found):
+def fill(tiny, folder, together, found, order):
     model = on_kept(an_encoder(tiny), folder)
     together.wait(60)
-    rows = [encode_block(model, [f"{start}", *TEXTS], **HOW) for start in range(6)]
-    found.put((kept_base_of(model).encoded, torch.cat(rows).numpy().tobytes()))
+    rows = {start: encode_block(model, [f"{start}", *TEXTS], **HOW) for start in order}
+    joined = torch.cat([rows[start] for start in range(6)])
+    found.put((kept_base_of(model).encoded, joined.numpy().tobytes()))
 
 
 def test_two_processes_at_once_encode_each_block_once(tiny, folder):
     context = multiprocessing.get_context("fork")
     together, found = context.Barrier(2), context.Queue()
-    started = [context.Process(target=fill, args=(tiny, folder, together, found)) for _ in range(2)]
+    started = [
+        context.Process(target=fill, args=(tiny, folder, together, found, order))
+        for order in (range(6), range(5, -1, -1))
+    ]
     for process in started:
         process.start()
     (first, rows), (second, same) = found.get(timeout=120), found.get(timeout=120)
