@@ -9,14 +9,16 @@ state, the one-time encoding, and how far the losses part.
 import itertools
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from setting import SETTINGS, StepTimes, base, fit, machine, rows, with_head
 
-from ragcun_cli.core.model import freeze, on_cached_outputs
+from ragcun_cli.core.model import freeze
+from ragcun_cli.pipeline.encoders.base_outputs import WantedTexts, keep_base, on_wanted_outputs
 from ragcun_cli.pipeline.machine.progress import Silent
-from ragcun_cli.pipeline.training.frozen_base import BaseOutputs
+from ragcun_cli.spec.paths import OutputsFolder
 
 TOKENS, BATCH, COMPARED_BATCH = 128, 64, 8
 
@@ -36,17 +38,14 @@ def paced_fit(model, data, settings) -> float:
 
 def kept(data, folder: Path, device: str) -> tuple:
     model = frozen(device)
-    encoder = type(model)(modules=list(model)[:-3], device=device)
-    outputs = BaseOutputs(folder, width=384)
-    texts = list(itertools.chain.from_iterable(data[name] for name in data.column_names))
-    seconds = outputs.encode(
-        encoder, texts, prompt="", batch_size=64, precision="fp32", progress=Silent()
-    )
-    return (
-        on_cached_outputs(list(model)[-3:], outputs.look_up, device=device),
-        len(outputs),
-        seconds,
-    )
+    outputs = OutputsFolder(folder / "kept", {}, most_bytes=1e10)
+    keep_base(model, outputs, head=3, progress=Silent())
+    texts = list(dict.fromkeys(itertools.chain.from_iterable(data[n] for n in data.column_names)))
+    started = time.perf_counter()
+    wanted = [WantedTexts.all_of(texts, prompt="", block=8192)]
+    file, how = folder / f"{len(texts)}.f32", {"batch_size": 64, "precision": "fp32"}
+    fitted = on_wanted_outputs(model, wanted, file, **how, label="", progress=Silent())
+    return fitted, len(texts), time.perf_counter() - started
 
 
 def main() -> None:

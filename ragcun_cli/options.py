@@ -38,6 +38,10 @@ WorkspaceFolder = Annotated[
     typer.Option("--workspace", "-w", help="Folder of runs; RAGCUN_WORKSPACE, or ./workspace."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+CacheGigabytes = Annotated[
+    float,
+    typer.Option("--cache-gb", metavar="N", min=0, help="Of outputs of frozen bases, at most."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run again although it is current.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no tables.")]
 Prerequisites = Annotated[

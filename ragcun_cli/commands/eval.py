@@ -9,6 +9,7 @@ import typer
 
 from ragcun_cli import options
 from ragcun_cli.pipeline.search.division import CHUNK_PASSAGES, Searching, Shard
+from ragcun_cli.spec.paths import CACHE_GB
 
 SHOWN = ("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10")
 """Metrics of the terminal's table; JSON has all."""
@@ -52,6 +53,7 @@ def evaluate(
     ] = False,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
+    cache_gb: options.CacheGigabytes = CACHE_GB,
     force: options.Force = False,
     prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
@@ -89,6 +91,7 @@ def evaluate(
         force=force,
         prerequisites=prerequisites,
         device=device,
+        cache_gb=cache_gb,
         verify=verify,
         how=how,
     )

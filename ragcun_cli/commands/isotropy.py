@@ -3,6 +3,7 @@
 from functools import partial
 
 from ragcun_cli import options
+from ragcun_cli.spec.paths import CACHE_GB
 
 
 def isotropy(
@@ -13,6 +14,7 @@ def isotropy(
     references: options.References = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
+    cache_gb: options.CacheGigabytes = CACHE_GB,
     force: options.Force = False,
     prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
@@ -36,6 +38,7 @@ def isotropy(
         force=force,
         prerequisites=prerequisites,
         device=device,
+        cache_gb=cache_gb,
         verify=verify,
     )
     tables = session.isotropy(Choice(profile, set_, seed, experiment, references))

@@ -7,6 +7,7 @@ import typer
 
 from ragcun_cli import options
 from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.paths import CACHE_GB
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.plans import Found
@@ -43,6 +44,7 @@ def reproduce(
         str | None, typer.Option(metavar="NUMBERS", help="Of the GPUs to use, as 0,2; all.")
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Only say how far each run is.")] = False,
+    cache_gb: options.CacheGigabytes = CACHE_GB,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
     ] = False,
@@ -79,6 +81,7 @@ def reproduce(
         ask=asking(yes),
         prerequisites=prerequisites,
         device=device,
+        cache_gb=cache_gb,
         verify=verify,
     )
     choice = Choice(profile, set_, seed, experiment, references)

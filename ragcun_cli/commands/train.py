@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from ragcun_cli import options
+from ragcun_cli.spec.paths import CACHE_GB
 
 
 def train(
@@ -14,6 +15,7 @@ def train(
     seed: options.Seeds = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
+    cache_gb: options.CacheGigabytes = CACHE_GB,
     force: options.Force = False,
     prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
@@ -36,6 +38,7 @@ def train(
         force=force,
         prerequisites=prerequisites,
         device=device,
+        cache_gb=cache_gb,
         verify=verify,
     )
     trained = session.train(Choice(profile, set_, seed, experiment))

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from ragcun_cli.core.errors import SettingsError
 
+HEAD_MODULES = 3
+"""Of the `gaussian_head`, the last of an encoder that has one."""
+
 _INVISIBLE = 1e-12  # of the largest variance: rounding of fp32 rows, which whitening would blow up
 
 

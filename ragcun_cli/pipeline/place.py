@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders.find import FoundEncoder, fetch_encoder, find_encoder
-from ragcun_cli.pipeline.encoders.model_source import ModelSource
+from ragcun_cli.pipeline.encoders.model_source import SILENT, ModelSource
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
 from ragcun_cli.pipeline.machine.devices import check_precision, choose_device, refuse_no_device
+from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
-from ragcun_cli.spec.manifest import Stage, digest
-from ragcun_cli.spec.paths import Workspace, path_of
+from ragcun_cli.spec.manifest import Manifest, Stage, digest
+from ragcun_cli.spec.paths import CACHE_GB, OutputsFolder, Workspace, path_of
 from ragcun_cli.spec.profile import EncoderConfig
 from ragcun_cli.spec.section import stated
 
@@ -33,18 +34,24 @@ class Place:
     """
 
     def __init__(
-        self, workspace: Workspace, *, device: str = "auto", mirrors: Sequence[str] = ()
+        self,
+        workspace: Workspace,
+        *,
+        device: str = "auto",
+        mirrors: Sequence[str] = (),
+        cache_gb: float = CACHE_GB,
     ) -> None:
         self.workspace = workspace
         self.sets = DataTasks(workspace, mirrors=mirrors)
         refuse_no_device(device)
-        self._device_name = device
+        self._device_name, self._cache_bytes = device, cache_gb * 1e9
         self._encoders: dict[str, FoundEncoder | None] = {}
 
     @property
     def words(self) -> tuple[str, ...]:
         """What a command says to stand on the same."""
-        return () if self._device_name == "auto" else ("--device", self._device_name)
+        device = () if self._device_name == "auto" else ("--device", self._device_name)
+        return (*device, "--cache-gb", f"{self._cache_bytes / 1e9:g}")
 
     @cached_property
     def device(self) -> str:
@@ -116,12 +123,29 @@ class Place:
         check_precision(run.profile.evaluation.precision, self.device)
         if run.reference == "untouched":
             found = self.fetch_encoder(run.profile.encoder)
-            return ModelSource(found.folder, self.device, (found, run.profile.encoder))
-        return ModelSource(run.folder / paths.MODEL, self.device)
+            outputs = self.outputs(run, found.digests())
+            return ModelSource(found.folder, self.device, (found, run.profile.encoder), outputs)
+        trained = Manifest.load(run.folder / paths.MANIFEST).stages.get("train")
+        base = None if trained is None else trained.details.get("encoder", {}).get("digests")
+        outputs = None if base is None else self.outputs(run, base)
+        return ModelSource(run.folder / paths.MODEL, self.device, outputs=outputs)
 
-    def load(self, run: Run) -> SentenceTransformer:
+    def outputs(self, run: Run, encoder: Mapping[str, str]) -> OutputsFolder | None:
+        """Where outputs of a run's base are kept; None where it is trained, or to be run each time.
+
+        Args:
+            run: a training, or a reference that shares its base.
+            encoder: digests of the base.
+        """
+        training = run.profile.training
+        stays = run.reference is not None or training.freeze_base
+        if not (stays and training.cache_frozen_base) or run.is_named_model:
+            return None
+        return OutputsFolder(self.workspace.base_outputs, encoder, self._cache_bytes)
+
+    def load(self, run: Run, progress: Progress = SILENT) -> SentenceTransformer:
         """The model itself; the last one that was loaded is kept."""
-        return self.source(run).load()
+        return self.source(run).load(progress)
 
 
 def open_workspace(root: str | None) -> Workspace:

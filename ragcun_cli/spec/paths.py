@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ragcun_cli.spec.errors import WorkspaceError
 
 MANIFEST = "manifest.json"
+
+CACHE_GB = 20.0
+"""Gigabytes of outputs of frozen bases that a workspace keeps, at most."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ class Workspace:
         """All docstring pairs of one version of one library."""
         return self.caches[1] / "pydocs" / f"{library}-{version}.jsonl"
 
-    def base_outputs(self, digest: str) -> Path:
-        """What a frozen base made of texts; the digest is of all that it depends on."""
-        return self.caches[0] / "base-outputs" / digest[:16]
+    @property
+    def base_outputs(self) -> Path:
+        """What frozen bases made of texts."""
+        return self.caches[0] / "base-outputs"
 
     def embeddings(self, digest: str) -> Path:
         """Embeddings of a corpus; the digest is of all that they depend on."""
@@ -95,6 +100,17 @@ class Workspace:
     def report(self, name: str) -> Path:
         """Folder of the tables of one plan."""
         return self.reports / name
+
+
+@dataclass(frozen=True)
+class OutputsFolder:
+    """Where outputs of frozen bases are kept, and which base is meant."""
+
+    folder: Path
+    encoder: Mapping[str, str]
+    """Digests of the base."""
+    most_bytes: float
+    """Of the folder, of all bases together."""
 
 
 def dataset_folder(name: str) -> str:

@@ -26,7 +26,7 @@ KINDS = {
     "rows of an index": "cache/bm25/*/rows.i32",
     "what an index is": "cache/bm25/*/index.json",
     "outputs of a base": "cache/base-outputs/*/*.npy",
-    "texts of those outputs": "cache/base-outputs/*/*.keys",
+    "what outputs are of": "cache/base-outputs/*/recipe.json",
     "negatives": "negatives/*/*/seed-1/negatives.jsonl",
     "the summary of a mining": "negatives/*/*/seed-1/summary.json",
     "details of a mining": "negatives/*/*/seed-1/details.jsonl",
@@ -180,7 +180,6 @@ INPUT = {
     "rows of an index": ("mine",),
     "terms of an index": ("mine",),
     "outputs of a base": ("train",),
-    "texts of those outputs": ("train",),
 }
 
 

@@ -7,6 +7,8 @@ beta = 1): a draw of their first two moments takes 2 d numbers in the place of n
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ragcun_cli.core.isotropy.moments import Vector
@@ -48,6 +50,7 @@ def _ratios(rng: np.random.Generator, short: int, long: int, draws: int) -> Vect
     return ratios
 
 
+@cache
 def null_intervals(
     texts: int, *, dimensions: int, draws: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> dict[str, tuple[float, float]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
@@ -91,16 +93,50 @@ def encode_block(
         ValueError: there are no texts.
         EncoderError: the model fails on them: too many positions, unknown tokens, no memory left.
     """
+    how: Any = {"batch_size": batch_size, "precision": precision, "advance": advance}
+    embeddings, order = encode_batches(model, texts, side=side, prompt=prompt, **how)
+    back = torch.empty(len(texts), dtype=torch.long)
+    back[order] = torch.arange(len(texts))
+    return embeddings[back.to(embeddings.device)]
+
+
+def encode_batches(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    *,
+    side: Side | None = None,
+    prompt: str = "",
+    batch_size: int,
+    precision: str = "fp32",
+    advance: Advance = lambda count: None,
+) -> tuple[Tensor, Tensor]:
+    """What `encode_block` gives in the order of the batches, and ``(n,)`` texts that rows are of.
+
+    Where outputs of the model's base are kept, its head reads the batches that they were made in,
+    so that it computes the very same numbers.
+
+    Raises:
+        ValueError: there are no texts.
+        EncoderError: as `encode_block`.
+    """
     if not texts:
         raise ValueError("there are no texts to encode")
     model.eval()
+    base = kept_base_of(model)
+    before = prompt if side is None else own_prompt(model, side)
+    if base is None:
+        batches = _batches(model, texts, before, _task(side), batch_size)
+    else:
+        how: Any = {"batch_size": batch_size, "precision": precision, "advance": advance}
+        batches = _kept_batches(base.read(texts, prompt=before or "", **how), batch_size)
+        advance = lambda count: None  # noqa: E731 - the base has told
     autocast = torch.autocast(
         model.device.type, dtype=DTYPES.get(precision), enabled=precision in DTYPES
     )
     rows: list[Tensor] = []
     order: list[Tensor] = []
     with autocast, torch.inference_mode():
-        for chosen, features in _batches(model, texts, side, prompt, batch_size):
+        for chosen, features in batches:
             on_device = {
                 key: value.to(model.device, non_blocking=True)
                 if isinstance(value, Tensor)
@@ -108,14 +144,51 @@ def encode_block(
                 for key, value in features.items()
             }
             with told(model):
-                embeddings = model(on_device, **_task(side))["sentence_embedding"]
-            rows.append(embeddings[:, : model.truncate_dim].float())
+                if base is None:
+                    on_device = model(on_device, **_task(side))
+                else:
+                    for module in list(model)[len(base.modules) :]:
+                        on_device = module(on_device)
+            rows.append(on_device["sentence_embedding"][:, : model.truncate_dim].float())
             order.append(chosen)
             advance(len(chosen))
-    joined = torch.cat(rows)
-    back = torch.empty(len(texts), dtype=torch.long)
-    back[torch.cat(order)] = torch.arange(len(texts))
-    return joined[back.to(joined.device)]
+    return torch.cat(rows), torch.cat(order)
+
+
+class KeptBase(Protocol):
+    """The first modules of a model, whose outputs are kept for all that share them."""
+
+    modules: SentenceTransformer
+    encoded: int
+    """Texts that were not kept when they were asked for."""
+
+    def read(
+        self, texts: Sequence[str], *, prompt: str, advance: Advance, **how: int | str
+    ) -> NDArray[np.void]:
+        """Outputs of a block of texts in the order of its batches, as rows of ``output_rows``."""
+
+
+def output_rows(width: int) -> np.dtype[np.void]:
+    """A row of kept outputs: the place of a text in its block, and fp32 outputs of the base."""
+    return np.dtype([("text", np.int32), ("output", np.float32, (width,))])
+
+
+def set_kept_base(model: SentenceTransformer, base: KeptBase | None) -> None:
+    """Have a model's base looked up where its outputs are kept; not when the model itself runs."""
+    vars(model)["ragcun_kept_base"] = base
+
+
+def kept_base_of(model: SentenceTransformer) -> KeptBase | None:
+    """Its base whose outputs are kept, if any."""
+    found: KeptBase | None = vars(model).get("ragcun_kept_base")
+    return found
+
+
+def _kept_batches(kept: NDArray[np.void], size: int) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    for start in range(0, len(kept), size):
+        batch = kept[start : start + size]
+        outputs = torch.from_numpy(np.ascontiguousarray(batch["output"]))
+        yield torch.from_numpy(batch["text"].astype(np.int64)), {"sentence_embedding": outputs}
 
 
 @contextmanager
@@ -142,16 +215,23 @@ def told(model: Any) -> Iterator[None]:  # noqa: ANN401
 
 
 def _batches(
-    model: SentenceTransformer, texts: Sequence[str], side: Side | None, prompt: str, size: int
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    prompt: str | None,
+    task: Mapping[str, str],
+    size: int,
 ) -> Iterator[tuple[Tensor, dict[str, Any]]]:
     """Rows of each batch and what the model reads of them, the longest first."""
 
     def read(some: Sequence[str]) -> dict[str, Any]:
-        before = prompt if side is None else _own_prompt(model, side)
         with told(model):
-            return dict(model.preprocess(list(some), prompt=before, **_task(side)))
+            return dict(model.preprocess(list(some), prompt=prompt, **task))
 
     whole = read(texts)
+    if isinstance(found := whole.get("sentence_embedding"), Tensor):  # looked up
+        for rows in torch.arange(len(texts)).split(size):
+            yield rows, {"sentence_embedding": found[rows]}
+        return
     mask = whole.get("attention_mask")
     if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != len(texts):
         # Static embeddings, or texts laid end to end for flash attention: nothing is padded.
@@ -177,7 +257,8 @@ def _cut(values: Tensor, rows: Tensor, kept: slice, shape: torch.Size) -> Tensor
     return chosen[:, kept] if values.shape[:2] == shape else chosen
 
 
-def _own_prompt(model: SentenceTransformer, side: Side) -> str | None:
+def own_prompt(model: SentenceTransformer, side: Side) -> str | None:
+    """What a model says goes before texts of a side; None where it says nothing."""
     names = [*(name for name in _PROMPTS[side] if name in model.prompts)]
     name = names[0] if names else model.default_prompt_name
     return None if name is None else model.prompts.get(name)

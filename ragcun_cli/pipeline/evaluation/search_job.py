@@ -70,7 +70,7 @@ class SearchJob:
         found: dict[Form, Hits] = {}
         for test in read_judged_sets(self.dataset, self.folder):
             search = Search(
-                source.load(),
+                source.load(progress),
                 test,
                 self.config,
                 query_scale=self.query_scale,

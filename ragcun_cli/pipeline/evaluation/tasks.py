@@ -196,7 +196,7 @@ class EvaluationTasks:
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.evaluation.query_scale import write_query_scale
 
-            model = self._place.load(run)
+            model = self._place.load(run, progress)
             return write_query_scale(
                 model, data.folder, name, draft, config=config, progress=progress
             )

@@ -41,7 +41,7 @@ def look(
         ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
     else:
         search = Search(
-            place.load(run),
+            place.load(run, progress),
             test,
             config,
             query_scale=query_scale_of(run)[0],

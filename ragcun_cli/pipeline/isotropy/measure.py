@@ -16,7 +16,14 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.draw import ISOTROPY_TEXTS, number_of, smallest
 from ragcun_cli.core.isotropy.embedding_pass import EmbeddingPass
 from ragcun_cli.core.isotropy.geometry import alignment, mean_gap
-from ragcun_cli.pipeline.encoders.encode import TEXTS_AT_ONCE, Side, encode
+from ragcun_cli.pipeline.encoders.base_outputs import WantedTexts, on_wanted_outputs
+from ragcun_cli.pipeline.encoders.encode import (
+    TEXTS_AT_ONCE,
+    Side,
+    encode,
+    kept_base_of,
+    own_prompt,
+)
 from ragcun_cli.pipeline.isotropy.one_side import measures_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
@@ -47,6 +54,16 @@ def write_isotropy(
     }
     texts = Texts(tests, config)
     pairs = texts.pairs()
+    if kept_base_of(model) is not None:
+        passages_too = [*texts.passages, *(passage for _, passage in pairs)]
+        wanted = _wanted(model, tests, passages_too, block=evaluation.block_passages)
+        model = on_wanted_outputs(
+            *(model, wanted, draft / "base_outputs.f32"),
+            batch_size=evaluation.batch_size,
+            precision=evaluation.precision,
+            label="isotropy, base",
+            progress=progress,
+        )
     both = {"model": model, "evaluation": evaluation, "progress": progress}
     queries = Encoded(texts, "query", **both)
     passages = Encoded(texts, "document", **both)
@@ -70,6 +87,24 @@ def write_isotropy(
         "pairs": content["pairs"]["pairs"],
         "plan_score": content["queries"]["plan_score"],
     }
+
+
+def _wanted(
+    model: SentenceTransformer,
+    tests: Mapping[str, JudgedSet],
+    passages: Sequence[str],
+    *,
+    block: int,
+) -> list[WantedTexts]:
+    """Some passages, in evaluation's blocks where they are many, and all queries."""
+    before, asked = own_prompt(model, "document") or "", own_prompt(model, "query") or ""
+    found = []
+    for name, identifiers in _by_test(passages).items():
+        corpus = tests[name].corpus
+        rows = corpus.rows_of(identifiers)
+        found.append(WantedTexts.passages(corpus, rows, prompt=before, block=block))
+    queries = [list(test.queries.values()) for test in tests.values()]
+    return found + [WantedTexts.all_of(some, prompt=asked, block=len(some)) for some in queries]
 
 
 def _pairs(rows: Sequence[tuple[Row, Row]]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class IsotropyTasks:
             from ragcun_cli.pipeline.isotropy.measure import write_isotropy
 
             return write_isotropy(
-                self._place.load(run),
+                self._place.load(run, progress),
                 {name: self._place.sets.task(name).folder for name in datasets},
                 draft,
                 config=profile.isotropy,

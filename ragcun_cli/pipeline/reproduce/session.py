@@ -25,6 +25,7 @@ from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.paths import CACHE_GB
 from ragcun_cli.spec.plan import PaperPlan
 
 
@@ -80,6 +81,7 @@ class Session:
         force: bool = False,
         prerequisites: bool = True,
         device: str = "auto",
+        cache_gb: float = CACHE_GB,
         verify: bool = False,
         mirrors: Sequence[str] = (),
         how: Searching = ALONE,
@@ -93,6 +95,7 @@ class Session:
             force: run a stage although it is current.
             prerequisites: run earlier stages that are stale.
             device: where stages compute.
+            cache_gb: of outputs of frozen bases, at most.
             verify: read files to see that they are intact.
             mirrors: addresses that downloads are asked of first.
             how: data sets are searched.
@@ -103,7 +106,7 @@ class Session:
         self.workspace = open_workspace(workspace)
         self._progress = progress
         self._consent = Consent(prerequisites=prerequisites, force=force, ask=ask)
-        self._place = Place(self.workspace, device=device, mirrors=mirrors)
+        self._place = Place(self.workspace, device=device, mirrors=mirrors, cache_gb=cache_gb)
         self._road = Road.of(self._place, how)
         self._runner = Runner(progress, verify=verify, attempts=self.workspace.attempts)
         if verify:

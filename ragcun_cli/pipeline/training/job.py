@@ -10,6 +10,7 @@ from ragcun_cli.core.objective.terms import ObjectiveSettings
 from ragcun_cli.core.training.fit import TrainerSettings
 from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.spec.paths import OutputsFolder
 from ragcun_cli.spec.profile import RunProfile
 
 
@@ -27,6 +28,8 @@ class Job:
     tested: Mapping[str, Path]
     """The reported data sets that are here."""
     device: str
+    outputs: OutputsFolder | None
+    """Where those of a frozen base are kept; None where it is run each time."""
 
     @property
     def profile(self) -> RunProfile:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from ragcun_cli.core.model import freeze, on_cached_outputs
+from ragcun_cli.core.model import HEAD_MODULES, freeze
 from ragcun_cli.core.training.fit import total_steps
 from ragcun_cli.pipeline.data.sets import beir
-from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS
+from ragcun_cli.pipeline.data.sets.corpus import BATCH_ROWS, Corpus
+from ragcun_cli.pipeline.encoders.base_outputs import WantedTexts, on_wanted_outputs
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, TEXTS_AT_ONCE, kept_base_of
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.queries import judged_queries
@@ -28,11 +30,11 @@ from ragcun_cli.pipeline.search.held_out import (
 )
 from ragcun_cli.pipeline.search.judged import read_judged_sets
 from ragcun_cli.pipeline.training.examples import ID_COLUMNS, judged_pairs, write_examples
-from ragcun_cli.pipeline.training.frozen_base import BaseOutputs
 from ragcun_cli.pipeline.training.job import Job, trainer_settings
-from ragcun_cli.pipeline.training.start_encoder import HEAD_MODULES, head_modules, start_encoder
-from ragcun_cli.spec.manifest import digest
+from ragcun_cli.pipeline.training.start_encoder import head_modules, start_encoder
 from ragcun_cli.spec.paths import NEGATIVES
+
+TRAINING_ROWS = "examples.arrow"
 
 
 @dataclass
@@ -59,7 +61,7 @@ def prepare(job: Job, progress: Progress) -> Prepared:
         ProfileError: there are too few rows for a batch or for the warm-up.
     """
     selection = _selection(job)
-    file, judged = job.draft / "examples.arrow", job.draft / "judged.npy"
+    file, judged = job.draft / TRAINING_ROWS, job.draft / "judged.npy"
     if processes.rank() == 0:  # which writes before it calls the others
         queries, corpus = beir.read_queries(job.dataset), Corpus.open(job.dataset)
         write_examples(
@@ -75,7 +77,8 @@ def prepare(job: Job, progress: Progress) -> Prepared:
     job.profile.training.check_rows(len(rows), label=job.run.label)
     device = job.device if processes.is_alone() else processes.own_device(job.device)
     torch.manual_seed(job.seed)
-    model = start_encoder(job.profile, job.encoder, job.dataset, device=device, progress=progress)
+    how: Any = {"device": device, "outputs": job.outputs, "progress": progress}
+    model = start_encoder(job.profile, job.encoder, job.dataset, **how)
     if job.profile.training.freeze_base:
         freeze(list(model)[:-HEAD_MODULES])
     passages = {name: model.prompts.get("document") for name in rows.column_names[1:-1]}
@@ -117,29 +120,37 @@ def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, 
     Returns:
         How many texts there are, and what they cost; None where the base is run at each step.
     """
-    training = job.profile.training
-    if not (training.freeze_base and training.cache_frozen_base):
+    training, base = job.profile.training, kept_base_of(ready.model)
+    if base is None:
         return None
     columns = ready.rows.column_names[:-1]
-    distinct = len(set().union(*(ready.rows[column] for column in columns)))
     each_step = training.batch_size * training.gradient_accumulation_steps * len(columns)
     steps = total_steps(len(ready.rows), trainer_settings(job))
+    wanted = _wanted(job, ready)
+    distinct = sum(len(one.rows) for one in wanted)
     if distinct > steps * each_step:
         progress.note(
             f"{job.run.label}: {steps:,} steps encode {steps * each_step:,} texts, fewer than the "
             f"{distinct:,} there are; the frozen base's outputs are not kept"
         )
         return None
-    outputs, encoded, seconds = _keep_outputs(job, ready, progress)
+    started, before = time.perf_counter(), base.encoded
+    ready.fitted = on_wanted_outputs(
+        ready.model,
+        [replace(one, most=min(one.most, steps * each_step / distinct)) for one in wanted],
+        job.draft / "base_outputs.f32",
+        batch_size=BATCH_TEXTS,
+        precision=training.precision,
+        label="frozen base",
+        progress=progress,
+    )
+    ready.head = (1, HEAD_MODULES)
+    seconds, encoded = time.perf_counter() - started, base.encoded - before
     break_even = -(-distinct // each_step)
     progress.note(
         f"{job.run.label}: {encoded:,} texts through the frozen base in {seconds:.1f} s, kept on "
         f"disk; {distinct:,} texts are what {break_even:,} steps would encode, and {steps:,} follow"
     )
-    ready.fitted = on_cached_outputs(
-        list(ready.model)[-HEAD_MODULES:], outputs.look_up, device=str(ready.model.device)
-    )
-    ready.head = (1, HEAD_MODULES)
     return {
         "texts": distinct,
         "encoded": encoded,
@@ -148,28 +159,16 @@ def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, 
     }
 
 
-def _keep_outputs(job: Job, ready: Prepared, progress: Progress) -> tuple[BaseOutputs, int, float]:
-    """Encode what is not kept yet: the outputs, how many texts that were, and the seconds."""
-    modules = list(ready.model)[:-HEAD_MODULES]
-    base = SentenceTransformer(modules=modules, device=str(ready.model.device))
-    values = {
-        "weights": job.encoder.digests(),
-        "max_seq_length": job.profile.encoder.max_seq_length,
-        "normalize_base": job.profile.encoder.normalize_base,
-        "precision": job.profile.training.precision,
-    }
-    folder = job.run.workspace.base_outputs(digest(values))
-    outputs = BaseOutputs(folder, width=base.get_embedding_dimension())
-    seconds, before = 0.0, len(outputs)
-    columns = ready.rows.column_names[:-1]
-    for prompt in dict.fromkeys(ready.prompts.get(column, "") for column in columns):
-        chosen = [column for column in columns if ready.prompts.get(column, "") == prompt]
-        seconds += outputs.encode(
-            base,
-            (text for column in chosen for text in ready.rows[column]),
-            prompt=prompt,
-            batch_size=BATCH_TEXTS,
-            precision=job.profile.training.precision,
-            progress=progress,
-        )
-    return outputs, len(outputs) - before, seconds
+def _wanted(job: Job, ready: Prepared) -> list[WantedTexts]:
+    """The queries of the rows in their order, and their passages, each once."""
+    corpus, examples = Corpus.open(job.dataset), Dataset.from_file(str(job.draft / TRAINING_ROWS))
+    rows = [
+        np.unique(corpus.rows_of(name for names in some["passage_ids"] for name in names))
+        for some in examples.select_columns("passage_ids").iter(BATCH_ROWS)
+    ]
+    block, queries = job.profile.evaluation.block_passages, dict.fromkeys(ready.rows["query"])
+    asked, before = (ready.prompts.get(column, "") for column in ("query", "positive"))
+    return [
+        WantedTexts.all_of(list(queries), prompt=asked, block=TEXTS_AT_ONCE),
+        WantedTexts.passages(corpus, np.concatenate(rows), prompt=before, block=block),
+    ]

@@ -10,12 +10,13 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from ragcun_cli.core.collective import apart
+from ragcun_cli.core.model import HEAD_MODULES
 from ragcun_cli.core.training.probe import Probe, probe
-from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode, kept_base_of, set_kept_base
 from ragcun_cli.pipeline.encoders.look import MANY, MOSTLY, SAMPLE_TEXTS, unknown_share
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.training.job import Job, objective_settings
-from ragcun_cli.pipeline.training.start_encoder import HEAD_MODULES, head_modules
+from ragcun_cli.pipeline.training.start_encoder import head_modules
 from ragcun_cli.spec.errors import EncoderError
 
 
@@ -32,6 +33,7 @@ def probe_start(
     head = nn.Sequential(*(model[position] for position in head_modules(model, job.profile)))
     modules = list(model)[:-HEAD_MODULES] if head else list(model)
     base = SentenceTransformer(modules=modules, device=str(model.device))
+    set_kept_base(base, kept_base_of(model))
     sides = [
         encode(
             base,

@@ -8,20 +8,35 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.draw import START, smallest
-from ragcun_cli.core.model import as_served, build_encoder, without_normalize
+from ragcun_cli.core.model import HEAD_MODULES, as_served, build_encoder, without_normalize
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
-from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode
+from ragcun_cli.pipeline.encoders.base_outputs import keep_base
+from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode, kept_base_of, set_kept_base
 from ragcun_cli.pipeline.encoders.find import FoundEncoder, load_encoder
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.spec.paths import OutputsFolder
 from ragcun_cli.spec.profile import RunProfile
-
-HEAD_MODULES = 3
 
 
 def start_encoder(
-    profile: RunProfile, encoder: FoundEncoder, dataset: Path, *, device: str, progress: Progress
+    profile: RunProfile,
+    encoder: FoundEncoder,
+    dataset: Path,
+    *,
+    device: str,
+    progress: Progress,
+    outputs: OutputsFolder | None = None,
 ) -> SentenceTransformer:
-    """The base with its head; a random head is drawn from torch's global generator."""
+    """The base with its head; a random head is drawn from torch's global generator.
+
+    Args:
+        profile: of the run.
+        encoder: the base.
+        dataset: that a linear head starts from.
+        device: of the encoder.
+        progress: is told.
+        outputs: where those of the base are kept and looked up; only of one that stays as it is.
+    """
     config = profile.encoder
     base = as_served(load_encoder(encoder, config, device=device))
     if config.head.kind == "none":
@@ -29,6 +44,8 @@ def start_encoder(
         return base
     if not config.normalize_base:
         base = without_normalize(base)
+    if outputs is not None:
+        keep_base(base, outputs, head=0, progress=progress)
     sample = None
     if config.head.init == "linear":
         texts = _start_passages(dataset, count=config.head.init_passages)
@@ -40,7 +57,7 @@ def start_encoder(
             label="head start",
             progress=progress,
         ).cpu()
-    return build_encoder(
+    model = build_encoder(
         base,
         output_dim=config.output_dim,
         dropout=config.head.dropout,
@@ -49,6 +66,8 @@ def start_encoder(
         whitening=config.head.whitening,
         rotation_seed=None if config.head.rotation == "none" else config.head.rotation_seed,
     )
+    set_kept_base(model, kept_base_of(base))
+    return model
 
 
 def _start_passages(dataset: Path, *, count: int) -> list[str]:

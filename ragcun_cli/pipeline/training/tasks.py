@@ -46,11 +46,10 @@ class TrainingTasks:
 
             encoder = self._place.fetch_encoder(profile.encoder)
             common: Any = {"encoder": encoder, "dataset": data.folder, "device": self._place.device}
+            common["outputs"] = self._place.outputs(run, encoder.digests())
             if mine is None:
                 return set_up_start(run, draft, **common, progress=progress)
-            tested = [
-                name for name in profile.evaluation.datasets if self._place.sets.is_here(name)
-            ]
+            tested = filter(self._place.sets.is_here, profile.evaluation.datasets)
             job = Job(
                 run,
                 draft,
@@ -127,7 +126,7 @@ class TrainingTasks:
             from ragcun_cli.core.model import parameter_counts
 
             encoder = self._place.fetch_encoder(config)
-            counts = parameter_counts(self._place.load(run))
+            counts = parameter_counts(self._place.load(run, progress))
             return {**counts, "trainable_parameters": 0, "encoder": encoder.provenance()}
 
         return Task(

@@ -43,7 +43,7 @@ from ragcun_cli.pipeline.training.probe_start import probe_start, say_unknown
 from ragcun_cli.pipeline.training.start_encoder import start_encoder
 from ragcun_cli.spec.errors import RagcunError, StageFailedError
 from ragcun_cli.spec.manifest import digest, write_atomically
-from ragcun_cli.spec.paths import CHECKPOINTS, MODEL, TRACKER, TRAINING_LOG
+from ragcun_cli.spec.paths import CHECKPOINTS, MODEL, TRACKER, TRAINING_LOG, OutputsFolder
 from ragcun_cli.spec.profile import RunProfile
 
 ELAPSED = "elapsed_seconds"
@@ -117,10 +117,12 @@ def set_up_start(
     encoder: FoundEncoder,
     dataset: Path,
     device: str,
+    outputs: OutputsFolder | None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Save the encoder that every experiment with a linear head starts from."""
-    model = start_encoder(run.profile, encoder, dataset, device=device, progress=progress)
+    how: Any = {"device": device, "outputs": outputs, "progress": progress}
+    model = start_encoder(run.profile, encoder, dataset, **how)
     _save(model, draft / MODEL, run, encoder)
     return {
         **parameter_counts(model),
