@@ -35,18 +35,41 @@ References = Annotated[
 ]
 WorkspaceFolder = Annotated[
     str | None,
-    typer.Option("--workspace", "-w", help="Folder of runs; RAGCUN_WORKSPACE, or ./workspace."),
+    typer.Option(
+        "--workspace", "-w", envvar="RAGCUN_WORKSPACE", help="Folder of runs; or ./workspace."
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(envvar="RAGCUN_DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Mirrors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror",
+        envvar="RAGCUN_MIRRORS",
+        help="Folder of BEIR's zips, asked first.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run again although it is current.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no tables.")]
 Prerequisites = Annotated[
     bool,
     typer.Option("--prerequisites/--no-prerequisites", help="Run earlier stages that are stale."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to long work without being asked.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Read files to see that they are intact.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Say more of how a training starts.")]
+Yes = Annotated[
+    bool,
+    typer.Option(
+        "--yes", "-y", envvar="RAGCUN_YES", help="Agree to long work without being asked."
+    ),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify", envvar="RAGCUN_VERIFY", help="Read files to see that they are intact."
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", envvar="RAGCUN_VERBOSE", help="Say more of how a training starts."),
+]
 Datasets = Annotated[
     list[str] | None,
     typer.Option(

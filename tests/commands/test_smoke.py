@@ -196,7 +196,8 @@ def test_a_saved_model_loads_and_encodes_without_ragcun(smoke_workspace, tmp_pat
 def test_run_files_give_the_reported_scores_to_beirs_evaluator(smoke_workspace):
     folder = next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/eval/smoke-numpy"))
     run = {}
-    for line in gzip.open(folder / "runs/smoke-numpy.trec.gz", "rt"):
+    lines = gzip.decompress((folder / "runs/smoke-numpy.trec.gz").read_bytes()).decode()
+    for line in lines.splitlines():
         query, _, passage, rank, score, _ = line.split()
         run.setdefault(query, {})[passage] = float(score)
         assert int(rank) == len(run[query])

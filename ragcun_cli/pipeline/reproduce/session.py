@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +91,7 @@ class Session:
             prerequisites: run earlier stages that are stale.
             device: where stages compute.
             verify: read files to see that they are intact.
-            mirrors: addresses that downloads are asked of first.
+            mirrors: addresses that downloads are asked of first; RAGCUN_MIRRORS by default.
             how: data sets are searched.
 
         Raises:
@@ -99,7 +100,8 @@ class Session:
         self.workspace = open_workspace(workspace)
         self._progress = progress
         self._consent = Consent(prerequisites=prerequisites, force=force, ask=ask)
-        self._place = Place(self.workspace, device=device, mirrors=mirrors)
+        asked = [*mirrors] or os.environ.get("RAGCUN_MIRRORS", "").split()
+        self._place = Place(self.workspace, device=device, mirrors=asked)
         self._road = Road.of(self._place, how)
         self._runner = Runner(progress, verify=verify, attempts=self.workspace.attempts)
         if verify:
