@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,20 +33,20 @@ References = Annotated[
         help="Rows beside the experiments: untouched,untouched_start,bm25, or none.",
     ),
 ]
+
+
+def _for_session(*names: str, help: str) -> Any:  # noqa: ANN401
+    """An option that a variable of the environment sets for all commands."""
+    return typer.Option(*names, envvar=f"RAGCUN_{names[0][2:].upper()}", help=help)
+
+
 WorkspaceFolder = Annotated[
-    str | None,
-    typer.Option(
-        "--workspace", "-w", envvar="RAGCUN_WORKSPACE", help="Folder of runs; or ./workspace."
-    ),
+    str | None, _for_session("--workspace", "-w", help="Folder of runs; or ./workspace.")
 ]
-Device = Annotated[str, typer.Option(envvar="RAGCUN_DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, _for_session("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Mirrors = Annotated[
     list[str] | None,
-    typer.Option(
-        "--mirror",
-        envvar="RAGCUN_MIRRORS",
-        help="Folder of BEIR's zips, asked first.",
-    ),
+    _for_session("--mirror", help="Address of a folder with BEIR's zips, asked first."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run again although it is current.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no tables.")]
@@ -54,22 +54,9 @@ Prerequisites = Annotated[
     bool,
     typer.Option("--prerequisites/--no-prerequisites", help="Run earlier stages that are stale."),
 ]
-Yes = Annotated[
-    bool,
-    typer.Option(
-        "--yes", "-y", envvar="RAGCUN_YES", help="Agree to long work without being asked."
-    ),
-]
-Verify = Annotated[
-    bool,
-    typer.Option(
-        "--verify", envvar="RAGCUN_VERIFY", help="Read files to see that they are intact."
-    ),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option("--verbose", envvar="RAGCUN_VERBOSE", help="Say more of how a training starts."),
-]
+Yes = Annotated[bool, _for_session("--yes", "-y", help="Agree to long work without being asked.")]
+Verify = Annotated[bool, _for_session("--verify", help="Read files to see that they are intact.")]
+Verbose = Annotated[bool, _for_session("--verbose", help="Say more of how a training starts.")]
 Datasets = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,5 +1,6 @@
 """`ragcun reproduce`."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,10 @@ def reproduce(
     device: options.Device = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
+    ] = False,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Remove caches that no run uses; --dry-run lists them."),
     ] = False,
     verify: options.Verify = False,
     baseline_check: Annotated[
@@ -55,7 +60,8 @@ def reproduce(
 
     session = PlanSession(workspace, watcher, ask=asking(yes), device=device, verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
-    found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
+    how = {"dry_run": dry_run, "clean": clean}
+    found = session.reproduce(choice, baseline_check=baseline_check, **how)
     show(found, as_json=as_json, table=partial(_show_found, found))
 
 
@@ -66,6 +72,12 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
 
     others = (f"report.{extension}" for extension in EXTENSIONS.values() if extension != "html")
+    if isinstance(found, dict) and "remains" in found:
+        columns = ("what", "place", "state", "MB", "minutes to make")
+        show_rows("What can be made again, and what was left", columns, _in_cells(found["remains"]))
+        time = f"{found['seconds'] / 60:,.1f} minutes to make what is known of it"
+        say(f"unused or left over: {found['bytes'] / 1e6:,.1f} MB, {time}")
+        return
     if isinstance(found, dict):
         keys = ("what", "state", "why", "estimate")
         rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]
@@ -81,3 +93,15 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
     show_models(found.models)
     say(f"the page: {found.folder}/report.html; beside it {', '.join(others)}")
     say("all tables: ragcun report --all")
+
+
+def _in_cells(remains: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Of each what and where it is, what becomes of it, megabytes and minutes."""
+    return [
+        (
+            *(one[key] for key in ("what", "place", "state")),
+            f"{one['bytes'] / 1e6:,.1f}",
+            "unknown" if one["seconds"] is None else f"{one['seconds'] / 60:,.1f}",
+        )
+        for one in remains
+    ]

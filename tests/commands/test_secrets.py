@@ -160,7 +160,7 @@ def test_no_home_folder_and_no_token_is_printed_or_kept(
     secrets = ("hf_" + "a1b2c3d4e5", WORD, TOKEN, "wandb5secret")
     (home / ".env").write_text(
         f'HF_TOKEN={secrets[0]}\nWANDB_API_KEY="{secrets[3]}"\n"broken {WORD}\n'
-        f"RAGCUN_MIRRORS=http://me:{WORD}@127.0.0.1:1/beir?token={TOKEN}\nRAGCUN_WORKSPACE=ws\n"
+        f"RAGCUN_MIRROR=http://me:{WORD}@127.0.0.1:1/beir?token={TOKEN}\nRAGCUN_WORKSPACE=ws\n"
     )
     command = [
         *(sys.executable, "-m", "ragcun_cli", "reproduce", "-p", "smoke", "--seed", "1"),

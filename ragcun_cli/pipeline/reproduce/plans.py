@@ -14,11 +14,13 @@ from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.clean import REMOVED, Inventory
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.runs import Run, runs_of
+from ragcun_cli.pipeline.stages.runs import Run, runs_of, runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import RagcunError
 from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -46,11 +48,16 @@ class PlanSession(Session):
     """One `reproduce` command at work in one workspace."""
 
     def reproduce(
-        self, choice: Choice, *, dry_run: bool, baseline_check: bool
+        self, choice: Choice, *, dry_run: bool, baseline_check: bool, clean: bool = False
     ) -> Reproduced | dict[str, Any]:
-        """Walk the road of a plan, or say, as JSON, what of it is current and what would run."""
+        """Walk the road of a plan, or say, as JSON, what of it is current and what would run.
+
+        With ``clean`` remove, or list, what can be made again and no run uses.
+        """
         plan = self.plan(choice)
         runs = runs_of(plan, self.workspace)
+        if clean:
+            return self._clean(runs, dry_run=dry_run)
         sets = walk.datasets_of(runs, self._place, self._progress)
         if dry_run:
             lost = walk.descriptions(runs, self._runner)
@@ -72,6 +79,22 @@ class PlanSession(Session):
             folder=self.workspace.report(plan.folder),
             document=partial(self._document, tables, parts),
         )
+
+    def _clean(self, runs: Sequence[Run], *, dry_run: bool) -> dict[str, Any]:
+        every = [*runs, *runs_on_disk(self.workspace)[0]]
+        bases = map(self._place.encoder, {run.profile.encoder for run in every})
+        known = [each for base in bases if base is not None for each in base.digests().values()]
+        found = Inventory(self.workspace, every, known).remains()
+        rows = [one.row() for one in found]
+        going = [at for at, one in enumerate(found) if one.state in REMOVED]
+        size = sum(rows[at]["bytes"] for at in going)
+        if going and not dry_run:
+            if not self._consent.ask(f"Remove {len(going)} of {len(rows)}, {size / 1e6:,.1f} MB?"):
+                raise RagcunError("nothing was removed", hint="the same command with --yes")
+            for at in going:
+                rows[at]["state"] = found[at].remove()
+        seconds = sum(found[at].seconds or 0.0 for at in going)
+        return {"remains": rows, "bytes": size, "seconds": seconds}
 
     def _document(self, tables: Sequence[Table], parts: Sequence[reporting.Part]) -> str:
         figures = reporting.figures_of(parts, self._road, self._runner)

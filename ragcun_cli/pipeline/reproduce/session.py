@@ -91,7 +91,7 @@ class Session:
             prerequisites: run earlier stages that are stale.
             device: where stages compute.
             verify: read files to see that they are intact.
-            mirrors: addresses that downloads are asked of first; RAGCUN_MIRRORS by default.
+            mirrors: addresses that downloads are asked of first; RAGCUN_MIRROR by default.
             how: data sets are searched.
 
         Raises:
@@ -100,7 +100,7 @@ class Session:
         self.workspace = open_workspace(workspace)
         self._progress = progress
         self._consent = Consent(prerequisites=prerequisites, force=force, ask=ask)
-        asked = [*mirrors] or os.environ.get("RAGCUN_MIRRORS", "").split()
+        asked = [*mirrors] or os.environ.get("RAGCUN_MIRROR", "").split()
         self._place = Place(self.workspace, device=device, mirrors=asked)
         self._road = Road.of(self._place, how)
         self._runner = Runner(progress, verify=verify, attempts=self.workspace.attempts)
