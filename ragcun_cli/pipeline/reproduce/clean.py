@@ -8,6 +8,7 @@ from, and earlier models, which cannot be made again.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ OLD_KERNELS = 86_400.0
 USED, GOES_ON = "used", "a stage goes on from it"
 REMOVED = UNUSED, LEFT = "unused", "left over"
 """States of what is removed."""
+_CORPUS = Path(paths.CORPUS_RECORD).name
 _SECTIONS = {"bm25": "mining", "embeddings": "evaluation", "base-outputs": None}
 """Cache -> section of a profile that its settings are of."""
 _MADE_OF = ("corpus", "model", "encoder")
@@ -57,9 +59,12 @@ class Remains:
 
     def row(self) -> dict[str, Any]:
         """As JSON, with its bytes on disk."""
-        files = [file for file in (self.place, *self.place.rglob("*")) if file.is_file()]
-        size = {"bytes": sum(file.stat().st_size for file in files), "seconds": self.seconds}
-        return {"what": self.what, "place": str(self.place), "state": self.state, **size}
+        size = 0
+        for file in (self.place, *_below(self.place)):
+            with suppress(OSError):
+                size += file.stat().st_size * file.is_file()
+        shown = {"what": self.what, "place": str(self.place), "state": self.state}
+        return {**shown, "bytes": size, "seconds": self.seconds}
 
     def remove(self) -> str:
         """Remove it unless somebody holds a lock of it; a process that has mapped it reads on."""
@@ -89,12 +94,13 @@ class Inventory:
         """
         self._workspace, self._runs = workspace, runs
         apart = not workspace.data.is_relative_to(workspace.root)
-        self._roots = [workspace.root, *[workspace.data] * apart]
-        files = [file for root in self._roots for file in root.rglob(paths.MANIFEST)]
-        self._manifests = {file.parent: Manifest.load(file) for file in sorted(files)}
+        roots = [workspace.root, *[workspace.data] * apart]
+        self._paths = [path for root in roots for path in _below(root)]
+        files = [path for path in self._paths if path.name in (paths.MANIFEST, _CORPUS)]
+        manifests = [file for file in files if file.name == paths.MANIFEST]
+        self._manifests = {file.parent: Manifest.load(file) for file in manifests}
         self._records = [one for each in self._manifests.values() for one in each.stages.values()]
-        files += workspace.datasets.rglob(paths.CORPUS_RECORD)
-        self._text = "\n".join([*bases, *(file.read_text(encoding="utf-8") for file in files)])
+        self._text = "\n".join([*bases, *map(_read, files)])
 
     def remains(self) -> list[Remains]:
         """All of it, by place."""
@@ -146,12 +152,11 @@ class Inventory:
 
     def _left(self) -> Iterator[Remains]:
         """What stops left of drafts and of folders, and models that were kept aside."""
-        for place in (place for root in self._roots for place in root.rglob(".*.*")):
-            lock, recipe = place.with_suffix(".lock"), place / DRAFT_RECIPE
+        for place in self._paths:
+            lock = place.with_suffix(".lock")
             if place.suffix == ".draft" and place.is_dir() and lock.exists():
                 stages = self._manifests.get(place.parent, Manifest()).stages.values()
-                known = [one.recipe for one in stages]
-                done = not recipe.exists() or recipe.read_text(encoding="utf-8") in known
+                done = _read(place / DRAFT_RECIPE) in ["", *(one.recipe for one in stages)]
                 yield Remains("draft", place, LEFT if done else GOES_ON, 0.0, (lock,))
             elif place.suffix in (".whole", ".discarded"):
                 lock = place.with_name(place.stem[1:]) / ".data.lock"
@@ -161,15 +166,27 @@ class Inventory:
                 yield Remains("earlier model", folder, "cannot be made again", None)
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies in it, but for what goes away meanwhile."""
+    for root, folders, files in os.walk(folder):
+        yield from (Path(root, name) for name in (*folders, *files))
+
+
+def _read(file: Path) -> str:
+    """Its text; nothing where it is not there any more."""
+    with suppress(OSError):
+        return file.read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
 def _digests(text: str) -> list[str]:
     return re.findall(r"\b[0-9a-f]{64}\b", text)
 
 
 def _index(folder: Path) -> dict[str, Any]:
     """What a cache says that it is of; nothing where it does not."""
-    for name in ("index.json", "recipe.json"):
-        with suppress(OSError, ValueError):
-            return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+    with suppress(ValueError):
+        return dict(json.loads(_read(folder / "index.json") or _read(folder / "recipe.json")))
     return {}
 
 
