@@ -21,6 +21,7 @@ from ragcun_cli.commands.report import report
 from ragcun_cli.commands.reproduce import reproduce
 from ragcun_cli.commands.train import train
 from ragcun_cli.pipeline.machine import giving_out, processes, stops
+from ragcun_cli.pipeline.machine.dotenv_file import read_dotenv
 from ragcun_cli.pipeline.machine.kernels import keep_kernels
 from ragcun_cli.pipeline.profiles.problems import in_words
 from ragcun_cli.spec.addresses import HidingRecord
@@ -154,6 +155,7 @@ def _exit_code() -> int | str | None:
     code: int | str | None = 0
     try:
         _refuse_nowhere()
+        read_dotenv(Path(".env"))
         if processes.is_alone():
             app(spread_lists(sys.argv[1:]))
         else:

@@ -32,7 +32,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ragcun_cli.pipeline.machine.stops import at_once, safe_point
-from ragcun_cli.spec.addresses import shown
+from ragcun_cli.spec.addresses import shown, without_home
 from ragcun_cli.spec.errors import RagcunError
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ class Watcher:
     def note(self, text: str) -> None:
         """One line."""
         if not self._quiet:
-            say(text)
+            say(without_home(text))
 
     def detail(self, text: str) -> None:
         """One line with ``--verbose``."""

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,14 +33,25 @@ References = Annotated[
         help="Rows beside the experiments: untouched,untouched_start,bm25, or none.",
     ),
 ]
+
+
+def _for_session(*names: str, **more: Any) -> Any:  # noqa: ANN401
+    """An option that a variable of the environment sets for all commands."""
+    variable = f"RAGCUN_{names[0][2:].upper().replace('-', '_')}"
+    return typer.Option(*names, envvar=variable, **more)
+
+
 WorkspaceFolder = Annotated[
-    str | None,
-    typer.Option("--workspace", "-w", help="Folder of runs; RAGCUN_WORKSPACE, or ./workspace."),
+    str | None, _for_session("--workspace", "-w", help="Folder of runs; or ./workspace.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, _for_session("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Mirrors = Annotated[
+    list[str] | None,
+    _for_session("--mirror", help="Address of a folder with BEIR's zips, asked first."),
+]
 CacheGigabytes = Annotated[
     float,
-    typer.Option("--cache-gb", metavar="N", min=0, help="Of outputs of frozen bases, at most."),
+    _for_session("--cache-gb", help="Of outputs of frozen bases, at most.", metavar="N", min=0),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run again although it is current.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no tables.")]
@@ -48,9 +59,9 @@ Prerequisites = Annotated[
     bool,
     typer.Option("--prerequisites/--no-prerequisites", help="Run earlier stages that are stale."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to long work without being asked.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Read files to see that they are intact.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Say more of how a training starts.")]
+Yes = Annotated[bool, _for_session("--yes", "-y", help="Agree to long work without being asked.")]
+Verify = Annotated[bool, _for_session("--verify", help="Read files to see that they are intact.")]
+Verbose = Annotated[bool, _for_session("--verbose", help="Say more of how a training starts.")]
 Datasets = Annotated[
     list[str] | None,
     typer.Option(

@@ -86,8 +86,8 @@ class Outcome(NamedTuple):
 def _no_network(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(sources, "HOST", "file:///there/is/no/host/{name}.zip")
-    monkeypatch.delenv("RAGCUN_WORKSPACE", raising=False)
-    monkeypatch.delenv("RAGCUN_DATA", raising=False)
+    for name in [name for name in os.environ if name.startswith("RAGCUN_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -40,10 +40,7 @@ def get(
         typer.Option("--profile", "-p", help="All that a plan needs: sets, encoder, tokenizer."),
     ] = None,
     sets: options.Sets = None,
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option("--mirror", help="Address of a folder with BEIR's zips, asked first."),
-    ] = None,
+    mirror: options.Mirrors = None,
     workspace: options.WorkspaceFolder = None,
     force: options.Force = False,
     yes: options.Yes = False,

@@ -1,7 +1,8 @@
 """`ragcun reproduce`."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +49,10 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
     ] = False,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Remove caches that no run uses; --dry-run lists them."),
+    ] = False,
     prerequisites: options.Prerequisites = True,
     verify: options.Verify = False,
     baseline_check: Annotated[
@@ -90,6 +95,7 @@ def reproduce(
         only=run or (),
         dry_run=dry_run,
         status=status,
+        clean=clean,
         launcher=launcher.value,
         gpus=gpus,
         baseline_check=baseline_check,
@@ -115,6 +121,12 @@ def _show_found(found: "Found") -> None:
     if isinstance(found, Launched):
         say(f"submitted: {len(found.submitted)} jobs; the same command with --status shows them")
         return
+    if isinstance(found, dict) and "remains" in found:
+        columns = ("what", "place", "state", "MB", "minutes to make")
+        show_rows("What can be made again, and what was left", columns, _in_cells(found["remains"]))
+        time = f"{found['seconds'] / 60:,.1f} minutes to make what is known of it"
+        say(f"unused or left over: {found['bytes'] / 1e6:,.1f} MB, {time}")
+        return
     if isinstance(found, dict):
         keys = ("what", "state", "why", "estimate")
         rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]
@@ -131,3 +143,15 @@ def _show_found(found: "Found") -> None:
     show_models(found.models)
     say(f"the page: {found.folder}/report.html; beside it {', '.join(others)}")
     say("all tables: ragcun report --all")
+
+
+def _in_cells(remains: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Of each what and where it is, what becomes of it, megabytes and minutes."""
+    return [
+        (
+            *(one[key] for key in ("what", "place", "state")),
+            f"{one['bytes'] / 1e6:,.1f}",
+            "unknown" if one["seconds"] is None else f"{one['seconds'] / 60:,.1f}",
+        )
+        for one in remains
+    ]

@@ -149,12 +149,12 @@ class Place:
 
 
 def open_workspace(root: str | None) -> Workspace:
-    """The workspace a person names, by option or by RAGCUN_WORKSPACE; ./workspace by default.
+    """The workspace a person names; ./workspace by default.
 
     Raises:
         WorkspaceError: it is a file, or cannot be read.
     """
-    path = path_of(root or os.environ.get("RAGCUN_WORKSPACE") or "workspace")
+    path = path_of(root or "workspace")
     data = os.environ.get("RAGCUN_DATA")
     found = Workspace(root=path, data=path_of(data) if data else path / "data")
     for folder in (path, found.runs, found.data, found.datasets):
@@ -164,6 +164,6 @@ def open_workspace(root: str | None) -> Workspace:
         except OSError as error:
             raise WorkspaceError(
                 f"workspace {path}: {folder} cannot be read: {error.strerror}",
-                hint="--workspace FOLDER, and RAGCUN_DATA=FOLDER where that is set",
+                hint="--workspace FOLDER, and RAGCUN_WORKSPACE or RAGCUN_DATA where they are set",
             ) from error
     return found

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ragcun_cli.spec.errors import NewerFormatError, WorkspaceError
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 """Of manifests: raised when an earlier version of ragcun could not read what this one writes."""
 
 
@@ -99,19 +99,23 @@ class StageRecord(Record):
     details: dict[str, Any]
     """What the stage wants remembered beside its outputs: counts, rates, sources."""
 
+    provenance: dict[str, Any] = {}
+    """Under what it was computed: command, host, devices, threads; none before form 2."""
+
     seal: str | None = None
     """Digest of all this and of the name that it stands under."""
 
     def sealed(self, key: str) -> StageRecord:
         """A copy with the seal of what it says now."""
-        content = json.loads(self.model_dump_json(exclude={"seal"}))
+        none = set() if self.provenance else {"provenance"}
+        content = json.loads(self.model_dump_json(exclude={"seal", *none}))
         return self.model_copy(update={"seal": digest({key: content})})
 
 
 class Manifest(Record):
     """All that the stages of one folder have finished; written after each stage."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     stages: dict[str, StageRecord] = {}
 
     @classmethod
@@ -136,7 +140,7 @@ class Manifest(Record):
         stages = {name: kept for name, kept in self.stages.items() if name != key}
         if record is not None:
             stages[key] = record.sealed(key)
-        return self.model_copy(update={"stages": dict(sorted(stages.items()))})
+        return Manifest(stages=dict(sorted(stages.items())))
 
 
 @lru_cache(maxsize=4096)

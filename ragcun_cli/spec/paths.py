@@ -175,7 +175,7 @@ PLAN_FILE = "plan.json"
 
 def run_file(stem: str, variant: str = "") -> Path:
     """The TREC run of a data set, or of one of its parts, under the folder of its evaluation."""
-    return Path(RUN_FILES) / (f"{stem}.{variant}.trec" if variant else f"{stem}.trec")
+    return Path(RUN_FILES) / (f"{stem}.{variant}.trec.gz" if variant else f"{stem}.trec.gz")
 
 
 def shard_file(dataset: str, index: int, count: int) -> str:

@@ -37,7 +37,7 @@ KINDS = {
     "modules of a model": "runs/with_isotropy/*/seed-1/model/modules.json",
     "a kept checkpoint": "runs/with_isotropy/*/seed-1/checkpoints/*/model.safetensors",
     "the log of a training": "runs/with_isotropy/*/seed-1/training_log.jsonl",
-    "a ranking": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/runs/smoke-numpy.trec",
+    "a ranking": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/runs/smoke-numpy.trec.gz",
     "scores by query": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/per_query.jsonl",
     "scores as columns": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/scores.npz",
     "mean scores": "runs/with_isotropy/*/seed-1/eval/smoke-numpy/metrics.json",

@@ -1,5 +1,6 @@
 """`ragcun eval` as people type it."""
 
+import gzip
 import json
 import os
 import shutil
@@ -42,7 +43,7 @@ def run_file(results_of_models):
     """Call it for the one run file of smoke-numpy by a model that was evaluated by name."""
 
     def found():
-        (file,) = (file for file in results_of_models() if file.name == "smoke-numpy.trec")
+        (file,) = (file for file in results_of_models() if file.name == "smoke-numpy.trec.gz")
         return file
 
     return found
@@ -54,7 +55,7 @@ def whole(evaluate, run_file):
     evaluate()
     content = run_file().read_bytes()
     shutil.rmtree(run_file().parents[3])
-    assert len(content.splitlines()) == 80 * 80
+    assert len(gzip.decompress(content).splitlines()) == 80 * 80
     return content
 
 
@@ -97,7 +98,7 @@ def test_a_missing_shard_is_not_merged(evaluate, results_of_models):
     evaluate("--shard", "2/2")
     evaluate("--merge")
     names = {file.name for file in results_of_models()}
-    assert {"smoke-numpy.trec", "per_query.jsonl", "metrics.json"} <= names
+    assert {"smoke-numpy.trec.gz", "per_query.jsonl", "metrics.json"} <= names
 
 
 def test_shards_of_another_model_are_not_merged(evaluate, workspace, model, tmp_path):

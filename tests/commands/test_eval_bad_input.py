@@ -125,7 +125,7 @@ def test_a_full_disk(fails, ragcun, workspace, model, full_disk, results_of_mode
     words = ("--model", model, "--datasets", "smoke-numpy", "-w", workspace)
     assert ragcun("eval", *words).code == 0
     names = {file.name for file in results_of_models()}
-    assert names == {"smoke-numpy.trec", "per_query.jsonl", "scores.npz", "metrics.json"}
+    assert names == {"smoke-numpy.trec.gz", "per_query.jsonl", "scores.npz", "metrics.json"}
 
 
 def test_an_interrupted_shard(fails, ragcun, workspace, model, full_disk, results_of_models):

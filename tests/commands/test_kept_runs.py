@@ -46,13 +46,13 @@ def test_a_run_whose_description_is_damaged_is_named_and_described_again(
 
 def test_what_a_later_version_wrote_is_refused_and_left_as_it_is(ragcun, workspace, seed_folder):
     file = seed_folder / "manifest.json"
-    newer = file.read_text().replace('"schema_version": 1', '"schema_version": 2')
+    newer = file.read_text().replace('"schema_version": 2', '"schema_version": 3')
     file.write_text(newer)
-    assert "its form is number 2" in ragcun("report", "-w", workspace).err
+    assert "its form is number 3" in ragcun("report", "-w", workspace).err
     for command in ("train", "eval", "reproduce"):
         outcome = ragcun(command, "--profile", "smoke", "-w", workspace)
         assert outcome.code == 2
-        assert "its form is number 2" in outcome.err
+        assert "its form is number 3" in outcome.err
         assert "Hint: pip install --upgrade ragcun" in outcome.err
     assert file.read_text() == newer
 

@@ -1,7 +1,11 @@
 """No password or token of an address in what is printed or kept."""
 
 import base64
+import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -139,3 +143,47 @@ def test_a_mirror_of_the_hub_is_spoken_of_without_its_secrets(
     assert outcome.code == 2
     assert f"the Hub did not give on-hub/small@{COMMIT}: Server error '503" in outcome.err
     assert WORD not in seen(tmp_path / "ws", outcome)
+
+
+TYPED = ("run.json", "plan.json")
+"""Hold a profile as it was typed: what a run is called follows from it, on any machine."""
+
+
+@pytest.mark.parametrize(("base", "kept_as_typed"), [("~/model", ()), ("{home}/model", TYPED)])
+def test_no_home_folder_and_no_token_is_printed_or_kept(
+    smoke_workspace, tmp_path, base, kept_as_typed
+):
+    """All that a plan writes, its model and its workspace in the home, its secrets in `.env`."""
+    home = tmp_path / "home of one"
+    shutil.copytree(smoke_workspace / "data", home / "ws/data")
+    shutil.copytree(smoke_workspace / "data/encoders/tiny", home / "model")
+    secrets = ("hf_" + "a1b2c3d4e5", WORD, TOKEN, "wandb5secret")
+    (home / ".env").write_text(
+        f'HF_TOKEN={secrets[0]}\nWANDB_API_KEY="{secrets[3]}"\n"broken {WORD}\n'
+        f"RAGCUN_MIRROR=http://me:{WORD}@127.0.0.1:1/beir?token={TOKEN}\nRAGCUN_WORKSPACE=ws\n"
+    )
+    command = [
+        *(sys.executable, "-m", "ragcun_cli", "reproduce", "-p", "smoke", "--seed", "1"),
+        *("--experiment", "with_isotropy", "--references", "untouched"),
+        *("--set", f"encoder.base={base.format(home=home)}", "--yes"),
+    ]
+    told = {key: value for key, value in os.environ.items() if not key.startswith("RAGCUN_")}
+    told |= {"HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=home, env=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "could not parse statement starting at line 3" in done.stderr
+    found = {file: file.read_bytes() for file in (home / "ws").rglob("*") if file.is_file()}
+    assert any(file.name == "report.html" for file in found)
+    for secret in secrets:
+        assert secret not in done.stdout + done.stderr
+        assert not [file for file, raw in found.items() if secret.encode() in raw], secret
+    assert str(home) not in done.stdout + done.stderr
+    holding = {file.name for file, raw in found.items() if str(home).encode() in raw}
+    assert holding == set(kept_as_typed)
+    (manifest,) = (home / "ws").glob("runs/with_isotropy/*/seed-1/manifest.json")
+    record = json.loads(manifest.read_text())["stages"]["train"]
+    assert record["made_of"]["values"]["encoder"]["base"] == "~/model"
+    assert record["provenance"]["command"].startswith("ragcun reproduce -p smoke --seed 1")
+    assert record["provenance"]["started"] <= record["finished"]
+    again = subprocess.run(command, cwd=home, env=told, capture_output=True, text=True, check=False)
+    assert "nothing to do: all is current" in again.stderr

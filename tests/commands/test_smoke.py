@@ -1,6 +1,7 @@
 """The whole road on the smoke plan, through the command line."""
 
 import csv
+import gzip
 import io
 import json
 import math
@@ -195,7 +196,8 @@ def test_a_saved_model_loads_and_encodes_without_ragcun(smoke_workspace, tmp_pat
 def test_run_files_give_the_reported_scores_to_beirs_evaluator(smoke_workspace):
     folder = next(smoke_workspace.glob("runs/with_isotropy/*/seed-1/eval/smoke-numpy"))
     run = {}
-    for line in (folder / "runs/smoke-numpy.trec").read_text().splitlines():
+    lines = gzip.decompress((folder / "runs/smoke-numpy.trec.gz").read_bytes()).decode()
+    for line in lines.splitlines():
         query, _, passage, rank, score, _ = line.split()
         run.setdefault(query, {})[passage] = float(score)
         assert int(rank) == len(run[query])
@@ -305,7 +307,7 @@ def test_a_killed_reproduce_goes_on_to_the_same_numbers(smoke_workspace, tmp_pat
             "../checkpoint-5/trainer_state.json",
         ),
         (
-            "runs/baseline_no_isotropy/*/.search-*.draft/eval/*/runs/*.trec",
+            "runs/baseline_no_isotropy/*/.search-*.draft/eval/*/runs/*.trec.gz",
             "../../../state/smoke-numpy.rank-1-of-1.npz",
         ),
         ("runs/with_isotropy/*/.isotropy.draft/isotropy.json", "recipe"),

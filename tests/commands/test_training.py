@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 
 from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.stages import runner
+from ragcun_cli.spec.manifest import Stage
+
+KILLED = Path(__file__).with_name("killed_command.py")
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,17 @@ def log_of(record):
 
 def head_of(record):
     return load_file(sorted(Path(record["model"]).glob("*_Dense"))[-1] / "model.safetensors")
+
+
+def steps_kept(record):
+    """Of the encoders in a run's `checkpoints`."""
+    folder = Path(record["model"]).parent / "checkpoints"
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.iterdir())
+
+
+def same_weights(*models):
+    files = [sorted(model.rglob("*.safetensors")) for model in models]
+    return [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
 
 
 def losses(record):
@@ -134,6 +150,7 @@ def test_the_best_encoder_is_chosen_on_queries_held_out_of_training(train, works
     assert list(scores) == [5, 10, 15]
     assert record["selected_step"] == max(scores, key=scores.get)
     assert plain["selected_step"] is None
+    assert 15 in (record["selected_step"], *steps_kept(record))
     chosen = json.loads((Path(record["model"]).parent / "selection.json").read_text())
     assert len(chosen["queries"]) == 20
 
@@ -148,6 +165,12 @@ def test_the_last_encoder_is_scored_beside_the_best_one(train, ragcun, workspace
     assert record["selected_step"] == max(scores, key=scores.get)
     best = max(scores.values())
     assert record["selection"] == {"queries": 20, "kept": best, "last": scores[12]}
+    assert record["selected_step"] != 12
+    assert steps_kept(record) == [12]
+    last = Path(record["model"]).parent / "checkpoints/step-12"
+    plain = train("baseline_no_isotropy", *sets, "training.selection.every=12")
+    assert same_weights(last, Path(plain["model"]))
+    assert not same_weights(last, Path(record["model"]))
     plan = workspace / "baseline_no_isotropy-plan.toml"
     options = [option for value in sets for option in ("--set", value)]
     words = ("-p", plan, "-w", workspace, "--seed", "1", *options)
@@ -399,6 +422,47 @@ def test_a_training_whose_checkpoints_a_stop_half_deleted_can_be_repeated(
     again = head_of(record)
     assert all(again[name].equal(head[name]) for name in head)
     assert not list(workspace.glob("runs/*/*/seed-1/.*/resume"))
+
+
+OPTIMISER = ("optimizer", "scheduler", "rng_state", "trainer_state", "training_args", "elapsed")
+
+
+def state_of_optimisers(workspace):
+    """Whatever lies in the folders of runs that a training would go on from."""
+    files = [path for path in (workspace / "runs").rglob("*") if path.name.startswith(OPTIMISER)]
+    return [*files, *(workspace / "runs").rglob(".*.draft")]
+
+
+def test_no_state_of_an_optimiser_outlives_its_training(train, workspace, monkeypatch):
+    """After a kill and its end, after a training that was forced, and in what was kept aside."""
+    plan, sets = (
+        workspace / "with_isotropy-plan.toml",
+        ("training.epochs=3", "training.max_steps=40"),
+    )
+    first = train("with_isotropy", *sets)
+    assert state_of_optimisers(workspace) == []
+    shutil.rmtree(Path(first["model"]).parent)
+    written = "runs/*/*/seed-1/.train.draft/checkpoints/.step-32.draft/modules.json"
+    options = [option for value in sets for option in ("--set", value)]
+    done = subprocess.run(
+        [sys.executable, KILLED, written, "train", "-p", plan, "-w", ".", "--seed", "1", *options],
+        cwd=workspace,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert any(path.name.startswith("optimizer") for path in state_of_optimisers(workspace))
+    record = train("with_isotropy", *sets)
+    assert state_of_optimisers(workspace) == []
+    assert steps_kept(record) == [16, 32]
+    train("with_isotropy", *sets, more=["--force"])
+    assert state_of_optimisers(workspace) == []
+    raised = {Stage.TRAIN: runner.NUMBERS_VERSIONS[Stage.TRAIN] + 1}
+    monkeypatch.setattr(runner, "NUMBERS_VERSIONS", runner.NUMBERS_VERSIONS | raised)
+    train("with_isotropy", *sets)
+    assert len(list(workspace.glob("runs/*/*/seed-1.kept-*/model"))) == 1
+    assert state_of_optimisers(workspace) == []
 
 
 @pytest.mark.parametrize("sets", [["training.contrastive=dot"], ["training.regulariser=vicreg"]])

@@ -2,7 +2,13 @@ import logging
 
 import pytest
 
-from ragcun_cli.spec.addresses import HidingRecord, file_address, shown
+from ragcun_cli.spec.addresses import (
+    HidingRecord,
+    file_address,
+    shown,
+    without_home,
+    without_secrets,
+)
 from ragcun_cli.spec.errors import DataError
 
 
@@ -56,3 +62,41 @@ def test_a_record_is_what_libraries_log_with(ragcun, caplog):
     ragcun("data", "get", "no-such-set")
     logging.getLogger("some.library").warning("asking %s again", "http://me:word@h/?t=abc")
     assert caplog.messages == ["asking http://***@h/?t=*** again"]
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (
+            "ragcun data get x --mirror 'https://u:p@h/x?token=abc'",
+            "--mirror 'https://***@h/x?token=***'",
+        ),
+        ("ragcun data get x --mirror me:word@h/beir", "--mirror ***@h/beir"),
+        ("ragcun x --hub-token abc -p smoke", "--hub-token *** -p smoke"),
+        ("ragcun x --set a.token=abc", "--set a.token=***"),
+        ("ragcun x --set a=hf_abcdef", "--set a=***"),
+        ("ragcun x --name value5of6wandb", "--name ***"),
+        (
+            "ragcun eval --model org/name@main -d mteb:NanoNQRetrieval",
+            "--model org/name@main -d mteb:NanoNQRetrieval",
+        ),
+    ],
+)
+def test_a_command_is_kept_without_what_may_be_secret(command, kept, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "value5of6wandb")
+    assert without_secrets(command).endswith(kept)
+
+
+def test_the_home_folder_is_written_as_a_tilde_and_its_likes_are_not(monkeypatch, tmp_path):
+    home = tmp_path / "u"
+    home.mkdir()
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.setenv("HOME", str(tmp_path / "link"))
+    value = {
+        "in it": [f"{home}/m", f"{tmp_path}/link", f"--w={tmp_path}/link/ws 'x'"],
+        "not in it": [f"{home}2/m", f"{home}.old", f"/mnt{home}", "~/m", 3, None, 0.5],
+    }
+    assert without_home(value)["in it"] == ["~/m", "~", "--w=~/ws 'x'"]
+    assert without_home(value)["not in it"] == value["not in it"]
+    monkeypatch.setenv("HOME", "/")
+    assert without_home(value) == value

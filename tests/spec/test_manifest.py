@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 
 import pytest
@@ -248,8 +250,8 @@ def test_a_record_without_a_seal_is_read_as_it_stands(tmp_path):
 
 def test_a_manifest_of_a_later_version_is_refused(tmp_path):
     file = tmp_path / "manifest.json"
-    file.write_text('{"schema_version": 2, "stages": {}}')
-    with pytest.raises(NewerFormatError, match="its form is number 2"):
+    file.write_text('{"schema_version": 3, "stages": {}}')
+    with pytest.raises(NewerFormatError, match="its form is number 3"):
         Manifest.load(file)
 
 
@@ -260,3 +262,25 @@ def test_details_of_any_kind_keep_the_seal_of_their_record_through_a_file(value)
     again = StageRecord.model_validate_json(text)
     assert again == again.sealed("eval")
     assert again.sealed("train").seal != again.seal
+
+
+def test_a_manifest_of_the_first_form_is_read_its_seals_hold_and_it_is_written_in_the_second(
+    tmp_path,
+):
+    """The seal is computed here as that version did: over all fields that a record had then."""
+    file, record = tmp_path / "manifest.json", json.loads(a_record().model_dump_json())
+    for name in ("provenance", "seal"):
+        del record[name]
+    text = json.dumps({"train": record}, sort_keys=True, separators=(",", ":"))
+    record["seal"] = hashlib.sha256(text.encode()).hexdigest()
+    file.write_text(json.dumps({"schema_version": 1, "stages": {"train": record}}))
+    first = Manifest.load(file)
+    assert first.stages["train"].provenance == {}
+    first.with_stage("eval", a_record(provenance={"host": "h"})).save(file)
+    second = Manifest.load(file)
+    assert second.schema_version == 2
+    assert second.stages["train"] == first.stages["train"]
+    assert second.stages["eval"].provenance == {"host": "h"}
+    file.write_text(file.read_text().replace('"host": "h"', '"host": "i"'))
+    with pytest.raises(WorkspaceError, match="was changed after it was written"):
+        Manifest.load(file)

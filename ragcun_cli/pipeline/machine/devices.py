@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from ragcun_cli.spec.errors import RagcunError, first_line
@@ -16,8 +17,9 @@ def refuse_no_device(name: str) -> None:
         RagcunError: it cannot.
     """
     if not _KNOWN.fullmatch(name):
+        of = "RAGCUN_DEVICE: " if os.environ.get("RAGCUN_DEVICE") == name else ""
         raise RagcunError(
-            f"there is no device '{name}'; these are: auto, cpu, cuda, cuda:1, mps, xpu",
+            f"{of}there is no device '{name}'; these are: auto, cpu, cuda, cuda:1, mps, xpu",
             hint="--device auto",
         )
 

@@ -1,16 +1,21 @@
-"""Where a number came from: versions, device, source commit."""
+"""Where a number came from: command, versions, device, threads, source commit."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
+from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import ragcun_cli
+from ragcun_cli.spec.addresses import without_home, without_secrets
 
 RECORDED = ("ragcun", "torch", "transformers", "sentence-transformers", "bm25s", "numpy")
 
@@ -60,3 +65,39 @@ def commit() -> str | None:
         check=False,
     )
     return described.stdout.strip() or None
+
+
+def circumstances(started: datetime) -> dict[str, Any]:
+    """Under what a stage that began then is computed: no secret, and no home folder.
+
+    ``torch`` is None where it was not loaded. ``driver`` is that of NVIDIA's devices.
+    """
+    torch = sys.modules.get("torch")
+    return {
+        "command": without_home(without_secrets(shlex.join(["ragcun", *sys.argv[1:]]))),
+        "started": started.isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "processor": f"{processor()}, {os.cpu_count()} cores",
+        "driver": _driver(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "torch": None
+        if torch is None
+        else {
+            "threads": torch.get_num_threads(),
+            "cuda": torch.version.cuda,
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "matmul_fp32": torch.backends.cuda.matmul.fp32_precision,
+            "conv_fp32": torch.backends.cudnn.conv.fp32_precision,
+        },
+    }
+
+
+@cache
+def _driver() -> str | None:
+    try:
+        said = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r" (\d+\.[\d.]+) ", said)
+    return found and found[1]

@@ -36,6 +36,7 @@ _WRONG = {
     "int_type": "a whole number is needed, without quotes or a point",
     "float_type": "a number is needed, without quotes",
     "finite_number": "a finite number is needed",
+    "bool_parsing": "true or false is needed",
     "bool_type": "true or false is needed, without quotes",
     "string_type": "a text is needed, in quotes",
     "tuple_type": "a list is needed, in square brackets",

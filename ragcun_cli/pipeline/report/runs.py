@@ -14,6 +14,7 @@ from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.manifest import Stage, StageRecord
 from ragcun_cli.spec.section import dotted, stated
 
@@ -91,6 +92,8 @@ def _software(stages: Mapping[str, _Stages]) -> tuple[str, ...]:
             if record is not None and task.stage is not Stage.DATA:
                 known = [f"{name} {version}" for name, version in record.versions.items()]
                 known += [] if record.commit is None else [f"commit {record.commit} of ragcun"]
+                driver = record.provenance.get("driver")
+                known += [] if driver is None else [f"driver {driver}"]
                 made_with = f"{', '.join(known)}, on {record.device}"
                 runs_with.setdefault(made_with, {})[label] = None
     return tuple(
@@ -175,4 +178,4 @@ def recipe_of(row: ModelRow) -> Recipe:
     words += [] if run.reference is None else ["--references", run.reference]
     for seed in row.every:
         words += [] if seed.run.seed is None else ["--seed", str(seed.run.seed)]
-    return Recipe(row.shown, shlex.join(words), as_toml(stated(profile)))
+    return Recipe(row.shown, shlex.join(words), without_home(as_toml(stated(profile))))

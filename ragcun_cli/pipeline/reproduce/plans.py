@@ -20,6 +20,7 @@ from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.clean import REMOVED, Inventory
 from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.reproduce.launch.gpus import GpuLauncher, visible_gpus
 from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
@@ -31,10 +32,10 @@ from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.running import EVERY
-from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.runs import Run, runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import StageFailedError, WorkspaceError
+from ragcun_cli.spec.errors import RagcunError, StageFailedError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -70,6 +71,8 @@ class Walking:
     """It is only said what is current and what would run."""
     status: bool = False
     """It is only said how far each run is."""
+    clean: bool = False
+    """What can be made again and no run uses is removed or, in a dry run, listed."""
     launcher: Literal["local", "gpus", "slurm"] = "local"
     """What starts the runs: this command itself, one after the other, or as commands of their own
     on the GPUs of this machine or on a cluster."""
@@ -117,25 +120,14 @@ class PlanSession(Session):
         """
         plan = self.plan(choice)
         work = PlanWork.of(plan, self._road, self._runner, self._progress)
-        if walking.status:
-            queued = self._slurm(plan).queued()
-            found = status_of(work.groups(), self.workspace, self._runner, queued)
-            return PlanStatus(plan.name, found)
-        runs = work.named(walking.only)
-        if walking.dry_run:
-            tasks = [*work.tasks(runs, walking.last), *[work.report()] * walking.reports]
-            lost = walk.descriptions(runs, self._runner)
-            planned = self._planned(work.plan, runs, [*tasks, *lost])
-            if walking.launcher == "slurm":
-                jobs = self._jobs(choice, walking, work, walk.gate_of(work.runs, self._road))
-                planned["scripts"] = [self._slurm(plan).script(job) for job in jobs]
-            return planned
+        if walking.status or walking.clean or walking.dry_run:
+            return self._looked_at(choice, walking, work)
         self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(work.runs, self._road) if walking.gated else None
         ran, failures, launched = 0, Failures(self._runner), Launched()
         if walking.launcher != "local":
             launched = self._launch(choice, walking, work, gate)
-        elif runs:
+        elif work.named(walking.only):
             ran = self._walk(plan, walking, gate, failures)
         if launched.submitted:
             return launched
@@ -152,6 +144,24 @@ class PlanSession(Session):
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
         return self._result(work.plan, work.runs) if walking.reports else None
+
+    def _looked_at(self, choice: Choice, walking: Walking, work: PlanWork) -> Found:
+        """What there is, without any work."""
+        if walking.status:
+            queued = self._slurm(work.plan).queued()
+            found = status_of(work.groups(), self.workspace, self._runner, queued)
+            return PlanStatus(work.plan.name, found)
+        if walking.clean:
+            return self._clean(work.every, dry_run=walking.dry_run)
+        runs = work.named(walking.only)
+        tasks = [*work.tasks(runs, walking.last), *[work.report()] * walking.reports]
+        lost = walk.descriptions(runs, self._runner)
+        planned = self._planned(work.plan, runs, [*tasks, *lost])
+        if walking.launcher == "slurm":
+            gate = walk.gate_of(work.runs, self._road) if walking.gated else None
+            jobs = self._jobs(choice, walking, work, gate)
+            planned["scripts"] = [self._slurm(work.plan).script(job) for job in jobs]
+        return planned
 
     def _walk(
         self, plan: PaperPlan, walking: Walking, gate: BaselineGate | None, failures: Failures
@@ -279,6 +289,22 @@ class PlanSession(Session):
             folder=self.workspace.report(plan.folder),
             document=partial(self._document, tables, parts),
         )
+
+    def _clean(self, runs: Sequence[Run], *, dry_run: bool) -> dict[str, Any]:
+        every = [*runs, *runs_on_disk(self.workspace)[0]]
+        bases = map(self._place.encoder, {run.profile.encoder for run in every})
+        known = [each for base in bases if base is not None for each in base.digests().values()]
+        found = Inventory(self.workspace, every, known).remains()
+        rows = [one.row() for one in found]
+        going = [at for at, one in enumerate(found) if one.state in REMOVED]
+        size = sum(rows[at]["bytes"] for at in going)
+        if going and not dry_run:
+            if not self._consent.ask(f"Remove {len(going)} of {len(rows)}, {size / 1e6:,.1f} MB?"):
+                raise RagcunError("nothing was removed", hint="the same command with --yes")
+            for at in going:
+                rows[at]["state"] = found[at].remove()
+        seconds = sum(found[at].seconds or 0.0 for at in going)
+        return {"remains": rows, "bytes": size, "seconds": seconds}
 
     def _document(self, tables: Sequence[Table], parts: Sequence[reporting.Part]) -> str:
         figures = reporting.figures_of(parts, self._road, self._runner)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +98,7 @@ class Session:
             device: where stages compute.
             cache_gb: of outputs of frozen bases, at most.
             verify: read files to see that they are intact.
-            mirrors: addresses that downloads are asked of first.
+            mirrors: addresses that downloads are asked of first; RAGCUN_MIRROR by default.
             how: data sets are searched.
 
         Raises:
@@ -106,7 +107,8 @@ class Session:
         self.workspace = open_workspace(workspace)
         self._progress = progress
         self._consent = Consent(prerequisites=prerequisites, force=force, ask=ask)
-        self._place = Place(self.workspace, device=device, mirrors=mirrors, cache_gb=cache_gb)
+        asked = [*mirrors] or os.environ.get("RAGCUN_MIRROR", "").split()
+        self._place = Place(self.workspace, device=device, mirrors=asked, cache_gb=cache_gb)
         self._road = Road.of(self._place, how)
         self._runner = Runner(progress, verify=verify, attempts=self.workspace.attempts)
         if verify:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +18,9 @@ from ragcun_cli.spec.errors import WorkspaceError
 
 Ranking = dict[str, list[tuple[str, float]]]
 """Query id -> passage ids and scores, best first."""
+
+_LEVEL = 6
+"""Of compression: a tenth of the text's bytes, at some 100 MB of text a second."""
 
 _MAGNITUDE = 0x7FFFFFFF
 """The bits of a single but its sign."""
@@ -33,14 +39,20 @@ def ranking_of(hits: Iterator[QueryHits], corpus: Corpus, *, depth: int) -> Rank
 
 
 def write_run(ranking: Ranking, file: Path, *, tag: str) -> None:
-    """Queries in order of id, scores to nine digits, each below the one before it.
+    """Queries in order of id, scores to nine digits, each below the one before it; gzipped.
+
+    Without a name or a time in its header, so that the bytes are those of the ranking.
 
     trec_eval, and what is built on it, ignores the rank, reads scores in single precision and puts
     equal ones in falling order of id. Where a score would not be told from the one before, it is
     written as the next number below that, so that the order of lines is the order of any reader.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8", newline="\n") as stream:
+    with (
+        file.open("wb") as raw,
+        gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as stream,
+    ):
         for query in sorted(ranking):
             scores = _falling([score for _, score in ranking[query]])
             for rank, ((passage, _), score) in enumerate(
@@ -65,19 +77,26 @@ def _falling(scores: Sequence[float]) -> list[str]:
 def read_run(file: Path) -> Ranking:
     """The ranking of a run file of ours: the order of its lines is the order of its ranks.
 
+    Earlier versions wrote plain text, without ``.gz`` at the end of its name.
+
     Raises:
         WorkspaceError: it is cut short, or no such file.
     """
     ranking: Ranking = {}
-    with file.open(encoding="utf-8", newline="\n") as stream:
-        for number, line in enumerate(stream, 1):
-            fields: Sequence[str] = line.removesuffix("\n").split(" ")
-            if len(fields) != 6:
-                raise WorkspaceError(
-                    f"{file}, line {number}: not `query Q0 passage rank score tag`",
-                    hint=f"rm {file}; its search runs again",
-                )
-            ranking.setdefault(fields[0], []).append((fields[2], float(fields[4])))
+    number, plain = 0, file.with_suffix("")
+    file, opened = (file, gzip.open) if file.is_file() else (plain, open)
+    hint = f"rm {file}; its search runs again"
+    try:
+        with opened(file, "rt", encoding="utf-8", newline="\n") as stream:
+            for number, line in enumerate(stream, 1):
+                fields: Sequence[str] = line.removesuffix("\n").split(" ")
+                if len(fields) != 6:
+                    raise WorkspaceError(
+                        f"{file}, line {number}: not `query Q0 passage rank score tag`", hint=hint
+                    )
+                ranking.setdefault(fields[0], []).append((fields[2], float(fields[4])))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise WorkspaceError(f"{file}, after line {number}: {error}", hint=hint) from error
     return ranking
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from ragcun_cli.pipeline.machine import provenance
 from ragcun_cli.pipeline.machine.processes import rank
 from ragcun_cli.pipeline.stages.task import Task
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import first_line
 
 
@@ -53,7 +54,7 @@ def noted(file: Path | None, task: Task) -> Iterator[None]:
         ended = "finished"
     except BaseException as error:
         ended = "failed" if isinstance(error, Exception) else "stopped"
-        why = first_line(error) if ended == "failed" else ""
+        why = without_home(first_line(error)) if ended == "failed" else ""
         raise
     finally:
         if file is not None and rank() == 0:

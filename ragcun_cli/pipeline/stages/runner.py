@@ -28,6 +28,7 @@ from ragcun_cli.pipeline.stages.attempts import last_failures, noted, record_of
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.running import giving_signs
 from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import (
     BlockedError,
     DataError,
@@ -287,7 +288,7 @@ class Runner:
         return True
 
     def _execute(self, task: Task, progress: Progress, *, force: bool) -> None:
-        started = time.perf_counter()
+        began, started = datetime.now(UTC), time.perf_counter()
         made_of, earlier = self._made_of(task), self.record(task)
         recipe = digest(made_of)
         draft = _prepare_draft(task, recipe, force=force)
@@ -302,14 +303,15 @@ class Runner:
                 _move_over(draft / name, task.folder / name)
         record = StageRecord(
             recipe=recipe,
-            made_of=made_of,
+            made_of=without_home(made_of),
             outputs=tuple(_artifacts(task, draft if swapped else task.folder)),
             seconds=round(time.perf_counter() - started, 3),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             device=provenance.device_name(),
             versions=provenance.versions(),
             commit=provenance.commit(),
-            details=details,
+            details=without_home(details),
+            provenance=provenance.circumstances(began),
         )
         if swapped:  # perhaps a person's only copy: a stop leaves one of the two
             _swap(task, draft, record)
@@ -342,7 +344,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         return "it was made of other values, or by an earlier version"
     if old["numbers_version"] != new["numbers_version"]:
         return f"numbers version {new['numbers_version']}, was {old['numbers_version']}"
-    before, now = dotted(old["values"]), dotted(new["values"])
+    before, now = (dotted(without_home(each["values"])) for each in (old, new))
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
             return f"{key} is {now.get(key, 'its default')}, was {before.get(key, 'its default')}"

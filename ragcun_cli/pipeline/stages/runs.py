@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.task import Details, Task
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import MANIFEST, RUN, Workspace
@@ -74,7 +75,7 @@ class Run:
     @property
     def title(self) -> str:
         """Of its row in a table."""
-        return self.profile.description if self.is_named_model else self.name
+        return without_home(self.profile.description) if self.is_named_model else self.name
 
     @property
     def label(self) -> str:

@@ -17,6 +17,7 @@ from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.profile import EncoderConfig, RunProfile
@@ -119,7 +120,7 @@ class TrainingTasks:
 
         def action(draft: Path, progress: Progress) -> Details:
             (draft / paths.REFERENCE).write_text(
-                json.dumps(values, indent=2) + "\n", encoding="utf-8"
+                json.dumps(without_home(values), indent=2) + "\n", encoding="utf-8"
             )
             if run.reference == "bm25":
                 return {"trainable_parameters": 0, "parameters": 0}

@@ -202,6 +202,9 @@ def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
     else:
         best = best_encoder(job.draft, outcome.best_step)
         export_encoder(lambda folder: _copy(best, folder), job.draft / MODEL)
+        if outcome.best_step != outcome.steps:
+            last = job.draft / CHECKPOINTS / f"step-{outcome.steps}"
+            export_encoder(lambda folder: _save(ready.model, folder, job.run, job.encoder), last)
     (job.draft / CHECKPOINTS).mkdir(exist_ok=True)
     if ready.selection is not None:
         ready.selection.write(job.draft)

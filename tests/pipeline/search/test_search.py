@@ -1,7 +1,10 @@
 """A search divided, interrupted and cached finds what one that is none of this finds."""
 
+import gzip
 import hashlib
 import json
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -221,19 +224,43 @@ def test_the_passage_that_is_the_query_itself_is_left_out(search, test_set):
 
 def test_a_run_file_is_read_back_as_it_was_written(tmp_path):
     ranking = {"b": [("p 1", -0.25), ("p2", -0.5)], "a": [("é", 1e-12)]}
-    write_run(ranking, tmp_path / "runs/x.trec", tag="t")
-    lines = (tmp_path / "runs/x.trec").read_text(encoding="utf-8").splitlines()
+    write_run(ranking, tmp_path / "runs/x.trec.gz", tag="t")
+    lines = lines_of(tmp_path / "runs/x.trec.gz")
     assert lines[0] == "a Q0 é 1 1e-12 t"
     assert lines[2] == "b Q0 p2 2 -0.5 t"
     ranking["b"] = ranking["b"][1:]
-    write_run(ranking, tmp_path / "runs/x.trec", tag="t")
-    assert read_run(tmp_path / "runs/x.trec") == ranking
+    write_run(ranking, tmp_path / "runs/x.trec.gz", tag="t")
+    assert read_run(tmp_path / "runs/x.trec.gz") == ranking
+
+
+def lines_of(file):
+    """By the system's own program, as a user of trec_eval has them."""
+    done = subprocess.run(["zcat", file], capture_output=True, check=True)
+    return done.stdout.decode().splitlines()
+
+
+def test_a_run_file_has_the_bytes_of_its_ranking_whenever_and_wherever_it_is_written(tmp_path):
+    ranking = {"q": [("p1", 0.5), ("p2", 0.25)]}
+    write_run(ranking, tmp_path / "one/x.trec.gz", tag="t")
+    time.sleep(1.1)
+    write_run(ranking, tmp_path / "another/y.trec.gz", tag="t")
+    raw = (tmp_path / "one/x.trec.gz").read_bytes()
+    assert raw == (tmp_path / "another/y.trec.gz").read_bytes()
+    flags, time_of_header = raw[3], raw[4:8]
+    assert (flags, time_of_header) == (0, bytes(4))
+
+
+def test_a_run_file_of_an_earlier_version_is_read_where_there_is_no_other(tmp_path):
+    (tmp_path / "x.trec").write_text("q Q0 p1 1 0.5 t\nq Q0 p2 2 0.25 t\n")
+    assert read_run(tmp_path / "x.trec.gz") == {"q": [("p1", 0.5), ("p2", 0.25)]}
+    write_run({"q": [("p3", 1.0)]}, tmp_path / "x.trec.gz", tag="t")
+    assert read_run(tmp_path / "x.trec.gz") == {"q": [("p3", 1.0)]}
 
 
 def by_trec_eval(file, qrels):
     """All measures of a run file by trec_eval, which keeps scores in single precision."""
     run = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in lines_of(file):
         query, _, passage, _, score, _ = line.split()
         run.setdefault(query, {})[passage] = float(score)
     wanted = {"ndcg_cut", "recall", "map_cut", "recip_rank"}
@@ -272,16 +299,18 @@ def test_trec_eval_scores_a_run_file_as_it_is_reported_whatever_the_ties(tmp_pat
         query: {hits[at][0]: int(rng.integers(-1, 4)) for at in rng.choice(1000, 200, False)}
         for query, hits in ranking.items()
     }
-    write_run(ranking, tmp_path / "x.trec", tag="t")
+    write_run(ranking, tmp_path / "x.trec.gz", tag="t")
     reported = score_ranking(ranking, judged_set(qrels), depth=1000)
-    assert reported == score_ranking(read_run(tmp_path / "x.trec"), judged_set(qrels), depth=1000)
-    theirs = by_trec_eval(tmp_path / "x.trec", qrels)
+    assert reported == score_ranking(
+        read_run(tmp_path / "x.trec.gz"), judged_set(qrels), depth=1000
+    )
+    theirs = by_trec_eval(tmp_path / "x.trec.gz", qrels)
     for query, found in theirs.items():
         for name, ours in OURS.items():
             assert found[name] == reported[ours][query], (query, name)
         assert found["ndcg_cut_100"] < 1
     for query, hits in ranking.items():  # what is written is what was found, or next to it
-        written = read_run(tmp_path / "x.trec")[query]
+        written = read_run(tmp_path / "x.trec.gz")[query]
         assert [passage for passage, _ in written] == [passage for passage, _ in hits]
         scores = np.array(
             [[ours, theirs[1]] for (_, ours), theirs in zip(hits, written, strict=True)]
@@ -296,8 +325,8 @@ def judged_set(qrels):
 
 def test_scores_without_ties_are_written_to_nine_digits_as_they_are(tmp_path):
     scores = [3.0, 1 / 3, 1 / 3 - 1e-6, -2 / 3, -1e10]
-    write_run({"q": [(f"p{n}", s) for n, s in enumerate(scores)]}, tmp_path / "x", tag="t")
-    written = [line.split()[4] for line in (tmp_path / "x").read_text().splitlines()]
+    write_run({"q": [(f"p{n}", s) for n, s in enumerate(scores)]}, tmp_path / "x.trec.gz", tag="t")
+    written = [line.split()[4] for line in lines_of(tmp_path / "x.trec.gz")]
     assert written == ["3", "0.333333333", "0.333332333", "-0.666666667", "-1e+10"]
 
 
@@ -315,9 +344,9 @@ def test_ties_of_a_search_are_scored_by_trec_eval_as_they_are_reported(
             test_set.queries, depth=101
         )
     ranking = ranking_of(hits, test_set.corpus, depth=100)
-    write_run(ranking, tmp_path / "x.trec", tag="t")
+    write_run(ranking, tmp_path / "x.trec.gz", tag="t")
     reported = score_ranking(ranking, judged_set(qrels), depth=100)
-    theirs = by_trec_eval(tmp_path / "x.trec", qrels)
+    theirs = by_trec_eval(tmp_path / "x.trec.gz", qrels)
     assert {q: found["map_cut_100"] for q, found in theirs.items()} == reported["map@100"]
     assert {q: found["ndcg_cut_10"] for q, found in theirs.items()} == reported["ndcg@10"]
     first = {q: found["recip_rank"] for q, found in theirs.items()}
@@ -327,9 +356,24 @@ def test_ties_of_a_search_are_scored_by_trec_eval_as_they_are_reported(
     assert reported["map@100"]["p007"] > 0
 
 
-def test_a_run_file_that_was_cut_is_one_error(tmp_path):
-    write_run({"a": [("p", 1.0), ("q", 0.5)]}, tmp_path / "x.trec", tag="t")
-    file = tmp_path / "x.trec"
-    file.write_text(file.read_text()[:-8])
-    with pytest.raises(WorkspaceError, match=r"x\.trec, line 2"):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("x.trec", lambda raw: gzip.decompress(raw)[:-8]),
+        ("x.trec.gz", lambda raw: gzip.compress(gzip.decompress(raw)[:-8])),
+        ("x.trec.gz", lambda raw: raw[:-9]),
+        ("x.trec.gz", lambda raw: raw[:5]),
+        ("x.trec.gz", lambda raw: b"no gzip" + raw),
+        ("x.trec.gz", lambda raw: raw[:12] + bytes([raw[12] ^ 255]) + raw[13:]),
+        ("x.trec.gz", lambda raw: raw[:-8] + bytes(4) + raw[-4:]),
+    ],
+)
+def test_a_run_file_that_was_cut_or_damaged_is_one_error(tmp_path, name, damage):
+    file = tmp_path / "x.trec.gz"
+    write_run({"a": [("p", 1.0), ("q", 0.5)]}, file, tag="t")
+    raw = file.read_bytes()
+    file.unlink()
+    (tmp_path / name).write_bytes(damage(raw))
+    with pytest.raises(WorkspaceError, match=r"x\.trec(\.gz)?, (after )?line \d") as error:
         read_run(file)
+    assert f"rm {tmp_path / name}" in error.value.hint
