@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.encoders.find import FoundEncoder, fetch_encoder, find_encoder
-from ragcun_cli.pipeline.encoders.model_source import SILENT, ModelSource
+from ragcun_cli.pipeline.encoders.model_source import NOBODY, ModelSource
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
 from ragcun_cli.pipeline.machine.devices import check_precision, choose_device, refuse_no_device
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -143,7 +143,7 @@ class Place:
             return None
         return OutputsFolder(self.workspace.base_outputs, encoder, self._cache_bytes)
 
-    def load(self, run: Run, progress: Progress = SILENT) -> SentenceTransformer:
+    def load(self, run: Run, progress: Progress = NOBODY) -> SentenceTransformer:
         """The model itself; the last one that was loaded is kept."""
         return self.source(run).load(progress)
 

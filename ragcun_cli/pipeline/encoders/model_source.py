@@ -15,7 +15,7 @@ from ragcun_cli.spec.profile import EncoderConfig
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-SILENT = Silent()
+NOBODY = Silent()
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ModelSource:
         """The same model on another device."""
         return replace(self, device=device)
 
-    def load(self, progress: Progress = SILENT) -> SentenceTransformer:
+    def load(self, progress: Progress = NOBODY) -> SentenceTransformer:
         """The model; the last one that this process loaded is kept."""
         from ragcun_cli.core.model import HEAD_MODULES
         from ragcun_cli.pipeline.encoders.base_outputs import keep_base
