@@ -60,8 +60,7 @@ def reproduce(
 
     session = PlanSession(workspace, watcher, ask=asking(yes), device=device, verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
-    how = {"dry_run": dry_run, "clean": clean}
-    found = session.reproduce(choice, baseline_check=baseline_check, **how)
+    found = session.reproduce(choice, dry_run=dry_run, clean=clean, baseline_check=baseline_check)
     show(found, as_json=as_json, table=partial(_show_found, found))
 
 
