@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -80,9 +81,8 @@ def circumstances(started: datetime) -> dict[str, Any]:
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "driver": _driver(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-        "torch": None
-        if torch is None
-        else {
+        "torch": torch
+        and {
             "threads": torch.get_num_threads(),
             "cuda": torch.version.cuda,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -95,9 +95,7 @@ def circumstances(started: datetime) -> dict[str, Any]:
 
 @cache
 def _driver() -> str | None:
-    try:
+    with suppress(OSError):
         said = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(r" (\d+\.[\d.]+) ", said)
-    return found and found[1]
+        return next(iter(re.findall(r" (\d+\.[\d.]+) ", said)), None)
+    return None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ragcun_cli.core.folders import discard
 from ragcun_cli.pipeline.data import sources
@@ -38,6 +38,7 @@ OLD_KERNELS = 86_400.0
 USED, GOES_ON = "used", "a stage goes on from it"
 REMOVED = UNUSED, LEFT = "unused", "left over"
 """States of what is removed."""
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 _CORPUS = Path(paths.CORPUS_RECORD).name
 _SECTIONS = {"bm25": "mining", "embeddings": "evaluation", "base-outputs": None}
 """Cache -> section of a profile that its settings are of."""
@@ -59,12 +60,9 @@ class Remains:
 
     def row(self) -> dict[str, Any]:
         """As JSON, with its bytes on disk."""
-        size = 0
-        for file in (self.place, *_below(self.place)):
-            with suppress(OSError):
-                size += file.stat().st_size * file.is_file()
-        shown = {"what": self.what, "place": str(self.place), "state": self.state}
-        return {**shown, "bytes": size, "seconds": self.seconds}
+        files = [file for file in (self.place, *_below(self.place)) if file.is_file()]
+        counts = {"bytes": sum(file.stat().st_size for file in files), "seconds": self.seconds}
+        return {"what": self.what, "place": str(self.place), "state": self.state, **counts}
 
     def remove(self) -> str:
         """Remove it unless somebody holds a lock of it; a process that has mapped it reads on."""
@@ -72,7 +70,7 @@ class Remains:
             try:
                 for lock in self.locks:
                     held.enter_context(FileLock(lock, timeout=0))
-            except Timeout:
+            except OSError:  # held by another, or of a folder that cannot be written
                 return "in use, kept"
             self.place.with_name(f"{self.place.name}{MARK}").unlink(missing_ok=True)
             if self.place.is_dir():
@@ -93,9 +91,8 @@ class Inventory:
             bases: digests of their base encoders.
         """
         self._workspace, self._runs = workspace, runs
-        apart = not workspace.data.is_relative_to(workspace.root)
-        roots = [workspace.root, *[workspace.data] * apart]
-        self._paths = [path for root in roots for path in _below(root)]
+        roots = (workspace.root, workspace.data)
+        self._paths = sorted({path for root in roots for path in _below(root)})
         files = [path for path in self._paths if path.name in (paths.MANIFEST, _CORPUS)]
         manifests = [file for file in files if file.name == paths.MANIFEST]
         self._manifests = {file.parent: Manifest.load(file) for file in manifests}
@@ -108,12 +105,12 @@ class Inventory:
         return sorted([*found, *_kernels()], key=lambda one: one.place)
 
     def _caches(self) -> Iterator[Remains]:
-        known = {*_digests(self._text)}
+        known = {*_DIGEST.findall(self._text)}
         for kind, section in _SECTIONS.items():
             settings = [getattr(one.profile, section).model_dump() for one in self._runs if section]
             for folder in (self._workspace.caches[0] / kind).glob("[!.]*"):
                 index = _index(folder)
-                made_of = _digests(json.dumps([index.get(key) for key in _MADE_OF]))
+                made_of = _DIGEST.findall(json.dumps([index.get(key) for key in _MADE_OF]))
                 fits = section is None or any(
                     all(index[key] == one[key] for key in index.keys() & one) for one in settings
                 )
@@ -177,10 +174,6 @@ def _read(file: Path) -> str:
     with suppress(OSError):
         return file.read_text(encoding="utf-8", errors="replace")
     return ""
-
-
-def _digests(text: str) -> list[str]:
-    return re.findall(r"\b[0-9a-f]{64}\b", text)
 
 
 def _index(folder: Path) -> dict[str, Any]:
