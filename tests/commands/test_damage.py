@@ -192,5 +192,5 @@ def test_a_stage_does_not_compute_with_what_was_damaged(ragcun, workspace, kind)
         words = ("--profile", "smoke", "-w", workspace, "--force", *options)
         outcome = ragcun(command, *words)
     assert outcome.code == 2, outcome
-    assert found_in(workspace, kind).name in outcome.err
+    assert any(file.name in outcome.err for file in workspace.glob(KINDS[kind]))
     assert outcome.err.count("Hint:") == 1
