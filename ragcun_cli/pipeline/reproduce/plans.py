@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from ragcun_cli.pipeline.stages.running import EVERY
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import StageFailedError
+from ragcun_cli.spec.errors import RagcunError, StageFailedError
 from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -112,6 +112,8 @@ class PlanSession(Session):
             RagcunError: a stage failed; what does not rest on it was done, and the report is of
                 that.
         """
+        if walking.gpus is not None and walking.launcher != "gpus":
+            raise RagcunError("--gpus is of --launcher gpus", hint="--launcher gpus --gpus 0")
         plan = self.plan(choice)
         work = PlanWork.of(plan, self._road, self._runner, self._progress)
         if walking.status:
@@ -136,11 +138,12 @@ class PlanSession(Session):
         if walking.reports:
             ran += self._write_report(work)
         if left:
-            self._say_what_is_left(choice, work, left)
+            self._say_what_is_left(choice, walking, work)
         failures.require_none(left)
         if launched.failed:
             said = "".join(f"\n  {name}: {why}" for name, why in launched.failed.items())
-            raise StageFailedError(f"{len(launched.failed)} jobs failed:{said}")
+            jobs = "1 job" if len(launched.failed) == 1 else f"{len(launched.failed)} jobs"
+            raise StageFailedError(f"{jobs} failed:{said}")
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
         return self._result(work.plan, work.runs) if walking.reports else None
@@ -161,7 +164,9 @@ class PlanSession(Session):
                 runs = [run for run in runs if run.trial is not None]
                 runs += [run for run in tried if run not in runs]
             else:
-                runs = [run for run in runs if run.trial is None and work.is_settled(run)]
+                early = walking.last in (Stage.DATA, Stage.MINE)  # the same for all values
+                rows = (run for run in runs if run.trial is None)
+                runs = [run for run in rows if early or work.is_settled(run)]
             tasks = partial(work.tasks, runs, walking.last)
             ran += self._bring(tasks, runs, gate=gate, failures=failures) if runs else 0
         return ran
@@ -190,7 +195,7 @@ class PlanSession(Session):
             visible_gpus(walking.gpus),
             self.workspace.logs,
             self._progress,
-            watch=self._watch(work.groups()),
+            watch=self._watch(work.plan),
         )
         try:
             return launcher.launch(jobs)
@@ -198,15 +203,16 @@ class PlanSession(Session):
             self._progress.board("", (), ())
             self._runner.look_again()
 
-    def _watch(self, groups: Mapping[str, Sequence[Task]]) -> Callable[[], None]:
-        """Shows, every few seconds, how far groups of tasks are."""
+    def _watch(self, plan: PaperPlan) -> Callable[[], None]:
+        """Shows, every few seconds, how far a plan is."""
         shown = 0.0
 
         def watch() -> None:
             nonlocal shown
             if time.monotonic() - shown > EVERY:
                 runner = Runner(self._progress, attempts=self.workspace.attempts)
-                found = status_of(groups, self.workspace, runner, {})
+                work = PlanWork.of(plan, self._road, runner, Silent())  # with what trials chose
+                found = status_of(work.groups(), self.workspace, runner, {})
                 self._progress.board("", COLUMNS, [one.cells for one in found])
                 shown = time.monotonic()
 
@@ -221,7 +227,8 @@ class PlanSession(Session):
         """
         if self._consent.prerequisites:
             return int(self._runner.run(work.report()))
-        pending = self._runner.pending(work.tasks(work.every))
+        settled = [run for run in work.every if work.is_settled(run)]  # else its trials are pending
+        pending = self._runner.pending(work.tasks(settled))
         lost = self._runner.failures(pending)
         self._runner.require_made([task for task in pending if task.identity not in lost])
         ran = int(self._runner.run(work.report()))
@@ -229,11 +236,13 @@ class PlanSession(Session):
             raise StageFailedError(f"the report is not of all runs: {why}")
         return ran
 
-    def _say_what_is_left(self, choice: Choice, work: PlanWork, left: Sequence[Task]) -> None:
-        """Which runs are not done, and the command for them alone."""
-        folders = {task.folder for task in left}
-        keys = [run.key for run in work.every if run.folder in folders]
-        words = [*choice.words, *(word for key in keys for word in ("--run", key))]
+    def _say_what_is_left(self, choice: Choice, walking: Walking, work: PlanWork) -> None:
+        """Which runs are not done, and the command for them alone, and for the report."""
+        runs, last = work.named(walking.only), walking.last
+        keys = [run.key for run in runs if self._runner.pending(work.tasks([run], last))]
+        asked = [*keys, *[REPORT] * walking.reports]
+        words = [*choice.words, *(word for key in asked for word in ("--run", key))]
+        words += [] if walking.until is None else ["--until", walking.until.value]
         just_those = shlex.join(["ragcun", "reproduce", *words])
         self._progress.note(f"not done: {', '.join(keys)}; for just those: {just_those}")
 

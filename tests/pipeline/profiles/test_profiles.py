@@ -23,7 +23,7 @@ EXPERIMENTS = (
     "standard_cosine",
     "spread_out",
 )
-PLANS = ("publication", "publication_minimum", "quickstart", "smoke")
+PLANS = ("lambda_sweep", "publication", "publication_minimum", "quickstart", "smoke")
 
 
 @pytest.fixture(autouse=True)
@@ -536,7 +536,7 @@ def test_the_schema_describes_plans_and_what_both_have_beside_their_values():
     assert of_plan["$ref"] == "#/$defs/PlanFile"
     assert set(plan["properties"]) == {
         *("name", "description", "experiments", "references", "seeds", "overrides"),
-        *("contrasts", "smallest_effect", "claims"),
+        *("contrasts", "smallest_effect", "claims", "tuning"),
     }
     laid_over = plan["properties"]["overrides"]
     assert laid_over["additionalProperties"] is False
