@@ -446,7 +446,7 @@ def test_a_new_plan_has_what_another_has_or_one_experiment(base):
     made, source = profiles.load(str(file)), profiles.load_plan(base)
     assert made.name == "my_own"
     assert made == dataclasses.replace(source, name="my_own", description=made.description)
-    assert "overrides" in tomllib.loads(file.read_text())
+    assert {"overrides", "tuning"} & set(tomllib.loads(file.read_text()))
 
 
 def test_where_no_profile_can_be_written_it_is_said():
