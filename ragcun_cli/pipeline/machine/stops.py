@@ -144,10 +144,10 @@ def heeded() -> Iterator[None]:
     writing.setblocking(False)
     leader = os.environ.pop(LED, None)
     told = (reading, None if leader is None else int(leader))
-    threading.Thread(target=_watch, args=told, daemon=True).start()
     for number in before:
         signal.signal(number, _heed)
     wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=told, daemon=True).start()
     try:
         yield
     finally:
