@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.launch_config import LaunchConfig
@@ -133,6 +133,12 @@ class Arm(Section):
     """What is tried for this arm beside what is tried for all; may be empty."""
 
 
+Listed = Annotated[
+    Annotated[str, Tag("name")] | Annotated[Arm, Tag("arm")],
+    Discriminator(lambda value: "arm" if isinstance(value, dict | Arm) else "name"),
+]
+
+
 class TuningConfig(Section):
     """How the values of tuned arms are chosen: by trials, on queries that no table reports."""
 
@@ -162,7 +168,7 @@ class PlanFile(Section):
     name: str = Field(pattern=NAME)
     description: str = ""
 
-    experiments: Annotated[tuple[str | Arm, ...], Field(min_length=1)]
+    experiments: Annotated[tuple[Listed, ...], Field(min_length=1)]
     """Profiles by name or path, in the order of the table's rows; a tuned one as
     `{ profile = "NAME", grid = { "training.lambda_isotropy" = [0.5, 1.0] } }`."""
 
@@ -351,10 +357,16 @@ class PaperPlan:
                         f"'{name}' is not {what}; these are: {', '.join(there)}",
                         hint=f"ragcun profile show {self.name}",
                     )
+        tuned = tuple(arm for arm in self.tuned if arm.name in (experiments or names))
+        if tuned and self.tuning_seed in (seeds or ()):
+            raise ProfileError(
+                f"seed {self.tuning_seed} is that of the trials, which chose by its luck",
+                hint=f"ragcun reproduce --profile {self.name} --seed {self.tuning_seed + 1}",
+            )
         return replace(
             self,
             experiments=tuple(p for p in self.experiments if p.name in (experiments or names)),
-            tuned=tuple(arm for arm in self.tuned if arm.name in (experiments or names)),
+            tuned=tuned,
             references=self.references
             if references is None
             else tuple(TypeAdapter(Reference).validate_python(name) for name in chosen),

@@ -8,8 +8,8 @@ import pytest
 from ragcun_cli.pipeline.data.sets import beir
 
 
-def refuses(outcome, *texts, hint=""):
-    assert outcome.code == 2, outcome
+def refuses(outcome, *texts, hint="", code=2):
+    assert outcome.code == code, outcome
     assert outcome.out == ""
     begins = outcome.err.partition(": looking at what is done and what is not\n")
     assert (begins[2] or begins[0]).startswith("Error: ")
@@ -128,7 +128,7 @@ def test_data_that_cannot_be_brought_is_refused_before_anything_runs(ragcun, tmp
 
 def test_stale_input_is_never_used_when_prerequisites_may_not_run(ragcun, tmp_path):
     outcome = ragcun("train", "--profile", "smoke", "--no-prerequisites", "-w", tmp_path / "w")
-    refuses(outcome, "data smoke", hint="the same command without --no-prerequisites")
+    refuses(outcome, "data smoke", hint="the same command without --no-prerequisites", code=75)
     assert not (tmp_path / "w").exists()
 
 

@@ -6,10 +6,14 @@ SIGINT, SIGTERM, SIGHUP and SIGKILL in turn, each at a random moment after a sta
 began; each fifth in the second after a training began to save its model.
 A plan that is finished is compared with one that was never stopped, and begun anew. After about an
 hour on two cores (200 stops) FOLDER/stops.jsonl has a line for each stop. Killed itself, the drill
-goes on where it was. Words after `--` are added to the command. Exit 1 at the first of:
+goes on where it was. Words after `--` are added to the command. With `--fake-gpus 2` the commands
+that are stopped run with `--launcher gpus` on two devices of a made-up nvidia-smi, which are this
+machine's CPU; what was never stopped is of `local` all the same. Exit 1 at the first of:
 
 - a signal that did not end the command, or not within 30 seconds, or with another exit code;
-- an attempt that could not go on from what the one before it left;
+- an attempt that could not go on from what the one before it left, or a traceback in it or in the
+  log of a run that it started;
+- a finished command that left a sign of life, or the name of who held a lock;
 - a finished stage that ran again;
 - results, scores of a query, isotropy, rankings, negatives, training logs or weights that differ by
   one byte from those of the uninterrupted run. Records of cost and provenance are no part of that.
@@ -36,6 +40,9 @@ LIMIT = 30.0
 """Seconds from a signal to the end of the command."""
 LONGEST = 6.0
 """Seconds from the beginning of an attempt's first stage to its stop, at most."""
+FAKE_GPUS = """#!/bin/sh
+for index in $(seq 0 {last}); do echo "$index, GPU-$index, Fake, 15000, 16000"; done
+"""
 NOT_COMPARED = {"manifest.json"}
 """Cost and provenance of a stage."""
 
@@ -49,6 +56,7 @@ def main() -> None:
     words.add_argument("folder", type=Path)
     words.add_argument("--stops", type=int, default=200)
     words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--fake-gpus", type=int, default=0)
     given = [*sys.argv[1:], "--"]
     options = words.parse_args(given[: given.index("--")])
     options.more = given[given.index("--") + 1 : -1]
@@ -67,6 +75,10 @@ class Drill:
         self.log = options.folder / "stops.jsonl"
         self.workspace = options.folder / "stopped"
         self.whole = options.folder / "whole"
+        self.more = [*options.more]
+        if options.fake_gpus:
+            self.more += ["--launcher", "gpus"]
+            fake_gpus(options.folder / "bin", options.fake_gpus)
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         self.stops: list[dict[str, Any]] = [json.loads(line) for line in lines]
 
@@ -79,7 +91,7 @@ class Drill:
             (self.options.folder / "whole.done").touch()
         while len(self.stops) < self.options.stops:
             self.stop()
-        attempt = Attempt(self.workspace, self.options.more)
+        attempt = Attempt(self.workspace, self.more)
         attempt.wait(3600)
         self.complete(attempt)
         took = [stop["seconds"] for stop in self.stops]
@@ -95,7 +107,7 @@ class Drill:
         drawn = random.Random(f"{self.options.seed} {number}")
         signum = SIGNALS[number % len(SIGNALS)]
         done = records(self.workspace)
-        attempt = Attempt(self.workspace, self.options.more)
+        attempt = Attempt(self.workspace, self.more)
         training_end = number % 5 == 4
         attempt.begin()
         if training_end:
@@ -139,6 +151,9 @@ class Drill:
         differing = [name for name in whole if whole[name] != here[name]]
         if differing:
             raise DrillError(f"other bytes: {differing}")
+        litter = [*self.workspace.rglob("*.holder"), *self.workspace.glob("running/*")]
+        if litter:
+            raise DrillError(f"left behind: {litter}")
         shutil.rmtree(self.workspace)
 
 
@@ -147,6 +162,7 @@ class Attempt:
 
     def __init__(self, workspace: Path, more: list[str]) -> None:
         self.workspace, self.began = workspace, time.time()
+        self.logged = {log: log.stat().st_size for log in workspace.glob("logs/*.log")}
         command = [sys.executable, "-m", "ragcun_cli", "reproduce", "--profile", "smoke"]
         self.process = subprocess.Popen(
             [*command, "--workspace", str(workspace), *more],
@@ -175,8 +191,20 @@ class Attempt:
             if not some:
                 time.sleep(min(seconds, 0.05))
             self.said += some or b""
-        stages = [line for line in self.said.decode().splitlines() if line.startswith("stage ")]
-        self.stage = stages[-1] if stages else ""
+        last = []
+        for said in (self.said, *self.logs().values()):
+            lines = said.decode(errors="replace").splitlines()
+            last += [line for line in lines if line.startswith("stage ")][-1:]
+        self.stage = "; ".join(last)
+
+    def logs(self) -> dict[str, bytes]:
+        """What the runs said in this attempt that are commands of their own, by file."""
+        found = {}
+        for log in sorted(self.workspace.glob("logs/*.log")):
+            with log.open("rb") as stream:
+                stream.seek(self.logged.get(log, 0))
+                found[log.name] = stream.read()
+        return found
 
     def wait(self, seconds: float) -> None:
         """Until its end, or that long."""
@@ -209,9 +237,21 @@ class Attempt:
         code = self.process.poll()
         if code is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-        if code not in codes or b"Traceback" in self.said:
+        logs = self.logs()
+        if code not in codes or any(b"Traceback" in said for said in (self.said, *logs.values())):
             ending = "did not end" if code is None else f"ended with {code}"
-            raise DrillError(f"{ending}, not with {codes}, at {self.stage}\n{self.said.decode()}")
+            told = "".join(f"\n{name}:\n{said.decode()}" for name, said in logs.items())
+            said = f"{self.said.decode()}{told}"
+            raise DrillError(f"{ending}, not with {codes}, at {self.stage}\n{said}")
+
+
+def fake_gpus(folder: Path, count: int) -> None:
+    """Have this process and those that it starts find a nvidia-smi with so many devices."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "nvidia-smi"
+    program.write_text(FAKE_GPUS.format(last=count - 1))
+    program.chmod(0o755)
+    os.environ["PATH"] = f"{folder.absolute()}{os.pathsep}{os.environ['PATH']}"
 
 
 def heed_signals() -> None:

@@ -108,6 +108,11 @@ def _in_step(work: Work) -> None:
         work()
 
 
+def others_wait_inside() -> bool:
+    """Whether an error left the other ranks in work that they joined, so that none can go on."""
+    return _joined
+
+
 def stop_together() -> None:
     """A safe point that all processes come to, and leave at if one of them was asked to stop.
 

@@ -34,8 +34,8 @@ NAMED_AFTER = 2.0
 """Seconds that a lock is waited for before it is said who holds it."""
 
 LED = "RAGCUN_LED"
-"""Variable of a command that another one started, whose end is a signal to it: nobody is left to
-pass one on."""
+"""Variable of a command that another one started: the process of that one, whose end is a signal to
+it, for nobody is left to pass one on."""
 
 _asked: int | None = None
 """The signal that came."""
@@ -142,10 +142,12 @@ def heeded() -> Iterator[None]:
     before = {number: known[number] for number in SIGNALS if known[number] is not signal.SIG_IGN}
     reading, writing = socket.socketpair()
     writing.setblocking(False)
-    threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+    leader = os.environ.pop(LED, None)
+    told = (reading, None if leader is None else int(leader))
     for number in before:
         signal.signal(number, _heed)
     wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=told, daemon=True).start()
     try:
         yield
     finally:
@@ -163,13 +165,12 @@ def _heed(number: int, frame: FrameType | None) -> None:
         raise Stopped
 
 
-def _watch(signals: socket.socket) -> None:
+def _watch(signals: socket.socket, leader: int | None) -> None:
     """End the process at a second signal, and when the patience with the first is over.
 
     In a thread of its own, which learns of signals while the main one is inside a library.
     """
     first, came, said = 0, 0.0, False
-    leader = os.getppid() if LED in os.environ else None
     while first == 0 or time.monotonic() < came + GRACE:
         if first == 0 and leader not in (None, os.getppid()):
             leader = None

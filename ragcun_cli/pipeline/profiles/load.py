@@ -19,10 +19,11 @@ from ragcun_cli.pipeline.profiles.problems import validated
 from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.launch_config import LaunchConfig
+from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import path_of
 from ragcun_cli.spec.plan import Arm, PaperPlan, PlanFile, Trial, TunedArm, TuningConfig
-from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile
+from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile, model_values
 from ragcun_cli.spec.section import NAME, dotted, stated
 
 Layer = tuple[str, dict[str, Any]]
@@ -193,9 +194,7 @@ def _tuned(arm: Arm, tuning: TuningConfig, source: Path, layers: Sequence[Layer]
     if fixed := [key for key in space if key in dotted(changes)]:
         raise ProfileError(f"--set {fixed[0]} is what the trials of {source.stem} differ in")
     cells = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
-    by_text = {json.dumps(cell, sort_keys=True): cell for cell in cells}
-    if len(by_text) < len(cells):
-        raise ProfileError(f"a value stands twice in the grid of {source.stem}")
+    by_text = {json.dumps(cell, sort_keys=True, default=str): cell for cell in cells}
     drawn = smallest(TRIALS, by_text, tuning.trials or len(cells), seed=tuning.seed)
     below += [] if arm.name is None else [("name", {"name": arm.name})]
     trials = []
@@ -205,6 +204,11 @@ def _tuned(arm: Arm, tuning: TuningConfig, source: Path, layers: Sequence[Layer]
             cell = overlay(cell, _nested(key.split("."), value))
         layered = [*below, (f"trial {text}", cell), layers[-1]]
         trials.append(Trial(by_text[text], _experiment(source, layered)))
+    models = {digest(model_values(trial.profile)) for trial in trials}
+    if len(by_text) < len(cells) or len(models) < len(trials):
+        raise ProfileError(f"two trials of {source.stem} would train the same model")
+    if not trials[0].profile.training.selection.queries:
+        raise ProfileError("training.selection.queries is 0: trials are compared on nothing")
     return TunedArm(trials[0].profile.name, tuple(trials), len(cells))
 
 

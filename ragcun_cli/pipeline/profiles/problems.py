@@ -39,6 +39,7 @@ _WRONG = {
     "bool_parsing": "true or false is needed",
     "bool_type": "true or false is needed, without quotes",
     "string_type": "a text is needed, in quotes",
+    "list_type": "a list is needed, in square brackets",
     "tuple_type": "a list is needed, in square brackets",
     "dict_type": "a table of keys and values is needed",
     "model_type": "a table of keys and values is needed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ def as_toml(values: Mapping[str, Any], prefix: str = "") -> str:
         if value is None:
             lines.append(f"# {key} is not set")
         elif not isinstance(value, Mapping) and not _is_tables(value):
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"{_key(key)} = {_inline(value)}")
     for key, value in values.items():
         if isinstance(value, Mapping):
             lines += ["", f"[{prefix}{key}]", as_toml(value, f"{prefix}{key}.").rstrip()]
@@ -22,6 +23,19 @@ def as_toml(values: Mapping[str, Any], prefix: str = "") -> str:
             for item in value:
                 lines += ["", f"[[{prefix}{key}]]", as_toml(item, f"{prefix}{key}.").rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, Mapping):
+        pairs = (f"{_key(key)} = {_inline(item)}" for key, item in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _is_tables(value: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable, Sequence
 
+from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import DiskFullError, RagcunError, StageFailedError, first_line
@@ -35,7 +36,9 @@ class Failures:
                 ran += self._runner.run(task, force=force)
             except DiskFullError:
                 raise
-            except Exception as error:  # noqa: BLE001 - raised at the end, or told with its traceback
+            except Exception as error:
+                if processes.others_wait_inside():
+                    raise
                 self._failed[task.identity] = (task, error)
                 self._runner.progress.note(f"failed: {task.label}: {first_line(error)}")
         return ran

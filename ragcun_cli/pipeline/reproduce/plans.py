@@ -118,6 +118,8 @@ class PlanSession(Session):
             RagcunError: a stage failed; what does not rest on it was done, and the report is of
                 that.
         """
+        if walking.gpus is not None and walking.launcher != "gpus":
+            raise RagcunError("--gpus is of --launcher gpus", hint="--launcher gpus --gpus 0")
         plan = self.plan(choice)
         work = PlanWork.of(plan, self._road, self._runner, self._progress)
         if walking.status or walking.clean or walking.dry_run:
@@ -136,11 +138,12 @@ class PlanSession(Session):
         if walking.reports:
             ran += self._write_report(work)
         if left:
-            self._say_what_is_left(choice, work, left)
+            self._say_what_is_left(choice, walking, work)
         failures.require_none(left)
         if launched.failed:
             said = "".join(f"\n  {name}: {why}" for name, why in launched.failed.items())
-            raise StageFailedError(f"{len(launched.failed)} jobs failed:{said}")
+            jobs = "1 job" if len(launched.failed) == 1 else f"{len(launched.failed)} jobs"
+            raise StageFailedError(f"{jobs} failed:{said}")
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
         return self._result(work.plan, work.runs) if walking.reports else None
@@ -179,7 +182,9 @@ class PlanSession(Session):
                 runs = [run for run in runs if run.trial is not None]
                 runs += [run for run in tried if run not in runs]
             else:
-                runs = [run for run in runs if run.trial is None and work.is_settled(run)]
+                early = walking.last in (Stage.DATA, Stage.MINE)  # the same for all values
+                rows = (run for run in runs if run.trial is None)
+                runs = [run for run in rows if early or work.is_settled(run)]
             tasks = partial(work.tasks, runs, walking.last)
             ran += self._bring(tasks, runs, gate=gate, failures=failures) if runs else 0
         return ran
@@ -260,7 +265,8 @@ class PlanSession(Session):
         """
         if self._consent.prerequisites:
             return int(self._runner.run(work.report()))
-        pending = self._runner.pending(work.tasks(work.every))
+        settled = [run for run in work.every if work.is_settled(run)]  # else its trials are pending
+        pending = self._runner.pending(work.tasks(settled))
         lost = self._runner.failures(pending)
         self._runner.require_made([task for task in pending if task.identity not in lost])
         ran = int(self._runner.run(work.report()))
@@ -268,11 +274,13 @@ class PlanSession(Session):
             raise StageFailedError(f"the report is not of all runs: {why}")
         return ran
 
-    def _say_what_is_left(self, choice: Choice, work: PlanWork, left: Sequence[Task]) -> None:
-        """Which runs are not done, and the command for them alone."""
-        folders = {task.folder for task in left}
-        keys = [run.key for run in work.every if run.folder in folders]
-        words = [*choice.words, *(word for key in keys for word in ("--run", key))]
+    def _say_what_is_left(self, choice: Choice, walking: Walking, work: PlanWork) -> None:
+        """Which runs are not done, and the command for them alone, and for the report."""
+        runs, last = work.named(walking.only), walking.last
+        keys = [run.key for run in runs if self._runner.pending(work.tasks([run], last))]
+        asked = [*keys, *[REPORT] * walking.reports]
+        words = [*choice.words, *(word for key in asked for word in ("--run", key))]
+        words += [] if walking.until is None else ["--until", walking.until.value]
         just_those = shlex.join(["ragcun", "reproduce", *words])
         self._progress.note(f"not done: {', '.join(keys)}; for just those: {just_those}")
 

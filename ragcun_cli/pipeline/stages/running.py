@@ -45,6 +45,8 @@ class Sign:
     """Units a second."""
     measured: Mapping[str, float] = field(default_factory=dict)
     """As the loss of the last line of the log."""
+    born: str = ""
+    """When its process began, which tells it from a later one of its number."""
 
     @property
     def is_alive(self) -> bool:
@@ -55,13 +57,20 @@ class Sign:
                     os.kill(self.pid, 0)
                 except ProcessLookupError:
                     return False
-            return True
+            return self.born == _born(self.pid)
         return time.time() - self.seen < SILENT
 
     @property
     def left(self) -> float | None:
         """Seconds that the loop will still take; None before its rate is known."""
         return (self.total - self.done) / self.rate if self.rate else None
+
+
+def _born(pid: int) -> str:
+    """When a process began, in ticks since the machine did; empty where the system has no /proc."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
+    return ""
 
 
 class Pulse:
@@ -116,11 +125,12 @@ def giving_signs(workspace: Path | None, task: Task, progress: Progress) -> Iter
     host, pid, now = socket.gethostname(), os.getpid(), time.time()
     file = workspace / "running" / f"{host}-{pid}.json"
     try:
-        sign = Sign(record_of(task, workspace), task.label, host, pid, now, now)
+        sign = Sign(record_of(task, workspace), task.label, host, pid, now, now, born=_born(pid))
         yield Pulse(progress, file, sign)
     finally:
         with suppress(OSError):
             file.unlink(missing_ok=True)
+            signs_of_life(workspace)  # what kills left goes, too
             file.parent.rmdir()
 
 

@@ -1,9 +1,11 @@
 """A signal ends a command at the next safe point; a second one, or patience, ends it at once."""
 
+import json
 import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -203,3 +205,76 @@ def test_a_question_can_be_answered_by_a_stop(typed, code, tmp_path):
     else:
         os.write(terminal, typed)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == code
+
+
+def test_who_holds_a_lock_that_is_waited_for_is_named(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(stops, "NAMED_AFTER", 0.2)
+    file = tmp_path / "lock"
+    holder = started(
+        f"""
+        from pathlib import Path
+        with stops.locked(Path({str(file)!r})):
+            print("ready", flush=True)
+            time.sleep(1.5)
+        """
+    )
+    told = json.loads((tmp_path / "lock.holder").read_text())
+    assert told["process"] == holder.pid
+    with stops.locked(file, "'train it'"):
+        assert json.loads((tmp_path / "lock.holder").read_text())["process"] == os.getpid()
+    said = capfd.readouterr().err
+    assert f"waiting for 'train it': process {holder.pid} on {socket.gethostname()} has" in said
+    assert f"held it since {told['since']}" in said
+    assert not (tmp_path / "lock.holder").exists()
+    assert holder.wait(timeout=30) == 0
+
+
+def test_a_lock_that_is_free_is_taken_without_a_word_whoever_a_kill_left_named(tmp_path, capfd):
+    (tmp_path / "lock.holder").write_text("{")
+    with stops.locked(tmp_path / "lock"):
+        pass
+    assert capfd.readouterr().err == ""
+    assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == []
+
+
+LEADER = """
+import os, subprocess, sys
+from ragcun_cli.pipeline.machine import stops
+code = '''
+import sys, time
+{slow}
+from ragcun_cli.pipeline.machine import stops
+try:
+    with stops.heeded():
+        print("ready", flush=True)
+        for _ in range(300):
+            time.sleep(0.1)
+            stops.safe_point()
+except stops.Stopped:
+    print("stopped", flush=True)
+'''
+led = subprocess.Popen(
+    [sys.executable, "-c", code], env={{**os.environ, stops.LED: str(os.getpid())}}, process_group=0
+)
+print("started", flush=True)
+led.wait()
+"""
+
+
+@pytest.mark.parametrize("slow", ["", "sys.stdin.readline()"])
+def test_a_command_that_another_led_is_stopped_by_the_end_of_that_one(slow):
+    """Before it heeds signals, too, as while Python starts."""
+    leader = subprocess.Popen(
+        [sys.executable, "-c", LEADER.format(slow=slow)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert leader.stdout.readline() == "started\n"
+    if not slow:
+        assert leader.stdout.readline() == "ready\n"
+    leader.kill()
+    leader.wait()
+    leader.stdin.write("\n")
+    leader.stdin.close()
+    assert leader.stdout.read().endswith("stopped\n")

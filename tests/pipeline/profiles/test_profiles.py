@@ -23,7 +23,7 @@ EXPERIMENTS = (
     "standard_cosine",
     "spread_out",
 )
-PLANS = ("publication", "publication_minimum", "quickstart", "smoke")
+PLANS = ("lambda_sweep", "publication", "publication_minimum", "quickstart", "smoke")
 
 
 @pytest.fixture(autouse=True)
@@ -446,7 +446,7 @@ def test_a_new_plan_has_what_another_has_or_one_experiment(base):
     made, source = profiles.load(str(file)), profiles.load_plan(base)
     assert made.name == "my_own"
     assert made == dataclasses.replace(source, name="my_own", description=made.description)
-    assert "overrides" in tomllib.loads(file.read_text())
+    assert {"overrides", "tuning"} & set(tomllib.loads(file.read_text()))
 
 
 def test_where_no_profile_can_be_written_it_is_said():
@@ -536,7 +536,7 @@ def test_the_schema_describes_plans_and_what_both_have_beside_their_values():
     assert of_plan["$ref"] == "#/$defs/PlanFile"
     assert set(plan["properties"]) == {
         *("name", "description", "experiments", "references", "seeds", "overrides"),
-        *("contrasts", "smallest_effect", "claims"),
+        *("contrasts", "smallest_effect", "claims", "tuning"),
     }
     laid_over = plan["properties"]["overrides"]
     assert laid_over["additionalProperties"] is False

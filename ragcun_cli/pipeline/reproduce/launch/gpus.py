@@ -58,9 +58,7 @@ def visible_gpus(chosen: str | None) -> list[Gpu]:
         if len(cells) == 5 and cells[3].isdigit() and cells[4].isdigit():
             free, total = (int(cell) * 2**20 for cell in cells[3:])
             found.append(Gpu(cells[0], cells[1], cells[2], free, total))
-    seen = chosen or os.environ.get("CUDA_VISIBLE_DEVICES")
-    if seen is None:
-        return found
+    seen = chosen or os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(gpu.index for gpu in found))
     named = [name.strip() for name in seen.split(",") if name.strip()]
     by_name = {name: gpu for gpu in found for name in (gpu.index, gpu.uuid)}
     if unknown := [name for name in named if name not in by_name] if chosen else []:
@@ -68,7 +66,11 @@ def visible_gpus(chosen: str | None) -> list[Gpu]:
             f"there is no GPU '{unknown[0]}'; these are: {', '.join(gpu.index for gpu in found)}",
             hint="nvidia-smi --list-gpus",
         )
-    return [by_name[name] for name in dict.fromkeys(named) if name in by_name]
+    visible = {by_name[name]: None for name in named if name in by_name}
+    if not visible:
+        left_out = " that CUDA_VISIBLE_DEVICES leaves" if found else ""
+        raise RagcunError(f"nvidia-smi names no GPU{left_out}", hint="--launcher local")
+    return list(visible)
 
 
 class GpuLauncher:
@@ -88,6 +90,8 @@ class GpuLauncher:
         self._gpus, self._logs, self._progress, self._watch = gpus, logs, progress, watch
         self._running: dict[str, tuple[RunJob, subprocess.Popen[bytes]]] = {}
         """By the GPU that each is on."""
+        self._logged: dict[str, int] = {}
+        """Bytes that earlier attempts left in the log of each."""
         self._failed: dict[str, str] = {}
 
     def launch(self, jobs: Sequence[RunJob]) -> Launched:
@@ -135,6 +139,8 @@ class GpuLauncher:
         log = self._logs / f"{job.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         visible = "" if slot == _CPU else slot
+        chosen = {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        self._logged[slot] = log.stat().st_size if log.exists() else 0
         where = "beside the GPUs" if slot == _CPU else f"on GPU {slot}"
         with log.open("ab") as stream:
             process = subprocess.Popen(
@@ -142,7 +148,7 @@ class GpuLauncher:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": visible, stops.LED: "1"},
+                env={**os.environ, **chosen, stops.LED: f"{os.getpid()}"},
                 process_group=0,  # Ctrl-C comes to this command alone, which passes it on
             )
         self._running[slot] = (job, process)
@@ -156,7 +162,7 @@ class GpuLauncher:
             if code == 0:
                 self._progress.note(f"{job.name} is done")
                 continue
-            why = _last_error(self._logs / f"{job.name}.log")
+            why = _last_error(self._logs / f"{job.name}.log", self._logged[slot])
             if code < 0:
                 why = f"it was ended by {signal.Signals(-code).name}"
             if code == NotReproducedError.exit_code:
@@ -178,7 +184,7 @@ class GpuLauncher:
                 process.wait()
 
 
-def _last_error(log: Path) -> str:
-    said = log.read_text(encoding="utf-8", errors="replace")[-20_000:]
+def _last_error(log: Path, start: int) -> str:
+    said = log.read_bytes()[start:][-20_000:].decode(errors="replace")
     errors = re.findall(r"^(?:Error: |\w*Error\b.*?: )(.*)$", said, re.MULTILINE)
     return errors[-1] if errors else f"{log} says why"
