@@ -26,6 +26,16 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
     ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="With --dry-run: every stage, not only a summary.")
+    ] = False,
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --dry-run: on a t4, v100, a100, l4 or h100."),
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="With --dry-run: of such a machine.")
+    ] = None,
     verify: options.Verify = False,
     baseline_check: Annotated[
         bool,
@@ -55,24 +65,20 @@ def reproduce(
 
     session = PlanSession(workspace, watcher, ask=asking(yes), device=device, verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
-    found = session.reproduce(choice, dry_run=dry_run, baseline_check=baseline_check)
-    show(found, as_json=as_json, table=partial(_show_found, found))
+    how = {"dry_run": dry_run, "gpu": gpu, "price": price_per_hour}
+    found = session.reproduce(choice, baseline_check=baseline_check, **how)
+    show(found, as_json=as_json, table=partial(_show_found, found, stages=stages))
 
 
-def _show_found(found: "Reproduced | dict[str, Any]") -> None:
+def _show_found(found: "Reproduced | dict[str, Any]", *, stages: bool) -> None:
     """What would run of a plan, or what it answers."""
     from ragcun_cli.commands.train import show_models
-    from ragcun_cli.console import say, show_rows, show_tables
+    from ragcun_cli.console import say, show_tables
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
 
     others = (f"report.{extension}" for extension in EXTENSIONS.values() if extension != "html")
     if isinstance(found, dict):
-        keys = ("what", "state", "why", "estimate")
-        rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]
-        show_rows(f"Plan {found['plan']}", ("stage", *keys[1:]), rows)
-        current = sum(row[1] == "current" for row in rows)
-        pending = len(rows) - current
-        say(f"{current} stages current, {pending} to run, {found['total']} in all")
+        _show_planned(found, stages=stages)
         return
     for answer in found.answers:
         say(answer)
@@ -81,3 +87,15 @@ def _show_found(found: "Reproduced | dict[str, Any]") -> None:
     show_models(found.models)
     say(f"the page: {found.folder}/report.html; beside it {', '.join(others)}")
     say("all tables: ragcun report --all")
+
+
+def _show_planned(found: dict[str, Any], *, stages: bool) -> None:
+    """What of a plan would run: by kind, and each stage where that is asked for."""
+    from ragcun_cli.console import say, show_rows
+    from ragcun_cli.pipeline.reproduce.dry_run import every_stage, summary
+
+    show_rows(f"Plan {found['plan']}", *summary(found))
+    if stages:
+        show_rows("Every stage", *every_stage(found))
+    for note in found["notes"]:
+        say(note)

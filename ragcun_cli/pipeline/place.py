@@ -14,6 +14,7 @@ from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
 from ragcun_cli.pipeline.machine.devices import check_precision, choose_device, refuse_no_device
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Machine, Shape, Work
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
@@ -47,9 +48,9 @@ class Place:
         return choose_device(self._device_name)
 
     @property
-    def on_gpu(self) -> bool:
-        """Whether they are expected to compute on a GPU; asking imports nothing."""
-        return self._device_name.startswith("cuda") or estimate.sees_gpu()
+    def machine(self) -> Machine:
+        """What they are expected to compute on; asking imports nothing."""
+        return estimate.machine_of(None, self._device_name)
 
     def refuse_device(self, runs: Sequence[Run], stages: Set[Stage]) -> None:
         """Find out before any work that stages of runs could not be computed here.
@@ -64,8 +65,9 @@ class Place:
             if run.reference is None and Stage.TRAIN in stages:
                 precisions.add(run.profile.training.precision)
         if self._device_name not in ("auto", "cpu") or "fp16" in precisions:
+            device = self.device
             for precision in precisions:
-                check_precision(precision, self.device)
+                check_precision(precision, device)
 
     # Encoders
 
@@ -82,23 +84,49 @@ class Place:
         self._encoders[digest(stated(config))] = found
         return found
 
-    def bytes_to_fetch(self, configs: Sequence[EncoderConfig]) -> int:
-        """A guess of what base encoders that are not here have to be downloaded."""
-        names = {c.base for c in configs if c.base != TINY_ENCODER and self.encoder(c) is None}
-        return len(names) * estimate.UNKNOWN_WEIGHTS
+    def shape(self, config: EncoderConfig) -> Shape:
+        """Layers and width of a base encoder, guessed before it is here."""
+        found = self.encoder(config)
+        return estimate.shape_of(None if found is None else found.config(), config.base)
 
-    def encoding_seconds(self, run: Run, *, passages: int, queries: int) -> float:
-        """A guess of the time that a search takes."""
-        if run.reference == "bm25":
-            return estimate.mining_seconds(queries=queries, passages=passages)
-        found = self.encoder(run.profile.encoder)
-        return estimate.encoding_seconds(
-            passages=passages,
-            queries=queries,
-            weight_bytes=estimate.UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
-            max_tokens=run.profile.encoder.max_seq_length or 512,
-            gpu=self.on_gpu,
-        )
+    def encoding(
+        self,
+        run: Run,
+        name: str,
+        passages: float,
+        queries: float,
+        *,
+        times: float = 1.0,
+        padding: float = 1.0,
+        once: str = "",
+    ) -> Work:
+        """A guess of what it takes to encode texts with a run's encoder.
+
+        Args:
+            run: whose encoder and precision it is.
+            name: of the data set.
+            passages: of it.
+            queries: of it.
+            times: that they are encoded.
+            padding: length of a batch over that of its texts.
+            once: name of the texts, where a frozen base makes its outputs of them once for all
+                heads, seeds and trials.
+        """
+        profile, config, shape = run.profile, run.profile.encoder, self.shape(run.profile.encoder)
+        longest, precision = config.max_seq_length or 512, profile.evaluation.precision
+        length = min(padding * self.sets.tokens(name), longest)
+        flops = shape.forward(passages, length)
+        flops += shape.forward(queries, min(estimate.QUERY_TOKENS, longest))
+        a_text = shape.activations(longest, layers=1, half=precision != "fp32")
+        held = 4 * shape.parameters + profile.evaluation.batch_size * a_text
+        shared = {}
+        if config.base != TINY_ENCODER and self.encoder(config) is None:
+            shared[f"weights of {config.base}"] = Work(download_bytes=4 * shape.parameters)
+        if once and (run.reference == "untouched_start" or profile.training.freeze_base):
+            size, outputs = 4.0 * shape.hidden * (passages + queries), f"{config.base} of {once}"
+            shared[f"outputs of {outputs}"] = Work(flops=flops, disk_bytes=size)
+            times = 0
+        return Work(flops * times, precision, held_bytes=held, base=config.base, shared=shared)
 
     # Models
 

@@ -14,11 +14,12 @@ from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.dry_run import planned
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
-from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
-from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.errors import RagcunError
 from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -46,15 +47,25 @@ class PlanSession(Session):
     """One `reproduce` command at work in one workspace."""
 
     def reproduce(
-        self, choice: Choice, *, dry_run: bool, baseline_check: bool
+        self,
+        choice: Choice,
+        *,
+        dry_run: bool,
+        baseline_check: bool,
+        gpu: str | None = None,
+        price: float | None = None,
     ) -> Reproduced | dict[str, Any]:
         """Walk the road of a plan, or say, as JSON, what of it is current and what would run."""
         plan = self.plan(choice)
         runs = runs_of(plan, self.workspace)
         sets = walk.datasets_of(runs, self._place, self._progress)
         if dry_run:
-            lost = walk.descriptions(runs, self._runner)
-            return self._planned(plan, runs, [*self._tasks(plan, runs, sets), *lost])
+            tasks = [*self._tasks(plan, runs, sets), *walk.descriptions(runs, self._runner)]
+            every = {run.folder: run.profile.evaluation.datasets for run in runs}
+            tasks += walk.stage_tasks(Stage.EVAL, runs, self._road, every)  # of absent sets, too
+            return planned(plan, runs, tasks, self._road, self._runner, gpu=gpu, price=price)
+        if (gpu, price) != (None, None):
+            raise RagcunError("--gpu and --price-per-hour are for --dry-run", hint="add --dry-run")
         self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(runs, self._road) if baseline_check else None
         ran = self._bring(lambda: self._tasks(plan, runs, sets), runs, gate=gate)
@@ -87,26 +98,3 @@ class PlanSession(Session):
             for task in walk.stage_tasks(stage, runs, self._road, sets)
         ]
         return [*work, reporting.report_task(plan, runs, work, self._road, self._runner)]
-
-    def _planned(
-        self, plan: PaperPlan, runs: Sequence[Run], tasks: Sequence[Task]
-    ) -> dict[str, Any]:
-        pending = self._runner.pending(tasks)
-        self._place.refuse_device(runs, {task.stage for task in pending})
-        walk.refuse_unfit(pending, self._runner)
-        current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
-        return {
-            "plan": plan.name,
-            "stages": [self._planned_stage(task) for task in (*current, *pending)],
-            "total": estimate.duration(sum(task.seconds for task in pending)),
-        }
-
-    def _planned_stage(self, task: Task) -> dict[str, Any]:
-        stale = self._runner.stale(task)
-        return {
-            "stage": task.stage.value,
-            "what": task.label,
-            "state": "current" if stale is None else "will run",
-            "why": None if stale is None else stale.why,
-            "estimate": "" if stale is None else walk.size_and_time(task),
-        }

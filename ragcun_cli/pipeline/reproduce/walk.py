@@ -11,6 +11,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.reproduce.costs import priced
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
@@ -200,9 +201,9 @@ def bring_up_to_date(
     road.place.refuse_device(runs, {task.stage for task in pending})
     refuse_unfit(pending, runner)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
-    encoder_bytes = road.place.bytes_to_fetch(encoders)
+    pending = priced(pending, road)
     _say_why(pending, runner)
-    _agree(targets, pending, runner.progress, consent, encoder_bytes=encoder_bytes)
+    _agree(targets, pending, runner.progress, consent)
     runner.course = Course(pending)
     _fetch(encoders, pending, road, runner.progress)
     ran = 0
@@ -319,8 +320,6 @@ def _agree(
     pending: Sequence[Task],
     progress: Progress,
     consent: Consent,
-    *,
-    encoder_bytes: int,
 ) -> None:
     earlier = [task for task in pending if not _among(task, targets)]
     if earlier and not consent.prerequisites:
@@ -331,8 +330,8 @@ def _agree(
         )
     for task in earlier:
         progress.note(f"will run first: {task.label} ({size_and_time(task)})")
-    seconds = sum(task.seconds for task in pending)
-    size = sum(task.download_bytes for task in pending) + encoder_bytes
+    seconds = sum(task.cost.seconds for task in pending)
+    size = sum(task.cost.download_bytes for task in pending)
     if seconds <= ASK_ABOVE_SECONDS and size <= ASK_ABOVE_BYTES:
         return
     download = f", {size / 1e9:.1f} GB to download" if size > ASK_ABOVE_BYTES else ""
@@ -345,7 +344,7 @@ def _agree(
 
 def size_and_time(task: Task) -> str:
     """What a task has to do and a guess of its time."""
-    guess = estimate.duration(task.seconds)
+    guess = estimate.duration(task.cost.seconds)
     return f"{task.size}, {guess}" if task.size else guess
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.stages.estimate import Cost, Work
 from ragcun_cli.spec.manifest import Stage
 
 Details = dict[str, Any]
@@ -40,14 +41,14 @@ class Task:
     """Those of them whose content later stages depend on."""
 
     needs: tuple[Task, ...] = ()
-    seconds: float = 0.0
-    """A rough guess of the time it takes."""
+    work: Work = field(default_factory=Work)
+    """A rough guess of what it does and holds."""
+
+    cost: Cost = field(default_factory=Cost)
+    """Of that on one machine, beside the other tasks of a command; `priced` fills it in."""
 
     size: str = ""
     """What there is to do, in words: `500 passages, 500 queries`."""
-
-    download_bytes: int = 0
-    """What it brings over the network."""
 
     resumable: bool = False
     """The action goes on from what an earlier attempt with the same recipe left in its draft."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.tasks import MiningTasks
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Work
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.profile import EncoderConfig, RunProfile
+from ragcun_cli.spec.section import stated
 
 
 class TrainingTasks:
@@ -65,7 +68,7 @@ class TrainingTasks:
         kept += [paths.SELECTION] if selection is not None else []
         kept += [paths.TRACKER] if profile.training.report_to == "tensorboard" else []
         needs = [task for task in (data, mine, selection) if task is not None]
-        steps, seconds = self._training_work(run) if trained else (0, 0.0)
+        steps, rows = self._steps(run) if trained else (0, 0)
         return Task(
             stage=Stage.TRAIN,
             label=f"train {run.label}" if trained else f"set up {run.label}",
@@ -82,7 +85,7 @@ class TrainingTasks:
             needs=tuple(needs),
             reads_splits=() if selection is None else ((selection, profile.selection_set[1]),),
             size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
-            seconds=seconds,
+            work=self._work(run, rows),
             resumable=trained,
             irreplaceable=trained,
             again=shlex.join(
@@ -139,6 +142,9 @@ class TrainingTasks:
             action=action,
             outputs=(paths.REFERENCE,),
             feeds=(paths.REFERENCE,),
+            work=Work()
+            if run.reference == "bm25"
+            else self._place.encoding(run, run.profile.data.train, 0, 0),
         )
 
     def _weights(self, run: Run) -> dict[str, str] | None:
@@ -169,21 +175,59 @@ class TrainingTasks:
             beside = f", beside {held_out:,} queries of its selection" if held_out else ""
             run.profile.training.check_rows(rows, label=f"{run.label}{beside}")
 
-    def _training_work(self, run: Run) -> tuple[int, float]:
-        """Steps and seconds of a training, from what is known before it."""
-        profile, training = run.profile, run.profile.training
+    def _steps(self, run: Run) -> tuple[int, int]:
+        """Steps of a training and its rows, from what is known before it."""
         rows = self._rows(run)
         if rows is None:
-            _, rows = self._place.sets.counts(profile.data.train)
-        batch = training.batch_size * training.gradient_accumulation_steps
-        steps = training.steps(rows)
-        forward = self._place.encoding_seconds(
-            run,
-            passages=steps * batch * (1 + profile.mining.negatives_per_query),
-            queries=steps * batch,
+            _, rows = self._place.sets.counts(run.profile.data.train)
+        return run.profile.training.steps(rows), rows
+
+    def _work(self, run: Run, rows: int) -> Work:
+        """A guess: the start, which is a PCA of passages, the probe, the steps and the scores."""
+        profile, training, name = run.profile, run.profile.training, run.profile.data.train
+        shape, head = self._place.shape(profile.encoder), profile.encoder.head
+        texts = head.init_passages * ((head.kind, head.init) == ("gaussian", "linear"))
+        whole, width = 4.0 * shape.parameters, 1 + profile.mining.negatives_per_query
+        texts = min(texts, self._place.sets.counts(name)[0])
+        if run.reference is not None:
+            return self._place.encoding(run, name, texts, 0) + Work(disk_bytes=whole)
+        steps, frozen = training.steps(rows), training.freeze_base
+        seen = steps * training.batch_size * training.gradient_accumulation_steps
+        kept = frozen and training.cache_frozen_base and rows <= seen
+        again = training.gradient_checkpointing or training.mini_batch_size is not None
+        mined = digest([stated(profile.data), stated(profile.mining), run.seed])
+        encoded = self._place.encoding(
+            *(run, name, (rows if kept else seen) * width, rows if kept else seen),
+            times=1 if frozen else estimate.TRAINING_TO_FORWARD + again,
+            padding=1 if kept else estimate.PADDING,
+            once=mined if kept else "",
         )
-        factor = 1 if training.freeze_base else estimate.TRAINING_TO_FORWARD
-        return steps, forward * factor
+        selection, chosen = training.selection, profile.selection_set[0]
+        scores = (1 if frozen else steps // selection.every) * (selection.queries > 0)
+        counts = (scores * selection.passages, scores * selection.queries)
+        epochs = -(-seen // max(rows, 1))
+        encoders = 1 + (epochs - 1) // training.save_interval + (selection.queries > 0)
+        trainable = shape.parameters * (not frozen)
+        trainable += 2 * shape.hidden * (shape.hidden + profile.encoder.output_dim)
+        fixed, a_row = estimate.training_memory(
+            *(shape, trainable),
+            length=profile.encoder.max_seq_length or 512,
+            texts=width,
+            half=training.precision != "fp32",
+            checkpointing=training.gradient_checkpointing,
+        )
+        at_once = training.mini_batch_size or training.batch_size
+        return replace(
+            encoded
+            + self._place.encoding(run, name, texts + training.probe_texts, 0)
+            + self._place.encoding(run, chosen, *counts, once=f"selection {chosen}" * scores)
+            + Work(seconds=estimate.STEP_SECONDS * steps, disk_bytes=whole * encoders),
+            precision=training.precision,
+            held_bytes=fixed + a_row * at_once,
+            rows=at_once,
+            row_bytes=a_row,
+            draft_bytes=2 * fixed,  # two checkpoints to resume from, with AdamW's moments
+        )
 
 
 def _held_out(profile: RunProfile) -> int:
