@@ -65,8 +65,8 @@ def reproduce(
 
     session = PlanSession(workspace, watcher, ask=asking(yes), device=device, verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
-    how = {"dry_run": dry_run, "gpu": gpu, "price": price_per_hour}
-    found = session.reproduce(choice, baseline_check=baseline_check, **how)
+    asked = {"gpu": gpu, "price": price_per_hour}
+    found = session.reproduce(choice, asked, dry_run=dry_run, baseline_check=baseline_check)
     show(found, as_json=as_json, table=partial(_show_found, found, stages=stages))
 
 

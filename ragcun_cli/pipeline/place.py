@@ -90,43 +90,33 @@ class Place:
         return estimate.shape_of(None if found is None else found.config(), config.base)
 
     def encoding(
-        self,
-        run: Run,
-        name: str,
-        passages: float,
-        queries: float,
-        *,
-        times: float = 1.0,
-        padding: float = 1.0,
-        once: str = "",
+        self, run: Run, name: str, texts: tuple[float, float], *, trained: int = 0, once: str = ""
     ) -> Work:
         """A guess of what it takes to encode texts with a run's encoder.
 
         Args:
             run: whose encoder and precision it is.
             name: of the data set.
-            passages: of it.
-            queries: of it.
-            times: that they are encoded.
-            padding: length of a batch over that of its texts.
+            texts: passages and queries of it.
+            trained: forward passes that a training step is worth, whose batches are padded.
             once: name of the texts, where a frozen base makes its outputs of them once for all
                 heads, seeds and trials.
         """
         profile, config, shape = run.profile, run.profile.encoder, self.shape(run.profile.encoder)
         longest, precision = config.max_seq_length or 512, profile.evaluation.precision
-        length = min(padding * self.sets.tokens(name), longest)
-        flops = shape.forward(passages, length)
-        flops += shape.forward(queries, min(estimate.QUERY_TOKENS, longest))
+        length = self.sets.tokens(name) * (estimate.PADDING if trained else 1)
+        flops = shape.forward(texts[0], min(length, longest))
+        flops += shape.forward(texts[1], min(estimate.QUERY_TOKENS, longest))
         a_text = shape.activations(longest, layers=1, half=precision != "fp32")
         held = 4 * shape.parameters + profile.evaluation.batch_size * a_text
-        shared = {}
+        shared, own = {}, flops * (trained or 1)
         if config.base != TINY_ENCODER and self.encoder(config) is None:
             shared[f"weights of {config.base}"] = Work(download_bytes=4 * shape.parameters)
-        if once and (run.reference == "untouched_start" or profile.training.freeze_base):
-            size, outputs = 4.0 * shape.hidden * (passages + queries), f"{config.base} of {once}"
-            shared[f"outputs of {outputs}"] = Work(flops=flops, disk_bytes=size)
-            times = 0
-        return Work(flops * times, precision, held_bytes=held, base=config.base, shared=shared)
+        stays = run.reference is not None or profile.training.freeze_base
+        if once and stays and profile.training.cache_frozen_base and not run.is_named_model:
+            outputs = Work(flops=flops, disk_bytes=4.0 * shape.hidden * sum(texts))
+            shared[f"{estimate.OUTPUTS} {config.base} of {once}"], own = outputs, 0.0
+        return Work(own, precision, held_bytes=held, base=config.base, shared=shared)
 
     # Models
 

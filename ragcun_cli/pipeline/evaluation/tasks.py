@@ -180,18 +180,15 @@ class EvaluationTasks:
         )
 
     def _work(self, run: Run, dataset: str, passages: float, queries: float) -> Work:
-        lines = Work(
-            disk_bytes=estimate.RUN_LINE * queries * min(run.profile.evaluation.depth, passages)
-        )
+        lines = queries * min(run.profile.evaluation.depth, passages)
+        found = Work(seconds=0.1, disk_bytes=estimate.RUN_LINE * lines)
         if run.reference == "bm25":
-            return estimate.bm25(queries=queries, passages=passages, name=dataset) + lines
-        config, hidden = run.profile.encoder, self._place.shape(run.profile.encoder).hidden
-        headed = run.reference != "untouched" and config.head.kind != "none"
-        width = config.output_dim if headed else hidden
-        head = 4.0 * hidden * (hidden + width) * headed * (passages + queries)
-        search = Work(products=head + 2.0 * width * passages * queries, seconds=0.1)
-        encoded = self._place.encoding(run, dataset, passages, queries, once=dataset)
-        return encoded + search + lines
+            return estimate.bm25(queries=queries, passages=passages, name=dataset) + found
+        hidden = self._place.shape(run.profile.encoder).hidden
+        width = run.profile.encoder.output_dim
+        a_passage = 2.0 * width * queries + 4.0 * hidden * (hidden + width)  # searched; its head
+        encoded = self._place.encoding(run, dataset, (passages, queries), once=dataset)
+        return encoded + found + Work(products=passages * a_passage)
 
     def _values(self, run: Run) -> dict[str, Any]:
         config = run.profile.evaluation

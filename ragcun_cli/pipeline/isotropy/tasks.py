@@ -73,7 +73,7 @@ class IsotropyTasks:
         rows = sum(min(side, estimate.MEASURED_ROWS) for side in (passages, queries))
         seconds = 0.2 + estimate.MEASURED_ROW * rows * run.profile.encoder.output_dim / 512
         first, *others = (
-            self._place.encoding(run, name, share * here, queries / asked * of, once=name)
+            self._place.encoding(run, name, (share * here, queries / asked * of), once=name)
             for name, (here, of) in counts.items()
         )
         return sum(others, first) + Work(seconds=seconds, disk_bytes=35e3)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ragcun_cli.pipeline.data.sources import absent_error
-from ragcun_cli.pipeline.reproduce import walk
-from ragcun_cli.pipeline.reproduce.costs import priced
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Machine
+from ragcun_cli.pipeline.stages.estimate import Machine, Work
 from ragcun_cli.pipeline.stages.runner import Runner
-from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.runs import runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import RagcunError
-from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.manifest import Manifest, Stage, StageRecord
+from ragcun_cli.spec.paths import MANIFEST
 from ragcun_cli.spec.plan import PaperPlan
 
 STATES = CURRENT, TO_RUN, BLOCKED = "current", "to run", "blocked"
+SEARCH = "search, eval"
+SIZES = ("download_bytes", "disk_bytes", "draft_bytes", "ram_bytes", "gpu_bytes")
 COSTS = ("time", "download", "disk", "RAM", "GPU", "money")
 LONG = 2 * 86_400
 """Seconds from which on a GPU is spoken of where there is none."""
-
 ORIGINAL = {
     "publication_minimum": "10 to 12 days on one T4, about $100",
     "publication": "15 to 18 days on one T4, about $150, or 6 days on three GPUs, about $200",
@@ -32,12 +34,68 @@ ORIGINAL = {
 """The original plan's own estimates of its minimum and of its complete experiment."""
 
 
+def priced(tasks: Iterable[Task], road: Road, machine: Machine | None = None) -> list[Task]:
+    """Tasks in the order they run with their work and seconds on this machine, or on another.
+
+    What several share is the first one's work. A rate is what finished stages of the same kind,
+    base and device took over what was guessed of them, whichever of the workspace's runs they are
+    of.
+    """
+    machine, tasks = machine or road.place.machine, list(tasks)
+    done: dict[str, float] = {}
+    took: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for task, record in _finished(tasks, road):
+        guess = _whole(task, done).time(machine)
+        if machine.is_of(record.device):
+            pair = took[task.stage, task.work.base]
+            pair[0] += max(record.seconds, record.details.get("training_seconds") or 0.0)
+            pair[1] += guess
+    if not any(folder.exists() for folder in road.place.workspace.caches):
+        done = {}  # what was kept is gone
+    found = []
+    for task in tasks:
+        seconds, guess = took.get((task.stage, task.work.base), (1.0, 0.0))
+        work = _whole(task, done)
+        time = work.time(machine) * (seconds / guess if guess else 1.0)
+        found.append(replace(task, work=work, seconds=time, measured=guess > 0))
+    return found
+
+
+def _whole(task: Task, done: dict[str, float]) -> Work:
+    """The work of a task, and what of the shared work no earlier one has done and kept."""
+    work = task.work
+    for name, once in task.work.shared.items():
+        outputs = once.disk_bytes if name.startswith(estimate.OUTPUTS) else 0.0
+        fits = sum(done.values()) + outputs <= estimate.CACHE_BYTES
+        if name not in done:
+            work += once if fits else replace(once, disk_bytes=0.0)
+            done |= {name: outputs} if fits else {}
+    return work
+
+
+def _finished(tasks: Sequence[Task], road: Road) -> list[tuple[Task, StageRecord]]:
+    """Stages of all runs of the workspace that are not to run, with their records, oldest first."""
+    to_come, known = {task.identity for task in tasks}, [*tasks]
+    for run in runs_on_disk(road.place.workspace)[0]:
+        with suppress(RagcunError):  # of a data set that nothing here can bring
+            names = run.profile.evaluation.datasets
+            known += [task for name in names for task in road.evaluations.tasks(run, name)]
+            known += [task for task in [road.isotropies.task(run)] if task is not None]
+    records = [
+        (task, Manifest.load(task.folder / MANIFEST).stages.get(task.key))
+        for task in with_needs(known)
+        if task.identity not in to_come
+    ]
+    found = [(task, record) for task, record in records if record is not None]
+    return sorted(found, key=lambda pair: pair[1].finished)
+
+
 def planned(
     plan: PaperPlan,
-    runs: Sequence[Run],
     tasks: Sequence[Task],
     road: Road,
     runner: Runner,
+    refuse: Callable[[Task], None],
     *,
     gpu: str | None = None,
     price: float | None = None,
@@ -46,59 +104,74 @@ def planned(
 
     Args:
         plan: that would be reproduced.
-        runs: its rows.
         tasks: that it rests on, those on data sets that need a licence among them.
-        road: of the runs.
+        road: of its runs.
         runner: knows what is current.
+        refuse: raises where a task could not run here.
         gpu: short name of a card that is not this machine's.
         price: of an hour, in any currency.
 
     Raises:
-        RagcunError: there is no such device or GPU, or the price is no number.
+        RagcunError: there are no figures of such a GPU, or the price is no number.
     """
     machine = estimate.machine_of(gpu) if gpu else road.place.machine
-    if gpu is None:
-        road.place.refuse_device(runs, set())
     if price is not None and not math.isfinite(price):
         raise RagcunError("--price-per-hour is no number", hint="--price-per-hour 0.35")
     every = with_needs(tasks)
-    pending = [task for task in every if not runner.is_current(task)]
-    blocked = _blocked(pending, [] if gpu else runs, road, runner)
+    stale = {task.identity: one.why for task in every if (one := runner.stale(task))}
+    pending = [task for task in every if task.identity in stale]
+    blocked = _blocked(pending, road, refuse)
     pending.sort(key=lambda task: task.identity in blocked)  # others do what they would have
-    costs = {task.identity: asdict(task.cost) for task in priced(pending, road, machine)}
-    stages = []
-    for task in [task for task in every if task.identity not in costs] + pending:
-        stale, why = runner.stale(task), blocked.get(task.identity)
-        state = CURRENT if stale is None else TO_RUN if why is None else BLOCKED
-        one = {"stage": task.stage.value, "what": task.label, "size": task.size, "state": state}
-        why = why or (None if stale is None else stale.why)
-        stages.append(one | {"why": why} | costs.get(task.identity, {}))
-    kinds = {stage: "search, eval" if stage in ("search", "eval") else stage for stage in Stage}
+    stages = [_as_json(task, CURRENT) for task in every if task.identity not in stale]
+    for task in priced(pending, road, machine):
+        state = BLOCKED if task.identity in blocked else TO_RUN
+        why = blocked.get(task.identity, stale[task.identity])
+        stages.append(_as_json(task, state, why) | _costs(task, machine, price or 0.0))
+    kinds = {stage: str(stage) for stage in Stage} | dict.fromkeys(("search", "eval"), SEARCH)
     found = {
         kind: _total([one for one in stages if kinds[one["stage"]] == kind])
-        for kind in dict.fromkeys(map(str, kinds.values()))
+        for kind in dict.fromkeys(kinds.values())
     }
-    found["in all"] = _total(stages)
-    for one in (*stages, *found.values()):
-        if price is not None and "seconds" in one:
-            one["money"] = round(one["seconds"] / 3600 * price, 2)
-    notes = _notes(plan, stages, found["in all"]["seconds"], machine)
+    found["in all"] = whole = _total(stages)
+    notes = _notes(plan, stages, whole["seconds"], machine)
+    outputs = {n: work.disk_bytes for task in pending for n, work in task.work.shared.items()}
+    size = sum(outputs[name] for name in outputs if name.startswith(estimate.OUTPUTS))
+    if size > estimate.CACHE_BYTES:
+        limit = (
+            f"--cache-gb is {estimate.CACHE_BYTES / 1e9:.0f}, and the rest is computed each time"
+        )
+        notes.append(f"outputs of frozen bases take {size / 1e9:.0f} GB: {limit}")
     return {"plan": plan.name, "on": machine.name, "kinds": found, "notes": notes, "stages": stages}
 
 
+def _as_json(task: Task, state: str, why: str | None = None) -> dict[str, Any]:
+    named = {"stage": task.stage.value, "what": task.label, "size": task.size}
+    return {**named, "state": state, "why": why}
+
+
+def _costs(task: Task, machine: Machine, price: float) -> dict[str, Any]:
+    work, gpu = task.work, task.work.held_bytes * (machine.memory > 0)
+    ram = work.ram_bytes + work.held_bytes - gpu
+    sizes = (work.download_bytes, work.disk_bytes, work.draft_bytes, ram, gpu)
+    return {
+        **dict(zip(SIZES, map(round, sizes), strict=True)),
+        "seconds": round(task.seconds, 3),
+        "money": task.seconds / 3600 * price,
+        "rate": "measured here" if task.measured else "guessed",
+        "note": work.advice(machine),
+    }
+
+
 def _blocked(
-    pending: Sequence[Task], runs: Sequence[Run], road: Road, runner: Runner
+    pending: Sequence[Task], road: Road, refuse: Callable[[Task], None]
 ) -> dict[tuple[object, str], str]:
     """Why stages cannot run, by identity: what they lack, or a stage that they rest on lacks."""
     found: dict[tuple[object, str], str] = {}
-    of = {run.folder: run for run in runs}
     for task in pending:
         try:
             if task.stage is Stage.DATA and road.place.sets.is_absent(task.folder.name):
                 raise absent_error([task.folder.name])
-            if task.folder in of:
-                road.place.refuse_device([of[task.folder]], {task.stage})
-            walk.refuse_unfit([task], runner)
+            refuse(task)
         except RagcunError as error:
             found[task.identity] = f"{error}: {error.hint}"
         for need in task.needs:
@@ -110,11 +183,12 @@ def _blocked(
 def _total(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of those that would run times and sizes summed up, and memory at its highest."""
     run = [one for one in stages if one["state"] == TO_RUN]
-    most = {name: max((one[name] for one in run), default=0) for name in ("ram_bytes", "gpu_bytes")}
-    summed = ("seconds", "download_bytes", "disk_bytes")
-    sums = {name: sum(one[name] for one in run) for name in summed}
-    sums["disk_bytes"] += max((one["draft_bytes"] for one in run), default=0)
-    return {state: sum(one["state"] == state for one in stages) for state in STATES} | sums | most
+    found: dict[str, Any] = {
+        state: sum(one["state"] == state for one in stages) for state in STATES
+    }
+    found |= {name: sum(one[name] for one in run) for name in ("seconds", "money", *SIZES[:2])}
+    found |= {name: max((one[name] for one in run), default=0) for name in SIZES[2:]}
+    return found | {"disk_bytes": found["disk_bytes"] + found["draft_bytes"]}
 
 
 def _notes(
@@ -124,14 +198,14 @@ def _notes(
     run = [one for one in stages if one["state"] == TO_RUN]
     notes: dict[str, list[str]] = {}
     for one in stages:
-        if said := one["why"] if one["state"] == BLOCKED else one.get("note"):
-            notes.setdefault(f"{one['state']}: {said}", []).append(one["what"])
-    said = [f"{names[0]} and {len(names) - 1} more {why}" for why, names in notes.items()]
+        if why := f"blocked: {one['why']}" if one["state"] == BLOCKED else one.get("note"):
+            notes.setdefault(why, []).append(one["what"])
+    said = [f"{names[0]}{' and others' * (len(names) > 1)}: {w}" for w, names in notes.items()]
     measured = sum(one["rate"] != "guessed" for one in run)
     rates = f"the rates of {measured:,} stages measured here, of {len(run) - measured:,} guessed"
     network = f"downloads at {estimate.DOWNLOAD_RATE / 1e6:.0f} MB a second"
     said += [f"{machine.name}, one stage after the other, {rates}, {network}"] * bool(run)
-    if seconds > LONG and not machine.is_gpu:
+    if seconds > LONG and not machine.memory:
         said.append(f"no GPU is here, and this is work for one: {plan.command} --dry-run --gpu t4")
     if plan.name in ORIGINAL:
         theirs = ORIGINAL[plan.name]
@@ -163,8 +237,9 @@ def every_stage(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def _cells(one: Mapping[str, Any]) -> list[str]:
     """Of a stage or a total, as `COSTS` has them; nothing of what is nothing."""
-    sizes = [one.get(f"{what}_bytes") or 0 for what in ("download", "disk", "ram", "gpu")]
+    sizes = [one.get(name, 0) for name in SIZES if name != "draft_bytes"]
     shown = [f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" for size in sizes]
     time = estimate.duration(one["seconds"]).removeprefix("about ") if one.get("seconds") else ""
     money = f"{one['money']:,.2f}" if one.get("money") else ""
-    return [time, *(text * (size > 5e5) for text, size in zip(shown, sizes, strict=True)), money]
+    filled = [text * (size > 5e5) for text, size in zip(shown, sizes, strict=True)]
+    return [time, *filled, money]

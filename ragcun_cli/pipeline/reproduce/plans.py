@@ -47,13 +47,7 @@ class PlanSession(Session):
     """One `reproduce` command at work in one workspace."""
 
     def reproduce(
-        self,
-        choice: Choice,
-        *,
-        dry_run: bool,
-        baseline_check: bool,
-        gpu: str | None = None,
-        price: float | None = None,
+        self, choice: Choice, asked: Mapping[str, Any], *, dry_run: bool, baseline_check: bool
     ) -> Reproduced | dict[str, Any]:
         """Walk the road of a plan, or say, as JSON, what of it is current and what would run."""
         plan = self.plan(choice)
@@ -63,8 +57,9 @@ class PlanSession(Session):
             tasks = [*self._tasks(plan, runs, sets), *walk.descriptions(runs, self._runner)]
             every = {run.folder: run.profile.evaluation.datasets for run in runs}
             tasks += walk.stage_tasks(Stage.EVAL, runs, self._road, every)  # of absent sets, too
-            return planned(plan, runs, tasks, self._road, self._runner, gpu=gpu, price=price)
-        if (gpu, price) != (None, None):
+            refuse = partial(self._refuse, [] if asked["gpu"] else runs)
+            return planned(plan, tasks, self._road, self._runner, refuse, **asked)
+        if set(asked.values()) != {None}:
             raise RagcunError("--gpu and --price-per-hour are for --dry-run", hint="add --dry-run")
         self._consent = replace(self._consent, retrains=True)
         gate = walk.gate_of(runs, self._road) if baseline_check else None
@@ -98,3 +93,9 @@ class PlanSession(Session):
             for task in walk.stage_tasks(stage, runs, self._road, sets)
         ]
         return [*work, reporting.report_task(plan, runs, work, self._road, self._runner)]
+
+    def _refuse(self, runs: Sequence[Run], task: Task) -> None:
+        """Pass if a task could run where these runs are computed."""
+        own = [run for run in runs if run.folder == task.folder]
+        self._place.refuse_device(own, {task.stage})
+        walk.refuse_unfit([task], self._runner)

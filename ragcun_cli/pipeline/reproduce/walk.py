@@ -11,7 +11,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
-from ragcun_cli.pipeline.reproduce.costs import priced
+from ragcun_cli.pipeline.reproduce.dry_run import priced
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
@@ -330,8 +330,8 @@ def _agree(
         )
     for task in earlier:
         progress.note(f"will run first: {task.label} ({size_and_time(task)})")
-    seconds = sum(task.cost.seconds for task in pending)
-    size = sum(task.cost.download_bytes for task in pending)
+    seconds = sum(task.seconds for task in pending)
+    size = sum(task.work.download_bytes for task in pending)
     if seconds <= ASK_ABOVE_SECONDS and size <= ASK_ABOVE_BYTES:
         return
     download = f", {size / 1e9:.1f} GB to download" if size > ASK_ABOVE_BYTES else ""
@@ -344,7 +344,7 @@ def _agree(
 
 def size_and_time(task: Task) -> str:
     """What a task has to do and a guess of its time."""
-    guess = estimate.duration(task.cost.seconds)
+    guess = estimate.duration(task.seconds)
     return f"{task.size}, {guess}" if task.size else guess
 
 

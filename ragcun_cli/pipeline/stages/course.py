@@ -16,7 +16,7 @@ class Course:
     """The stages of one command, and a guess of the time that is left."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._to_come = {task.identity: task.cost.seconds for task in tasks}
+        self._to_come = {task.identity: task.seconds for task in tasks}
         self._stages, self._guessed = len(tasks), sum(self._to_come.values())
         self._started = time.perf_counter()
 

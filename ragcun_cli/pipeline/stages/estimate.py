@@ -6,6 +6,7 @@ in a second. Where no other source is named, a rate is of docs/RESULTS.md, measu
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ RUN_LINE, SCORED_LINE = 15, 2.5e-6
 """Bytes on disk, gzipped, and seconds of scoring for a line of a run file."""
 PROCESS_BYTES = 0.8e9
 """What a process holds that has loaded torch."""
+OUTPUTS, CACHE_BYTES = "outputs of", 20e9
+"""How names of a frozen base's shared outputs begin, and how many bytes of them all are kept."""
 USABLE = 0.9
 """Of a card's memory, beside CUDA's own and what is lost to fragments."""
 
@@ -52,8 +55,7 @@ class Machine:
     half: float
     """The same in bf16 or fp16."""
     memory: float = 0.0
-    """Bytes of a GPU; 0 of a processor, or where nobody knows."""
-    is_gpu: bool = True
+    """Bytes of a GPU, infinite where nobody knows them; 0 of a processor."""
     bf16: bool = True
     """Whether half is bf16's; else it has fp16 alone."""
 
@@ -82,20 +84,19 @@ def machine_of(gpu: str | None, device: str = "auto") -> Machine:
     Raises:
         RagcunError: there are no figures of such a GPU.
     """
-    if gpu is not None and gpu not in GPUS:
-        known = ", ".join(GPUS)
-        raise RagcunError(f"no figures of a GPU '{gpu}'; there are: {known}", hint="--gpu t4")
     if gpu is not None:
-        return GPUS[gpu]
+        if gpu in GPUS:
+            return GPUS[gpu]
+        said = f"there are no figures of a GPU '{gpu}', only of {', '.join(GPUS)}"
+        raise RagcunError(said, hint="--gpu t4")
     if device.startswith("cuda") or (device == "auto" and Path("/dev/nvidia0").exists()):
-        files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-        found = [re.search(r"Model:\s*(.+)", file.read_text(encoding="utf-8")) for file in files]
-        model = next((match[1].strip() for match in found if match is not None), "GPU")
-        known_here = (card for card in GPUS.values() if card.is_of(model))
-        return next(known_here, Machine(model, 3e13, 3e13))
+        cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        model = re.search(r"Model:\s*(.+)", "".join(map(Path.read_text, cards)))
+        name = "GPU" if model is None else model[1].strip()
+        known = (card for card in GPUS.values() if card.is_of(name))
+        return next(known, Machine(name, 3e13, 3e13, math.inf))
     cores = os.cpu_count() or 1
-    rate = CORE_FLOPS * cores
-    return Machine(f"{processor()}, {cores} cores", rate, rate, is_gpu=False)
+    return Machine(f"{processor()}, {cores} cores", CORE_FLOPS * cores, CORE_FLOPS * cores)
 
 
 @dataclass(frozen=True)
@@ -139,17 +140,13 @@ class Shape:
 # Of the bases that profiles name, for before they are here; of others a base-sized one.
 BASE_SIZE, SMALL, TINY = Shape(12, 768, 3072, 12), Shape(6, 384, 1536, 12), Shape(2, 32, 64, 2, 300)
 SHAPES = {"sentence-transformers/all-MiniLM-L6-v2": SMALL, "ragcun/tiny": TINY}
-_CONFIG = (
-    *(("num_hidden_layers", "n_layers", "num_layers"), ("hidden_size", "dim", "d_model")),
-    *(("intermediate_size", "hidden_dim", "d_ff"), ("num_attention_heads", "n_heads", "num_heads")),
-    ("vocab_size",),
-)
+_CONFIG = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
 
 
 def shape_of(config: Mapping[str, Any] | None, base: str) -> Shape:
-    """From a ``config.json`` by the names of BERT, DistilBERT or T5; else what is known of a base."""
-    found = [next((config[n] for n in names if n in config), 0) for names in _CONFIG if config]
-    return Shape(*found) if found and all(found) else SHAPES.get(base, BASE_SIZE)
+    """From a ``config.json`` in BERT's words; else what is known of a base, or one of its size."""
+    found = [int((config or {}).get(key, 0)) for key in (*_CONFIG, "vocab_size")]
+    return Shape(*found) if all(found) else SHAPES.get(base, BASE_SIZE)
 
 
 @dataclass(frozen=True)
@@ -197,43 +194,15 @@ class Work:
         room, said = machine.memory * USABLE, []
         if self.precision == "bf16" and not machine.bf16:
             said.append("fp16: no bf16 there: --set training.precision=fp16")
-        if room and self.held_bytes > room and self.rows:
+        if 0 < room < self.held_bytes and self.rows:
             most = int((room - self.held_bytes) / self.row_bytes) + self.rows - 1
             size = f"--set training.mini_batch_size={most}" if most > 0 else "not even one row"
             said.append(f"does not fit: {size}")
         return "; ".join(said)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """A guess of what a stage takes on one machine."""
-
-    seconds: float = 0.0
-    rate: str = "guessed"
-    """Or `measured here`, on finished stages of its kind, base and device."""
-    download_bytes: int = 0
-    disk_bytes: int = 0
-    draft_bytes: int = 0
-    ram_bytes: int = 0
-    gpu_bytes: int = 0
-    """0 without a GPU, whose share of the memory is RAM then."""
-    note: str = ""
-
-
-def cost_of(work: Work, machine: Machine, rate: float | None) -> Cost:
-    """Of some work on a machine, which takes so many times the seconds that are guessed of it."""
-    gpu = work.held_bytes if machine.is_gpu else 0.0
-    return Cost(
-        round(work.time(machine) * (rate or 1.0), 3),
-        "guessed" if rate is None else "measured here",
-        *map(round, (work.download_bytes, work.disk_bytes, work.draft_bytes)),
-        *map(round, (work.ram_bytes + work.held_bytes - gpu, gpu)),
-        note=work.advice(machine),
-    )
-
-
 def training_memory(
-    shape: Shape, trainable: float, *, length: int, texts: int, half: bool, checkpointing: bool
+    shape: Shape, trainable: float, length: int, texts: int, *, half: bool, checkpointing: bool
 ) -> tuple[float, float]:
     """Bytes that a training holds on its device whatever its batch, and for each row of it.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.stages.estimate import Cost, Work
+from ragcun_cli.pipeline.stages.estimate import Work
 from ragcun_cli.spec.manifest import Stage
 
 Details = dict[str, Any]
@@ -44,8 +44,11 @@ class Task:
     work: Work = field(default_factory=Work)
     """A rough guess of what it does and holds."""
 
-    cost: Cost = field(default_factory=Cost)
+    seconds: float = 0.0
     """Of that on one machine, beside the other tasks of a command; `priced` fills it in."""
+
+    measured: bool = False
+    """Whether they are by what finished tasks of its kind took."""
 
     size: str = ""
     """What there is to do, in words: `500 passages, 500 queries`."""

@@ -144,7 +144,7 @@ class TrainingTasks:
             feeds=(paths.REFERENCE,),
             work=Work()
             if run.reference == "bm25"
-            else self._place.encoding(run, run.profile.data.train, 0, 0),
+            else self._place.encoding(run, run.profile.data.train, (0, 0)),
         )
 
     def _weights(self, run: Run) -> dict[str, str] | None:
@@ -185,42 +185,33 @@ class TrainingTasks:
     def _work(self, run: Run, rows: int) -> Work:
         """A guess: the start, which is a PCA of passages, the probe, the steps and the scores."""
         profile, training, name = run.profile, run.profile.training, run.profile.data.train
-        shape, head = self._place.shape(profile.encoder), profile.encoder.head
-        texts = head.init_passages * ((head.kind, head.init) == ("gaussian", "linear"))
-        whole, width = 4.0 * shape.parameters, 1 + profile.mining.negatives_per_query
-        texts = min(texts, self._place.sets.counts(name)[0])
+        head, encoding = profile.encoder.head, partial(self._place.encoding, run)
+        shape, width = self._place.shape(profile.encoder), 1 + profile.mining.negatives_per_query
+        starts = head.init_passages * ((head.kind, head.init) == ("gaussian", "linear"))
+        starts, whole = min(starts, self._place.sets.counts(name)[0]), 4.0 * shape.parameters
         if run.reference is not None:
-            return self._place.encoding(run, name, texts, 0) + Work(disk_bytes=whole)
+            return encoding(name, (starts, 0)) + Work(disk_bytes=whole)
         steps, frozen = training.steps(rows), training.freeze_base
         seen = steps * training.batch_size * training.gradient_accumulation_steps
         kept = frozen and training.cache_frozen_base and rows <= seen
+        texts = rows if kept else seen
         again = training.gradient_checkpointing or training.mini_batch_size is not None
-        mined = digest([stated(profile.data), stated(profile.mining), run.seed])
-        encoded = self._place.encoding(
-            *(run, name, (rows if kept else seen) * width, rows if kept else seen),
-            times=1 if frozen else estimate.TRAINING_TO_FORWARD + again,
-            padding=1 if kept else estimate.PADDING,
-            once=mined if kept else "",
-        )
-        selection, chosen = training.selection, profile.selection_set[0]
+        passes = 1 if frozen else estimate.TRAINING_TO_FORWARD + again
+        mined = digest([stated(profile.data), stated(profile.mining), run.seed]) if kept else ""
+        chosen, selection = profile.selection_set[0], training.selection
         scores = (1 if frozen else steps // selection.every) * (selection.queries > 0)
-        counts = (scores * selection.passages, scores * selection.queries)
-        epochs = -(-seen // max(rows, 1))
-        encoders = 1 + (epochs - 1) // training.save_interval + (selection.queries > 0)
+        scored = (scores * selection.passages, scores * selection.queries)
+        encoders = 1 + (max(seen, 1) - 1) // max(rows, 1) // training.save_interval + (scores > 0)
         trainable = shape.parameters * (not frozen)
         trainable += 2 * shape.hidden * (shape.hidden + profile.encoder.output_dim)
-        fixed, a_row = estimate.training_memory(
-            *(shape, trainable),
-            length=profile.encoder.max_seq_length or 512,
-            texts=width,
-            half=training.precision != "fp32",
-            checkpointing=training.gradient_checkpointing,
-        )
+        longest, half = profile.encoder.max_seq_length or 512, training.precision != "fp32"
+        options = {"half": half, "checkpointing": training.gradient_checkpointing}
+        fixed, a_row = estimate.training_memory(shape, trainable, longest, width, **options)
         at_once = training.mini_batch_size or training.batch_size
         return replace(
-            encoded
-            + self._place.encoding(run, name, texts + training.probe_texts, 0)
-            + self._place.encoding(run, chosen, *counts, once=f"selection {chosen}" * scores)
+            encoding(name, (texts * width, texts), trained=0 if kept else passes, once=mined)
+            + encoding(name, (starts + training.probe_texts, 0))
+            + encoding(chosen, scored, once=f"{chosen}, to select on" * scores)
             + Work(seconds=estimate.STEP_SECONDS * steps, disk_bytes=whole * encoders),
             precision=training.precision,
             held_bytes=fixed + a_row * at_once,
