@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
 from ragcun_cli.pipeline.machine.devices import check_precision, choose_device, refuse_no_device
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Machine, Shape, Work
+from ragcun_cli.pipeline.stages.estimate import Machine, Shape, Workload
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
@@ -91,7 +91,7 @@ class Place:
 
     def encoding(
         self, run: Run, name: str, texts: tuple[float, float], *, trained: int = 0, once: str = ""
-    ) -> Work:
+    ) -> Workload:
         """A guess of what it takes to encode texts with a run's encoder.
 
         Args:
@@ -111,12 +111,12 @@ class Place:
         held = 4 * shape.parameters + profile.evaluation.batch_size * a_text
         shared, own = {}, flops * (trained or 1)
         if config.base != TINY_ENCODER and self.encoder(config) is None:
-            shared[f"weights of {config.base}"] = Work(download_bytes=4 * shape.parameters)
+            shared[f"weights of {config.base}"] = Workload(download_bytes=4 * shape.parameters)
         stays = run.reference is not None or profile.training.freeze_base
         if once and stays and profile.training.cache_frozen_base and not run.is_named_model:
-            outputs = Work(flops=flops, disk_bytes=4.0 * shape.hidden * sum(texts))
+            outputs = Workload(flops=flops, disk_bytes=4.0 * shape.hidden * sum(texts))
             shared[f"{estimate.OUTPUTS} {config.base} of {once}"], own = outputs, 0.0
-        return Work(own, precision, held_bytes=held, base=config.base, shared=shared)
+        return Workload(own, precision, held_bytes=held, base=config.base, shared=shared)
 
     # Models
 

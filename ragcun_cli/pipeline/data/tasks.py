@@ -12,7 +12,7 @@ from ragcun_cli.pipeline.data.sets.records import find_lender
 from ragcun_cli.pipeline.data.sources import Derived, Docstrings, MtebSet
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Work
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import NUMBERS_VERSIONS
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
 from ragcun_cli.spec import paths
@@ -253,22 +253,22 @@ class DataTasks:
         words = None if published is None else published.words
         return estimate.PASSAGE_TOKENS if words is None else estimate.TOKENS_PER_WORD * words
 
-    def _work(self, name: str) -> Work:
+    def _work(self, name: str) -> Workload:
         """A guess; passages that a set shares with another are kept once."""
         published, docstrings = sources.BEIR.get(name), sources.PYDOCS.get(name)
         if docstrings is not None:
             seconds = estimate.DOCSTRINGS_SECONDS * len(docstrings.libraries)
             size = 1_000.0 * self.counts(name)[0]
-            return Work(seconds=seconds, disk_bytes=size, base="docstrings")
+            return Workload(seconds=seconds, disk_bytes=size, base="docstrings")
         if published is None:
-            return Work(base="derived")
+            return Workload(base="derived")
         kept = "passages of " + "/".join(sorted({name, published.like or name}))
         text_bytes = published.passages * (6.5 * (published.words or 60) + 60)
-        return Work(
+        return Workload(
             seconds=published.passages / estimate.CONVERTED,
             download_bytes=published.zip_bytes,
             draft_bytes=published.zip_bytes,
             ram_bytes=0.35e9 + 75 * published.passages,
             base="downloads",
-            shared={kept: Work(disk_bytes=text_bytes)},
+            shared={kept: Workload(disk_bytes=text_bytes)},
         )

@@ -13,7 +13,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.division import Searching, Shard
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Work
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import LEXICAL_NUMBERS, Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
@@ -101,7 +101,7 @@ class EvaluationTasks:
             feeds=(f"{key}/{paths.SCORES}",),
             needs=(search, data),
             size="run files",
-            work=Work(seconds=0.02 + estimate.SCORED_LINE * lines, disk_bytes=330.0 * queries),
+            work=Workload(seconds=0.02 + estimate.SCORED_LINE * lines, disk_bytes=330.0 * queries),
         )
 
     def search(self, run: Run, dataset: str) -> Task:
@@ -179,16 +179,16 @@ class EvaluationTasks:
             work=self._work(run, dataset, passages / share, queries),
         )
 
-    def _work(self, run: Run, dataset: str, passages: float, queries: float) -> Work:
+    def _work(self, run: Run, dataset: str, passages: float, queries: float) -> Workload:
         lines = queries * min(run.profile.evaluation.depth, passages)
-        found = Work(seconds=0.1, disk_bytes=estimate.RUN_LINE * lines)
+        found = Workload(seconds=0.1, disk_bytes=estimate.RUN_LINE * lines)
         if run.reference == "bm25":
             return estimate.bm25(queries=queries, passages=passages, name=dataset) + found
         hidden = self._place.shape(run.profile.encoder).hidden
         width = run.profile.encoder.output_dim
         a_passage = 2.0 * width * queries + 4.0 * hidden * (hidden + width)  # searched; its head
         encoded = self._place.encoding(run, dataset, (passages, queries), once=dataset)
-        return encoded + found + Work(products=passages * a_passage)
+        return encoded + found + Workload(products=passages * a_passage)
 
     def _values(self, run: Run) -> dict[str, Any]:
         config = run.profile.evaluation

@@ -8,7 +8,7 @@ from pathlib import Path
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Work
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.pipeline.training.tasks import TrainingTasks
@@ -66,7 +66,7 @@ class IsotropyTasks:
 
     def _work(
         self, run: Run, counts: Mapping[str, tuple[int, int]], passages: int, queries: int
-    ) -> Work:
+    ) -> Workload:
         """A guess: of each set its share of the texts, and relevant passages of some queries."""
         held, asked = (max(1, sum(side)) for side in zip(*counts.values(), strict=True))
         share = (passages + min(run.profile.isotropy.pair_queries, queries)) / held
@@ -76,4 +76,4 @@ class IsotropyTasks:
             self._place.encoding(run, name, (share * here, queries / asked * of), once=name)
             for name, (here, of) in counts.items()
         )
-        return sum(others, first) + Work(seconds=seconds, disk_bytes=35e3)
+        return sum(others, first) + Workload(seconds=seconds, disk_bytes=35e3)

@@ -15,7 +15,7 @@ from ragcun_cli.pipeline.encoders.find import (
     find_folder,
 )
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Work
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import digest, digest_once
 from ragcun_cli.spec.mining_config import MiningConfig
@@ -57,7 +57,7 @@ class MiningModels:
             for key, found in self.find(config).items()
         }
 
-    def work(self, config: MiningConfig, *, queries: int, passages: int, tokens: float) -> Work:
+    def work(self, config: MiningConfig, *, queries: int, passages: int, tokens: float) -> Workload:
         """A guess of what the models add to a mining."""
         texts = {"dense_model": passages, "rescore_model": queries * config.depth}
         flops, shared = 0.0, {}
@@ -65,8 +65,8 @@ class MiningModels:
             shape = estimate.shape_of(None if found is None else found.config(), "")
             flops += shape.forward(texts[key], min(tokens, 512))
             if found is None:
-                shared[f"weights of {key}"] = Work(download_bytes=4 * shape.parameters)
-        return Work(flops, base=config.dense_model or config.rescore_model or "", shared=shared)
+                shared[f"weights of {key}"] = Workload(download_bytes=4 * shape.parameters)
+        return Workload(flops, base=config.dense_model or config.rescore_model or "", shared=shared)
 
     def _find(self, key: str, config: MiningConfig) -> FoundEncoder | None:
         named, crossed = _named(config)[key], _is_crossed(key, config)

@@ -9,7 +9,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.second_models import MiningModels
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Work
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import LEXICAL_NUMBERS
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
@@ -87,11 +87,11 @@ class MiningTasks:
         recorded = {} if record is None else record.details.get("models", {})
         return self._models.digests(mining, recorded)
 
-    def _work(self, run: Run, *, queries: int, passages: int) -> Work:
+    def _work(self, run: Run, *, queries: int, passages: int) -> Workload:
         """A guess: the search, then the choice among its hits, in Python."""
         mining, name = run.profile.mining, run.profile.data.train
         tokens = self._place.sets.tokens(name)
-        work = Work(seconds=queries / estimate.CHOSEN, disk_bytes=550.0 * queries)
+        work = Workload(seconds=queries / estimate.CHOSEN, disk_bytes=550.0 * queries)
         work = self._models.work(mining, queries=queries, passages=passages, tokens=tokens) + work
         if mining.candidates == "dense":
             return work

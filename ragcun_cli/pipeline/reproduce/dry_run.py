@@ -12,7 +12,7 @@ from typing import Any
 from ragcun_cli.pipeline.data.sources import absent_error
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Machine, Work
+from ragcun_cli.pipeline.stages.estimate import Machine, Workload
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
@@ -61,7 +61,7 @@ def priced(tasks: Iterable[Task], road: Road, machine: Machine | None = None) ->
     return found
 
 
-def _whole(task: Task, done: dict[str, float]) -> Work:
+def _whole(task: Task, done: dict[str, float]) -> Workload:
     """The work of a task, and what of the shared work no earlier one has done and kept."""
     work = task.work
     for name, once in task.work.shared.items():
@@ -118,29 +118,25 @@ def planned(
     if price is not None and not math.isfinite(price):
         raise RagcunError("--price-per-hour is no number", hint="--price-per-hour 0.35")
     every = with_needs(tasks)
-    stale = {task.identity: one.why for task in every if (one := runner.stale(task))}
+    stale = {task.identity: one for task in every if (one := runner.stale(task))}
     pending = [task for task in every if task.identity in stale]
     blocked = _blocked(pending, road, refuse)
     pending.sort(key=lambda task: task.identity in blocked)  # others do what they would have
     stages = [_as_json(task, CURRENT) for task in every if task.identity not in stale]
     for task in priced(pending, road, machine):
-        state = BLOCKED if task.identity in blocked else TO_RUN
-        why = blocked.get(task.identity, stale[task.identity])
-        stages.append(_as_json(task, state, why) | _costs(task, machine, price or 0.0))
+        state, old = BLOCKED if task.identity in blocked else TO_RUN, stale[task.identity]
+        costs = _costs(task, machine, price or 0.0)
+        if old.kind in ("changed", "damaged"):
+            costs["note"] = f"{costs['note']} {old.why}".strip()
+        stages.append(_as_json(task, state, blocked.get(task.identity, old.why)) | costs)
     kinds = {stage: str(stage) for stage in Stage} | dict.fromkeys(("search", "eval"), SEARCH)
     found = {
         kind: _total([one for one in stages if kinds[one["stage"]] == kind])
         for kind in dict.fromkeys(kinds.values())
     }
     found["in all"] = whole = _total(stages)
-    notes = _notes(plan, stages, whole["seconds"], machine)
-    outputs = {n: work.disk_bytes for task in pending for n, work in task.work.shared.items()}
-    size = sum(outputs[name] for name in outputs if name.startswith(estimate.OUTPUTS))
-    if size > estimate.CACHE_BYTES:
-        limit = (
-            f"--cache-gb is {estimate.CACHE_BYTES / 1e9:.0f}, and the rest is computed each time"
-        )
-        notes.append(f"outputs of frozen bases take {size / 1e9:.0f} GB: {limit}")
+    ready = [task for task in pending if task.identity not in blocked]
+    notes = _notes(plan, stages, whole["seconds"], machine) + _beyond_the_cache(ready)
     return {"plan": plan.name, "on": machine.name, "kinds": found, "notes": notes, "stages": stages}
 
 
@@ -211,6 +207,15 @@ def _notes(
         theirs = ORIGINAL[plan.name]
         said.append(f"the original plan's own estimates, of one seed: {theirs}, 35 GB of disk")
     return said
+
+
+def _beyond_the_cache(tasks: Sequence[Task]) -> list[str]:
+    """Say that outputs of frozen bases will be computed more than once, where they will."""
+    first = [works for task in reversed(tasks) for works in task.work.shared.items()]
+    sizes = {name: once.disk_bytes for name, once in first if name.startswith(estimate.OUTPUTS)}
+    size, room = sum(sizes.values()) / 1e9, estimate.CACHE_BYTES / 1e9
+    more = f"{room:.0f} GB are kept and the others computed anew each time: --cache-gb {size:.0f}"
+    return [f"outputs of frozen bases are {size:.0f} GB, of which {more}"] * (size > room)
 
 
 def summary(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -57,7 +57,9 @@ class PlanSession(Session):
             tasks = [*self._tasks(plan, runs, sets), *walk.descriptions(runs, self._runner)]
             every = {run.folder: run.profile.evaluation.datasets for run in runs}
             tasks += walk.stage_tasks(Stage.EVAL, runs, self._road, every)  # of absent sets, too
-            refuse = partial(self._refuse, [] if asked["gpu"] else runs)
+            here = [] if asked["gpu"] else runs
+            self._place.refuse_device(here, set())
+            refuse = partial(self._refuse, here)
             return planned(plan, tasks, self._road, self._runner, refuse, **asked)
         if set(asked.values()) != {None}:
             raise RagcunError("--gpu and --price-per-hour are for --dry-run", hint="add --dry-run")

@@ -150,7 +150,7 @@ def shape_of(config: Mapping[str, Any] | None, base: str) -> Shape:
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What a stage has to do and to hold, whatever the machine."""
 
     flops: float = 0.0
@@ -173,11 +173,11 @@ class Work:
     row_bytes: float = 0.0
     base: str = ""
     """The encoder, or what else stages of one pace have in common."""
-    shared: Mapping[str, Work] = field(default_factory=dict)
+    shared: Mapping[str, Workload] = field(default_factory=dict)
     """What the first stage that needs it does for all, by name: the outputs of a frozen base for
     one data set, an index, weights to download."""
 
-    def __add__(self, other: Work) -> Work:
+    def __add__(self, other: Workload) -> Workload:
         """The work of both, one after the other, held as this one holds it."""
         names = ("flops", "products", "seconds", "download_bytes", "disk_bytes")
         sums = {name: getattr(self, name) + getattr(other, name) for name in names}
@@ -217,12 +217,12 @@ def training_memory(
     return 4 * shape.parameters + 12 * trainable, texts * (a_text + inputs)
 
 
-def bm25(*, queries: float, passages: float, name: str) -> Work:
+def bm25(*, queries: float, passages: float, name: str) -> Workload:
     """To search a data set on all cores by an index, which is built once."""
     seconds = COMPILING + queries * passages / (BM25_PAIRS * (os.cpu_count() or 1))
-    index = Work(seconds=passages / INDEXED, disk_bytes=350 * passages)
+    index = Workload(seconds=passages / INDEXED, disk_bytes=350 * passages)
     shared = {f"BM25 index of {name}": index}
-    return Work(seconds=seconds, ram_bytes=0.9e9 + 490 * passages, base="bm25", shared=shared)
+    return Workload(seconds=seconds, ram_bytes=0.9e9 + 490 * passages, base="bm25", shared=shared)
 
 
 def duration(seconds: float) -> str:

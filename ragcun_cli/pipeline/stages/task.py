@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.stages.estimate import Work
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.spec.manifest import Stage
 
 Details = dict[str, Any]
@@ -41,7 +41,7 @@ class Task:
     """Those of them whose content later stages depend on."""
 
     needs: tuple[Task, ...] = ()
-    work: Work = field(default_factory=Work)
+    work: Workload = field(default_factory=Workload)
     """A rough guess of what it does and holds."""
 
     seconds: float = 0.0

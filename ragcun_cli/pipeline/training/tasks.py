@@ -15,7 +15,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.tasks import MiningTasks
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.estimate import Work
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
@@ -142,7 +142,7 @@ class TrainingTasks:
             action=action,
             outputs=(paths.REFERENCE,),
             feeds=(paths.REFERENCE,),
-            work=Work()
+            work=Workload()
             if run.reference == "bm25"
             else self._place.encoding(run, run.profile.data.train, (0, 0)),
         )
@@ -182,7 +182,7 @@ class TrainingTasks:
             _, rows = self._place.sets.counts(run.profile.data.train)
         return run.profile.training.steps(rows), rows
 
-    def _work(self, run: Run, rows: int) -> Work:
+    def _work(self, run: Run, rows: int) -> Workload:
         """A guess: the start, which is a PCA of passages, the probe, the steps and the scores."""
         profile, training, name = run.profile, run.profile.training, run.profile.data.train
         head, encoding = profile.encoder.head, partial(self._place.encoding, run)
@@ -190,7 +190,7 @@ class TrainingTasks:
         starts = head.init_passages * ((head.kind, head.init) == ("gaussian", "linear"))
         starts, whole = min(starts, self._place.sets.counts(name)[0]), 4.0 * shape.parameters
         if run.reference is not None:
-            return encoding(name, (starts, 0)) + Work(disk_bytes=whole)
+            return encoding(name, (starts, 0)) + Workload(disk_bytes=whole)
         steps, frozen = training.steps(rows), training.freeze_base
         seen = steps * training.batch_size * training.gradient_accumulation_steps
         kept = frozen and training.cache_frozen_base and rows <= seen
@@ -212,7 +212,7 @@ class TrainingTasks:
             encoding(name, (texts * width, texts), trained=0 if kept else passes, once=mined)
             + encoding(name, (starts + training.probe_texts, 0))
             + encoding(chosen, scored, once=f"{chosen}, to select on" * scores)
-            + Work(seconds=estimate.STEP_SECONDS * steps, disk_bytes=whole * encoders),
+            + Workload(seconds=estimate.STEP_SECONDS * steps, disk_bytes=whole * encoders),
             precision=training.precision,
             held_bytes=fixed + a_row * at_once,
             rows=at_once,
