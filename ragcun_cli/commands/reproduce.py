@@ -34,7 +34,7 @@ def reproduce(
         typer.Option(metavar="NAME", help="With --dry-run: on a t4, v100, a100, l4 or h100."),
     ] = None,
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="With --dry-run: of such a machine.")
+        float | None, typer.Option(min=0, max=1e6, help="With --dry-run: of such a machine.")
     ] = None,
     verify: options.Verify = False,
     baseline_check: Annotated[

@@ -111,7 +111,7 @@ def test_rates_of_finished_stages_correct_the_guesses(planned, ragcun, smoke_wor
     assert {stage["state"] for stage in done["stages"]} == {"current"}
     anew = ("--set", "training.scale=11")
     guessed, measured = planned("smoke", *anew), planned("smoke", *anew, workspace=smoke_workspace)
-    took = {"train": 0.0, "search": 0.0, "isotropy": 0.0}
+    took = {"train": 0.0, "isotropy": 0.0}
     for file in smoke_workspace.glob("runs/*/*/seed-*/manifest.json"):
         for key, record in json.loads(file.read_text())["stages"].items():
             if (kind := key.partition("/")[0]) in took:
@@ -120,15 +120,14 @@ def test_rates_of_finished_stages_correct_the_guesses(planned, ragcun, smoke_wor
         run = [
             stage
             for stage in measured["stages"]
-            if stage["stage"] == kind and stage["state"] == "to run"
+            if stage["what"].startswith(f"{kind} ") and stage["state"] == "to run"
         ]
         assert {stage["rate"] for stage in run} == {"measured here"}
-        # That they include the references and the start of the libraries leaves room.
-        assert sum(stage["seconds"] for stage in run) == pytest.approx(seconds, rel=0.9)
-    before = [stage for stage in guessed["stages"] if stage["stage"] == "train"]
-    assert {stage["rate"] for stage in before} == {"guessed"}
+        # References are of the same pace and not of these seconds.
+        assert sum(stage["seconds"] for stage in run) == pytest.approx(seconds, rel=0.5)
+    assert {stage["rate"] for stage in guessed["stages"]} == {"guessed"}
     (note,) = (note for note in measured["notes"] if "measured here" in note)
-    assert "of 1 guessed" in note or "of 0 guessed" in note
+    assert "the rates of 60 stages measured here, of 4 guessed" in note
 
 
 def test_money_is_hours_times_the_price_and_a_faster_card_is_not_slower(planned):
@@ -185,8 +184,8 @@ def test_every_profile_has_a_dry_run(ragcun, tmp_path, profile):
         (["--gpu", "t4"], "--gpu and --price-per-hour are for --dry-run"),
         (["--price-per-hour", "1"], "--gpu and --price-per-hour are for --dry-run"),
         (["--dry-run", "--gpu", "k80"], "no figures of a GPU 'k80'"),
-        (["--dry-run", "--price-per-hour", "nan"], "--price-per-hour is no number"),
-        (["--dry-run", "--price-per-hour", "-1"], "it has to be 0 or more"),
+        (["--dry-run", "--price-per-hour", "nan"], "it has to be 0.0 or more"),
+        (["--dry-run", "--price-per-hour", "inf"], "it has to be 1000000.0 or less"),
     ],
 )
 def test_what_no_estimate_can_be_made_of_is_refused(ragcun, tmp_path, words, said):

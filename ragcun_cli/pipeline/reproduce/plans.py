@@ -100,4 +100,5 @@ class PlanSession(Session):
         """Pass if a task could run where these runs are computed."""
         own = [run for run in runs if run.folder == task.folder]
         self._place.refuse_device(own, {task.stage})
+        walk.refuse_absent([task], self._road)
         walk.refuse_unfit([task], self._runner)

@@ -193,7 +193,7 @@ def bring_up_to_date(
         return 0
     for task in pending:
         refuse_unwritable(task.folder)
-    _refuse_absent(pending, road)
+    refuse_absent(pending, road)
     for task in pending:
         if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
             road.place.sets.refuse_overwriting(task)
@@ -285,7 +285,12 @@ def say_damaged_caches(workspace: Workspace, progress: Progress) -> None:
         progress.note(f"the cache is damaged: {file} is not what was written")
 
 
-def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
+def refuse_absent(pending: Sequence[Task], road: Road) -> None:
+    """Pass if all data sets are here, or ragcun brings them.
+
+    Raises:
+        DataError: one is not, as it needs a licence or was never imported.
+    """
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
     if absent := [name for name in sets if road.place.sets.is_absent(name)]:
         raise sources.absent_error(absent)
