@@ -94,8 +94,8 @@ def _show_planned(found: dict[str, Any], *, stages: bool) -> None:
     from ragcun_cli.console import say, show_rows
     from ragcun_cli.pipeline.reproduce.dry_run import every_stage, summary
 
-    show_rows(f"Plan {found['plan']}", *summary(found))
+    show_rows(f"Plan {found['plan']}, sizes in GB", *summary(found))
     if stages:
-        show_rows("Every stage", *every_stage(found))
+        show_rows("Every stage", ("state", "stage"), every_stage(found))
     for note in found["notes"]:
         say(note)

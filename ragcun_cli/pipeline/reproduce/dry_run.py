@@ -20,9 +20,9 @@ from ragcun_cli.spec.paths import MANIFEST
 from ragcun_cli.spec.plan import PaperPlan
 
 STATES = CURRENT, TO_RUN, BLOCKED = "current", "to run", "blocked"
-KINDS = ("data", "mine", "train", "search, eval", "isotropy", "report")
+STAGE_KINDS = ("data", "mine", "train", "search, eval", "isotropy", "report")
 SIZES = ("download_bytes", "disk_bytes", "draft_bytes", "ram_bytes", "gpu_bytes")
-COSTS = ("time", "download", "disk", "RAM", "GPU", "money")
+SHOWN_SIZES = dict(zip([*SIZES[:2], *SIZES[3:]], ("download", "disk", "RAM", "GPU"), strict=True))
 LONG = 2 * 86_400
 """Seconds from which on a GPU is spoken of where there is none."""
 ORIGINAL = {
@@ -117,13 +117,14 @@ def planned(
         why, old = blocked.get(task.identity), stale[task.identity]
         notes = [task.work.advice(machine), old.why * (old.kind in ("changed", "damaged"))]
         named = _named(task, BLOCKED if why else TO_RUN, why or old.why)
-        stages.append(
-            named | _costs(task, machine, price) | {"note": "; ".join(filter(None, notes))}
-        )
-    found = {kind: _total([one for one in stages if one["stage"] in kind]) for kind in KINDS}
+        costs = _costs(task, machine, price) | {"note": "; ".join(filter(None, notes))}
+        stages.append(named | costs)
+    found = {kind: _total([one for one in stages if one["stage"] in kind]) for kind in STAGE_KINDS}
     found["in all"] = _total(stages)
     ready = [task for task in pending if task.identity not in blocked]
     notes = _notes(plan, stages, machine) + _beyond_the_cache(ready)
+    money = ", ".join(f"{kind} {one['money']:,.2f}" for kind, one in found.items())
+    notes += [f"at {price} an hour: {money}"] * (price is not None)
     return {"plan": plan.name, "on": machine.name, "kinds": found, "notes": notes, "stages": stages}
 
 
@@ -169,21 +170,17 @@ def _total(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _notes(plan: PaperPlan, stages: Sequence[Mapping[str, Any]], machine: Machine) -> list[str]:
     """Sentences for below the summary."""
-    rates = [one["rate"] == "guessed" for one in stages if one["state"] == TO_RUN]
+    run = [one for one in stages if one["state"] == TO_RUN]
     notes: dict[str, list[str]] = {}
     for one in stages:
         if why := f"blocked: {one['why']}" if one["state"] == BLOCKED else one.get("note"):
             notes.setdefault(why, []).append(one["what"])
     said = [f"{names[0]}{' and others' * (len(names) > 1)}: {w}" for w, names in notes.items()]
-    measured = (
-        f"the rates of {rates.count(False):,} stages measured here, of {sum(rates):,} guessed"
-    )
+    guessed = sum(one["rate"] == "guessed" for one in run)
+    rates = f"{len(run) - guessed:,} by rates measured here, {guessed:,} guessed"
     network = f"downloads at {estimate.DOWNLOAD_RATE / 1e6:.0f} MB a second"
-    said += [f"{machine.name}, one stage after the other, {measured}, {network}"] * bool(rates)
-    if (
-        sum(one["seconds"] for one in stages if one["state"] == TO_RUN) > LONG
-        and not machine.memory
-    ):
+    said += [f"{machine.name}, one stage after the other: {rates}, {network}"] * bool(run)
+    if sum(one["seconds"] for one in run) > LONG and not machine.memory:
         said.append(f"no GPU is here, and this is work for one: {plan.command} --dry-run --gpu t4")
     theirs = f"the original plan's own estimates, of one seed: {ORIGINAL.get(plan.name)}, 35 GB"
     return said + [f"{theirs} of disk"] * (plan.name in ORIGINAL)
@@ -200,29 +197,31 @@ def _beyond_the_cache(tasks: Sequence[Task]) -> list[str]:
 
 def summary(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of a plan by kind of stage; columns in which nothing stands are left out."""
-    every = [["stages", *STATES, *COSTS]]
+    every = [["stages", *STATES, "time", *SHOWN_SIZES.values()]]
     for kind, one in found["kinds"].items():
-        if any(counts := [str(one[state] or "") for state in STATES]):
-            every.append([kind, *counts, *_cells(one)])
+        counts = [str(one[state] or "") for state in STATES]
+        every += [[kind, *counts, *_cells(one)]] * any(counts)
     filled = [column for column in zip(*every, strict=True) if any(column[1:])]
     heads, *rows = ([*row] for row in zip(*filled, strict=True))
     return heads, rows
 
 
-def every_stage(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of all stages."""
+def every_stage(found: Mapping[str, Any]) -> list[list[str]]:
+    """State of each stage, and in words what it is, takes and lacks."""
     rows = []
     for one in found["stages"]:
-        costs = [f"{cost} {what}" for what, cost in zip(COSTS, _cells(one), strict=True) if cost]
-        said = filter(None, [one["size"], *costs, one.get("rate"), one.get("note")])
-        rows.append([one["what"], one["state"], ", ".join(said), one["why"] or ""])
-    return ["stage", "state", "estimate", "why"], rows
+        time, *sizes = _cells(one)
+        heads = zip(sizes, SHOWN_SIZES.values(), strict=True)
+        costs = [time, *(f"{size} GB {head}" for size, head in heads if size)]
+        said = filter(None, [one["size"], *costs, one.get("rate"), one.get("note"), one["why"]])
+        rows.append([one["state"], f"{one['what']}: {', '.join(said)}"])
+    return rows
 
 
 def _cells(one: Mapping[str, Any]) -> list[str]:
-    """Of a stage or a total, as `COSTS` has them; nothing of what is nothing."""
-    sizes = [one.get(name, 0) for name in SIZES if name != "draft_bytes"]
-    shown = [f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" for size in sizes]
-    filled = [text * (size > 5e5) for text, size in zip(shown, sizes, strict=True)]
-    time = estimate.duration(one["seconds"]).removeprefix("about ") if one.get("seconds") else ""
-    return [time, *filled, f"{one['money']:,.2f}" if one.get("money") else ""]
+    """Time and, in GB, sizes of a stage or a total; nothing of what is nothing."""
+    sizes = [one.get(name, 0) / 1e9 for name in SHOWN_SIZES]
+    guess = estimate.duration(one.get("seconds", 0.0)).removeprefix("about ")
+    time = guess.replace("under a minute", "< 1 min") * bool(one.get(TO_RUN, "seconds" in one))
+    cells = [f"{size:,.1f}" if size > 0.05 else "" for size in sizes]
+    return [time, *cells]
