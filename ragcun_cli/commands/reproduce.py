@@ -49,6 +49,16 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is current and what would run.")
     ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="With --dry-run: every stage, not only a summary.")
+    ] = False,
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --dry-run: on a t4, v100, a100, l4 or h100."),
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, max=1e6, help="With --dry-run: of such a machine.")
+    ] = None,
     clean: Annotated[
         bool,
         typer.Option("--clean", help="Remove caches that no run uses; --dry-run lists them."),
@@ -98,16 +108,18 @@ def reproduce(
         clean=clean,
         launcher=launcher.value,
         gpus=gpus,
+        gpu=gpu,
+        price=price_per_hour,
         baseline_check=baseline_check,
     )
     found = session.reproduce(choice, walking)
-    show(found, as_json=as_json, table=partial(_show_found, found))
+    show(found, as_json=as_json, table=partial(_show_found, found, stages=stages))
 
 
-def _show_found(found: "Found") -> None:
+def _show_found(found: "Found", *, stages: bool) -> None:
     """What would run of a plan, how far it is, or what it answers."""
     from ragcun_cli.commands.train import show_models
-    from ragcun_cli.console import say, show_rows, show_tables, write
+    from ragcun_cli.console import say, show_rows, show_tables
     from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
     from ragcun_cli.pipeline.reproduce.launch.jobs import Launched
     from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus
@@ -128,13 +140,7 @@ def _show_found(found: "Found") -> None:
         say(f"unused or left over: {found['bytes'] / 1e6:,.1f} MB, {time}")
         return
     if isinstance(found, dict):
-        keys = ("what", "state", "why", "estimate")
-        rows = [tuple(one[key] or "" for key in keys) for one in found["stages"]]
-        show_rows(f"Plan {found['plan']}", ("stage", *keys[1:]), rows)
-        write("\n".join(found.get("scripts", ())))
-        current = sum(row[1] == "current" for row in rows)
-        pending = len(rows) - current
-        say(f"{current} stages current, {pending} to run, {found['total']} in all")
+        _show_planned(found, stages=stages)
         return
     for answer in found.answers:
         say(answer)
@@ -155,3 +161,16 @@ def _in_cells(remains: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         )
         for one in remains
     ]
+
+
+def _show_planned(found: dict[str, Any], *, stages: bool) -> None:
+    """What of a plan would run: by kind, and each stage where that is asked for."""
+    from ragcun_cli.console import say, show_rows, write
+    from ragcun_cli.pipeline.reproduce.dry_run import every_stage, summary
+
+    show_rows(f"Plan {found['plan']}, sizes in GB", *summary(found))
+    if stages:
+        show_rows("Every stage", ("state", "stage"), every_stage(found))
+    for note in found["notes"]:
+        say(note)
+    write("\n".join(found["scripts"]))

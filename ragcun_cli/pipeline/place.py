@@ -15,6 +15,7 @@ from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER
 from ragcun_cli.pipeline.machine.devices import check_precision, choose_device, refuse_no_device
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Machine, Shape, Workload
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
@@ -59,9 +60,9 @@ class Place:
         return choose_device(self._device_name)
 
     @property
-    def on_gpu(self) -> bool:
-        """Whether they are expected to compute on a GPU; asking imports nothing."""
-        return self._device_name.startswith("cuda") or estimate.sees_gpu()
+    def machine(self) -> Machine:
+        """What they are expected to compute on; asking imports nothing."""
+        return estimate.machine_of(None, self._device_name)
 
     def refuse_device(self, runs: Sequence[Run], stages: Set[Stage]) -> None:
         """Find out before any work that stages of runs could not be computed here.
@@ -76,8 +77,9 @@ class Place:
             if run.reference is None and Stage.TRAIN in stages:
                 precisions.add(run.profile.training.precision)
         if self._device_name not in ("auto", "cpu") or "fp16" in precisions:
+            device = self.device
             for precision in precisions:
-                check_precision(precision, self.device)
+                check_precision(precision, device)
 
     # Encoders
 
@@ -94,23 +96,39 @@ class Place:
         self._encoders[digest(stated(config))] = found
         return found
 
-    def bytes_to_fetch(self, configs: Sequence[EncoderConfig]) -> int:
-        """A guess of what base encoders that are not here have to be downloaded."""
-        names = {c.base for c in configs if c.base != TINY_ENCODER and self.encoder(c) is None}
-        return len(names) * estimate.UNKNOWN_WEIGHTS
+    def shape(self, config: EncoderConfig) -> Shape:
+        """Layers and width of a base encoder, guessed before it is here."""
+        found = self.encoder(config)
+        return estimate.shape_of(None if found is None else found.config(), config.base)
 
-    def encoding_seconds(self, run: Run, *, passages: int, queries: int) -> float:
-        """A guess of the time that a search takes."""
-        if run.reference == "bm25":
-            return estimate.mining_seconds(queries=queries, passages=passages)
-        found = self.encoder(run.profile.encoder)
-        return estimate.encoding_seconds(
-            passages=passages,
-            queries=queries,
-            weight_bytes=estimate.UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
-            max_tokens=run.profile.encoder.max_seq_length or 512,
-            gpu=self.on_gpu,
-        )
+    def encoding(
+        self, run: Run, name: str, texts: tuple[float, float], *, trained: int = 0, once: str = ""
+    ) -> Workload:
+        """A guess of what it takes to encode texts with a run's encoder.
+
+        Args:
+            run: whose encoder and precision it is.
+            name: of the data set.
+            texts: passages and queries of it.
+            trained: forward passes that a training step is worth, whose batches are padded.
+            once: name of the texts, where a frozen base makes its outputs of them once for all
+                heads, seeds and trials.
+        """
+        profile, config, shape = run.profile, run.profile.encoder, self.shape(run.profile.encoder)
+        longest, precision = config.max_seq_length or 512, profile.evaluation.precision
+        length = self.sets.tokens(name) * (estimate.PADDING if trained else 1)
+        flops = shape.forward(texts[0], min(length, longest))
+        flops += shape.forward(texts[1], min(estimate.QUERY_TOKENS, longest))
+        a_text = shape.activations(longest, layers=1, half=precision != "fp32")
+        held = 4 * shape.parameters + profile.evaluation.batch_size * a_text
+        shared, own = {}, flops * (trained or 1)
+        if config.base != TINY_ENCODER and self.encoder(config) is None:
+            shared[f"weights of {config.base}"] = Workload(download_bytes=4 * shape.parameters)
+        stays = run.reference is not None or profile.training.freeze_base
+        if once and stays and profile.training.cache_frozen_base and not run.is_named_model:
+            outputs = Workload(flops=flops, disk_bytes=4.0 * shape.hidden * sum(texts))
+            shared[f"{estimate.OUTPUTS} {config.base} of {once}"], own = outputs, 0.0
+        return Workload(own, precision, held_bytes=held, base=config.base, shared=shared)
 
     # Models
 

@@ -101,7 +101,7 @@ def notices(outcome, file):
     """Whether a verified dry run names what was damaged, or what would be made anew of it."""
     if outcome.code == 0 and "is not what was written" not in outcome.err:
         stages = json.loads(outcome.out)["stages"]
-        return any(stage["state"] == "will run" for stage in stages)
+        return any(stage["state"] == "to run" for stage in stages)
     return outcome.code in (0, 2) and names(outcome.err, file)
 
 

@@ -93,7 +93,7 @@ def test_train_says_what_was_damaged_and_makes_the_same_model_of_it(ragcun, work
     whole = weights.read_bytes()
     rotted(weights)
     planned = ragcun("reproduce", "--profile", "smoke", "-w", workspace, "--dry-run", "--verify")
-    assert "model/3_Dense/model.safetensors was changed after it was written" in planned.out
+    assert "model/3_Dense/model.safetensors was changed after it was written" in planned.err
     outcome = ragcun("train", "--profile", "smoke", "-w", workspace, "--verify")
     assert outcome.code == 0, outcome.err
     said = "out of date: train with_isotropy, seed 1: model/3_Dense/model.safetensors was changed"

@@ -56,7 +56,7 @@ def results(ragcun, root, *options):
 def pending(ragcun, root, *options):
     outcome = ragcun("reproduce", "--profile", "smoke", "-w", root, "--dry-run", "--json", *options)
     assert outcome.code == 0, outcome.err
-    return [s["what"] for s in json.loads(outcome.out)["stages"] if s["state"] == "will run"]
+    return [s["what"] for s in json.loads(outcome.out)["stages"] if s["state"] == "to run"]
 
 
 def test_the_plan_gives_every_row_every_score(ragcun, smoke_workspace):

@@ -40,6 +40,9 @@ class PublishedSet:
     queries: int
     """Judged queries of the split that is reported."""
 
+    words: int | None = None
+    """Of a passage, in the mean."""
+
     split: str = "test"
     """The split a results table shows: MS MARCO's test judgements are not public."""
 

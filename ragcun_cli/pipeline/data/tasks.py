@@ -11,6 +11,8 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.sets.records import find_lender
 from ragcun_cli.pipeline.data.sources import Derived, Docstrings, MtebSet
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import NUMBERS_VERSIONS
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
 from ragcun_cli.spec import paths
@@ -65,20 +67,13 @@ class DataTasks:
             )
 
         size = f"{published.zip_bytes / 1e6:,.0f} MB to download"
-        return self._take_in(name, action, size=size, download_bytes=published.zip_bytes)
+        return self._take_in(name, action, size=size)
 
-    def _take_in(self, name: str, action: Action, *, size: str, download_bytes: int = 0) -> Task:
+    def _take_in(self, name: str, action: Action, *, size: str) -> Task:
         """A set that others made, downloaded or imported: the same task, however it comes."""
         published = sources.BEIR.get(name)
         parts = published.forums if published is not None else ()
-        return self._task(
-            name,
-            {"source": "import"},
-            action,
-            size=size,
-            parts=parts,
-            download_bytes=download_bytes,
-        )
+        return self._task(name, {"source": "import"}, action, size=size, parts=parts)
 
     def taking_in(self, name: str, action: Action) -> Task:
         """Take data that a person has into the workspace.
@@ -167,7 +162,6 @@ class DataTasks:
         size: str,
         parts: Sequence[str] = (),
         needs: tuple[Task, ...] = (),
-        download_bytes: int = 0,
     ) -> Task:
         within = [f"{part}/" for part in parts] or [""]
         kept = (paths.PASSAGES_FOLDER, paths.QUERIES, paths.QRELS)
@@ -183,7 +177,7 @@ class DataTasks:
             feeds=tuple(f"{part}{file}" for part in within for file in fed),
             needs=needs,
             size=size,
-            download_bytes=download_bytes,
+            work=self._work(name),
             still_good=lambda: self._lenders_are_here(name),
         )
 
@@ -251,3 +245,30 @@ class DataTasks:
         source = sources.PYDOCS.get(name)
         pairs = source.limit or 5_000 if source is not None else 0
         return pairs, pairs
+
+    def tokens(self, name: str) -> float:
+        """Word pieces of a passage in the mean, as far as that is published."""
+        derived = sources.DERIVED.get(name)
+        published = sources.BEIR.get(name if derived is None else derived.of)
+        words = None if published is None else published.words
+        return estimate.PASSAGE_TOKENS if words is None else estimate.TOKENS_PER_WORD * words
+
+    def _work(self, name: str) -> Workload:
+        """A guess; passages that a set shares with another are kept once."""
+        published, docstrings = sources.BEIR.get(name), sources.PYDOCS.get(name)
+        if docstrings is not None:
+            seconds = estimate.DOCSTRINGS_SECONDS * len(docstrings.libraries)
+            size = 1_000.0 * self.counts(name)[0]
+            return Workload(seconds=seconds, disk_bytes=size, base="docstrings")
+        if published is None:
+            return Workload(base="derived")
+        kept = "passages of " + "/".join(sorted({name, published.like or name}))
+        text_bytes = published.passages * (6.5 * (published.words or 60) + 60)
+        return Workload(
+            seconds=published.passages / estimate.CONVERTED,
+            download_bytes=published.zip_bytes,
+            draft_bytes=published.zip_bytes,
+            ram_bytes=0.35e9 + 75 * published.passages,
+            base="downloads",
+            shared={kept: Workload(disk_bytes=text_bytes)},
+        )

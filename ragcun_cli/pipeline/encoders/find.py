@@ -47,6 +47,12 @@ class FoundEncoder:
 
     weight_bytes: int
 
+    def config(self) -> dict[str, Any] | None:
+        """The configuration of its transformer; None where that cannot be read."""
+        places = dict.fromkeys([*files.modules_of(self.folder), self.folder])
+        found = (files.read_json(place / "config.json") for place in places)
+        return next((content for content in found if isinstance(content, dict)), None)
+
     def digests(self) -> dict[str, str]:
         """What of it changes numbers."""
         return {"sha256": self.sha256, "files": self.files}

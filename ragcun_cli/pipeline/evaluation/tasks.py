@@ -12,6 +12,8 @@ from ragcun_cli.pipeline.evaluation.mteb_files import is_known_to_mteb, write_mt
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.division import Searching, Shard
+from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import LEXICAL_NUMBERS, Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
@@ -52,6 +54,8 @@ class EvaluationTasks:
         lexical = run.reference == "bm25"
         config = run.profile.evaluation
         variants = () if lexical else config.variants
+        passages, queries = self._place.sets.counts(dataset)
+        lines = queries * min(config.depth, passages)
         names = [paths.METRICS_FILE, paths.PER_QUERY, paths.SCORES]
         if not lexical and is_known_to_mteb(dataset):
             names.append(paths.MTEB)
@@ -97,6 +101,7 @@ class EvaluationTasks:
             feeds=(f"{key}/{paths.SCORES}",),
             needs=(search, data),
             size="run files",
+            work=Workload(seconds=0.02 + estimate.SCORED_LINE * lines, disk_bytes=330.0 * queries),
         )
 
     def search(self, run: Run, dataset: str) -> Task:
@@ -171,8 +176,19 @@ class EvaluationTasks:
             reads_splits=((data, reported_split(dataset)),),
             resumable=not lexical,
             size=f"{passages // share:,} passages",
-            seconds=self._place.encoding_seconds(run, passages=passages // share, queries=queries),
+            work=self._work(run, dataset, passages / share, queries),
         )
+
+    def _work(self, run: Run, dataset: str, passages: float, queries: float) -> Workload:
+        lines = queries * min(run.profile.evaluation.depth, passages)
+        found = Workload(seconds=0.1, disk_bytes=estimate.RUN_LINE * lines)
+        if run.reference == "bm25":
+            return estimate.bm25(queries=queries, passages=passages, name=dataset) + found
+        hidden = self._place.shape(run.profile.encoder).hidden
+        width = run.profile.encoder.output_dim
+        a_passage = 2.0 * width * queries + 4.0 * hidden * (hidden + width)  # searched; its head
+        encoded = self._place.encoding(run, dataset, (passages, queries), once=dataset)
+        return encoded + found + Workload(products=passages * a_passage)
 
     def _values(self, run: Run) -> dict[str, Any]:
         config = run.profile.evaluation

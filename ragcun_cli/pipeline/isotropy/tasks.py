@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.pipeline.training.tasks import TrainingTasks
@@ -58,5 +61,19 @@ class IsotropyTasks:
             feeds=(paths.ISOTROPY,),
             needs=(self._trainings.task(run), *(self._place.sets.task(name) for name in datasets)),
             size=f"{passages:,} passages",
-            seconds=self._place.encoding_seconds(run, passages=passages, queries=queries),
+            work=self._work(run, dict(zip(datasets, counts, strict=True)), passages, queries),
         )
+
+    def _work(
+        self, run: Run, counts: Mapping[str, tuple[int, int]], passages: int, queries: int
+    ) -> Workload:
+        """A guess: of each set its share of the texts, and relevant passages of some queries."""
+        held, asked = (max(1, sum(side)) for side in zip(*counts.values(), strict=True))
+        share = (passages + min(run.profile.isotropy.pair_queries, queries)) / held
+        rows = sum(min(side, estimate.MEASURED_ROWS) for side in (passages, queries))
+        seconds = 0.2 + estimate.MEASURED_ROW * rows * run.profile.encoder.output_dim / 512
+        first, *others = (
+            self._place.encoding(run, name, (share * here, queries / asked * of), once=name)
+            for name, (here, of) in counts.items()
+        )
+        return sum(others, first) + Workload(seconds=seconds, disk_bytes=35e3)

@@ -15,6 +15,7 @@ from ragcun_cli.pipeline.encoders.find import (
     find_folder,
 )
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import digest, digest_once
 from ragcun_cli.spec.mining_config import MiningConfig
@@ -56,27 +57,16 @@ class MiningModels:
             for key, found in self.find(config).items()
         }
 
-    def seconds(
-        self, config: MiningConfig, *, queries: int, passages: int, max_tokens: int, gpu: bool
-    ) -> float:
+    def work(self, config: MiningConfig, *, queries: int, passages: int, tokens: float) -> Workload:
         """A guess of what the models add to a mining."""
         texts = {"dense_model": passages, "rescore_model": queries * config.depth}
-        return sum(
-            estimate.encoding_seconds(
-                passages=texts[key],
-                queries=queries,
-                weight_bytes=estimate.UNKNOWN_WEIGHTS if found is None else found.weight_bytes,
-                max_tokens=max_tokens,
-                gpu=gpu,
-            )
-            for key, found in self.find(config).items()
-        )
-
-    def bytes_to_fetch(self, config: MiningConfig) -> int:
-        """A guess of what has to be downloaded."""
-        return sum(
-            estimate.UNKNOWN_WEIGHTS for found in self.find(config).values() if found is None
-        )
+        flops, shared = 0.0, {}
+        for key, found in self.find(config).items():
+            shape = estimate.shape_of(None if found is None else found.config(), "")
+            flops += shape.forward(texts[key], min(tokens, 512))
+            if found is None:
+                shared[f"weights of {key}"] = Workload(download_bytes=4 * shape.parameters)
+        return Workload(flops, base=config.dense_model or config.rescore_model or "", shared=shared)
 
     def _find(self, key: str, config: MiningConfig) -> FoundEncoder | None:
         named, crossed = _named(config)[key], _is_crossed(key, config)

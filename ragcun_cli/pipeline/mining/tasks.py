@@ -9,6 +9,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.second_models import MiningModels
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import LEXICAL_NUMBERS
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
@@ -76,9 +77,8 @@ class MiningTasks:
             reads_splits=((data, "train"),),
             resumable=True,
             fetch=(lambda: models.fetch(mining)) if named else None,
-            download_bytes=models.bytes_to_fetch(mining),
             size=f"{mining.negatives_per_query} negatives a query",
-            seconds=self._mining_seconds(mining, queries=queries, passages=passages),
+            work=self._work(run, queries=queries, passages=passages),
         )
 
     def _mining_weights(self, mining: MiningConfig, folder: Path) -> dict[str, Any]:
@@ -87,9 +87,12 @@ class MiningTasks:
         recorded = {} if record is None else record.details.get("models", {})
         return self._models.digests(mining, recorded)
 
-    def _mining_seconds(self, mining: MiningConfig, *, queries: int, passages: int) -> float:
-        counts = {"queries": queries, "passages": passages}
-        lexical = 0.0 if mining.candidates == "dense" else estimate.mining_seconds(**counts)
-        return lexical + self._models.seconds(
-            mining, **counts, max_tokens=512, gpu=self._place.on_gpu
-        )
+    def _work(self, run: Run, *, queries: int, passages: int) -> Workload:
+        """A guess: the search, then the choice among its hits, in Python."""
+        mining, name = run.profile.mining, run.profile.data.train
+        tokens = self._place.sets.tokens(name)
+        work = Workload(seconds=queries / estimate.CHOSEN, disk_bytes=550.0 * queries)
+        work = self._models.work(mining, queries=queries, passages=passages, tokens=tokens) + work
+        if mining.candidates == "dense":
+            return work
+        return estimate.bm25(queries=queries, passages=passages, name=name) + work

@@ -46,6 +46,7 @@ from ragcun_cli.pipeline.report.tables.results import (
 )
 from ragcun_cli.pipeline.report.tables.trials import trials_table
 from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
@@ -97,6 +98,7 @@ def report_task(
         outputs=(*files, FIGURES, CARDS, PLAN_FILE),
         feeds=(),
         needs=tuple(needs),
+        work=Workload(seconds=8 + 0.05 * len(needs), disk_bytes=2.5e6),
     )
 
 

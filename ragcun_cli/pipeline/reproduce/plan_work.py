@@ -9,6 +9,7 @@ from pathlib import Path
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.report.tasks import report_task
 from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.dry_run import priced
 from ragcun_cli.pipeline.reproduce.launch.jobs import RunJob, job_name
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
@@ -95,6 +96,14 @@ class PlanWork:
         tasks += walk.stage_tasks(Stage.EVAL, rows, self.road, self.sets)
         return [task for task in with_needs(tasks) if task.stage is Stage.DATA]
 
+    def of_absent_sets(self, runs: Sequence[Run], last: Stage) -> list[Task]:
+        """What could be tested if sets were here that need a licence."""
+        if last not in _WALKED[1:]:
+            return []
+        rows = [run for run in runs if run.trial is None]
+        every = {run.folder: run.profile.evaluation.datasets for run in rows}
+        return walk.stage_tasks(Stage.EVAL, rows, self.road, every)
+
     def report(self) -> Task:
         """Write the tables and figures of what there is."""
         there = [task for task in self.tasks(self.every) if self.runner.is_current(task)]
@@ -104,8 +113,11 @@ class PlanWork:
         """The tasks that runs share, those of each run by its key, and the report."""
         own: dict[Path, list[Task]] = {run.folder: [] for run in self.every}
         shared: list[Task] = []
-        for task in with_needs(self.tasks(self.every)):
-            own.get(task.folder, shared).append(task)
+        tasks = with_needs(self.tasks(self.every))
+        pending = priced(self.runner.pending(tasks), self.road)
+        guessed = {task.identity: task for task in pending}
+        for task in tasks:
+            own.get(task.folder, shared).append(guessed.get(task.identity, task))
         keys = {run.folder: run.key for run in self.every}
         groups = {keys[folder]: tasks for folder, tasks in own.items()}
         return {SHARED: shared} | groups | {REPORT: [self.report()]}
@@ -129,7 +141,9 @@ class PlanWork:
 
         def add(name: str, run: Run, until: Stage, *after: str, on_gpu: bool = True) -> str:
             typed = (*words, "--run", run.key, "--until", until.value)
-            jobs.setdefault(name, RunJob(name, typed, after, on_gpu))
+            tasks = pending(self.tasks([run], until)) if on_gpu else []
+            held = max((task.work.held_bytes for task in tasks), default=0.0)
+            jobs.setdefault(name, RunJob(name, typed, after, on_gpu, round(held)))
             return name
 
         for run in runs:

@@ -21,6 +21,7 @@ from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.clean import REMOVED, Inventory
+from ragcun_cli.pipeline.reproduce.dry_run import planned
 from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.reproduce.launch.gpus import GpuLauncher, visible_gpus
 from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
@@ -28,12 +29,11 @@ from ragcun_cli.pipeline.reproduce.launch.slurm import SlurmLauncher
 from ragcun_cli.pipeline.reproduce.plan_work import REPORT, PlanWork
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, status_of
-from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.running import EVERY
 from ragcun_cli.pipeline.stages.runs import Run, runs_on_disk
-from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import RagcunError, StageFailedError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage, write_atomically
@@ -78,6 +78,10 @@ class Walking:
     on the GPUs of this machine or on a cluster."""
     gpus: str | None = None
     """Indices of the GPUs to use, separated by commas; None takes all."""
+    gpu: str | None = None
+    """Short name of a card that a dry run is for, instead of this machine."""
+    price: float | None = None
+    """Of an hour of the machine that a dry run is for."""
     baseline_check: bool = True
     """The untouched base has to have its published scores before anything is trained."""
 
@@ -118,6 +122,8 @@ class PlanSession(Session):
             RagcunError: a stage failed; what does not rest on it was done, and the report is of
                 that.
         """
+        if not walking.dry_run and (walking.gpu, walking.price) != (None, None):
+            raise RagcunError("--gpu and --price-per-hour are for --dry-run", hint="add --dry-run")
         if walking.gpus is not None and walking.launcher != "gpus":
             raise RagcunError("--gpus is of --launcher gpus", hint="--launcher gpus --gpus 0")
         plan = self.plan(choice)
@@ -158,13 +164,17 @@ class PlanSession(Session):
             return self._clean(work.every, dry_run=walking.dry_run)
         runs = work.named(walking.only)
         tasks = [*work.tasks(runs, walking.last), *[work.report()] * walking.reports]
-        lost = walk.descriptions(runs, self._runner)
-        planned = self._planned(work.plan, runs, [*tasks, *lost])
+        tasks += [*walk.descriptions(runs, self._runner), *work.of_absent_sets(runs, walking.last)]
+        here = [] if walking.gpu else runs
+        self._place.refuse_device(here, set())
+        planning: dict[str, Any] = {"gpu": walking.gpu, "price": walking.price}
+        refuse = partial(self._refuse, here)
+        said = planned(work.plan, tasks, self._road, self._runner, refuse, **planning)
+        jobs: list[RunJob] = []
         if walking.launcher == "slurm":
             gate = walk.gate_of(work.runs, self._road) if walking.gated else None
             jobs = self._jobs(choice, walking, work, gate)
-            planned["scripts"] = [self._slurm(work.plan).script(job) for job in jobs]
-        return planned
+        return said | {"scripts": [self._slurm(work.plan).script(job) for job in jobs]}
 
     def _walk(
         self, plan: PaperPlan, walking: Walking, gate: BaselineGate | None, failures: Failures
@@ -318,25 +328,9 @@ class PlanSession(Session):
         figures = reporting.figures_of(parts, self._road, self._runner)
         return render(tables, figures, "json", title=parts[0].title)
 
-    def _planned(
-        self, plan: PaperPlan, runs: Sequence[Run], tasks: Sequence[Task]
-    ) -> dict[str, Any]:
-        pending = self._runner.pending(tasks)
-        self._place.refuse_device(runs, {task.stage for task in pending})
-        walk.refuse_unfit(pending, self._runner)
-        current = [task for task in with_needs(tasks) if self._runner.is_current(task)]
-        return {
-            "plan": plan.name,
-            "stages": [self._planned_stage(task) for task in (*current, *pending)],
-            "total": estimate.duration(sum(task.seconds for task in pending)),
-        }
-
-    def _planned_stage(self, task: Task) -> dict[str, Any]:
-        stale = self._runner.stale(task)
-        return {
-            "stage": task.stage.value,
-            "what": task.label,
-            "state": "current" if stale is None else "will run",
-            "why": None if stale is None else stale.why,
-            "estimate": "" if stale is None else walk.size_and_time(task),
-        }
+    def _refuse(self, runs: Sequence[Run], task: Task) -> None:
+        """Pass if a task could run where these runs are computed."""
+        own = [run for run in runs if run.folder == task.folder]
+        self._place.refuse_device(own, {task.stage})
+        walk.refuse_absent([task], self._road)
+        walk.refuse_unfit([task], self._runner)

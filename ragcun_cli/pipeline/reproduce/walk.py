@@ -11,6 +11,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.reproduce.dry_run import priced
 from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
@@ -209,7 +210,7 @@ def bring_up_to_date(
     if not pending:
         _describe(runs, runner)
         return 0
-    make_ready(pending, targets, runs, road, runner, consent)
+    pending = make_ready(pending, targets, runs, road, runner, consent)
     runner.course = Course(pending)
     ran, failed = 0, failures or Failures(runner)
     if gate is not None:
@@ -235,7 +236,7 @@ def make_ready(
     road: Road,
     runner: Runner,
     consent: Consent,
-) -> None:
+) -> list[Task]:
     """Find out what will be refused, have the work agreed to, and bring encoders here.
 
     Args:
@@ -246,12 +247,15 @@ def make_ready(
         runner: of the tasks.
         consent: what is allowed.
 
+    Returns:
+        The pending tasks, with guesses of their time.
+
     Raises:
         RagcunError: as `bring_up_to_date` raises before anything runs.
     """
     for task in pending:
         refuse_unwritable(task.folder)
-    _refuse_absent(pending, road)
+    refuse_absent(pending, road)
     for task in pending:
         if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
             road.place.sets.refuse_overwriting(task)
@@ -259,10 +263,11 @@ def make_ready(
     road.place.refuse_device(runs, {task.stage for task in pending})
     refuse_unfit(pending, runner)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
-    encoder_bytes = road.place.bytes_to_fetch(encoders)
+    pending = priced(pending, road)
     _say_why(pending, runner)
-    _agree(runs, targets, pending, runner, consent, encoder_bytes=encoder_bytes)
+    _agree(runs, targets, pending, runner, consent)
     _fetch(encoders, pending, road, runner.progress)
+    return pending
 
 
 def _fetch(
@@ -329,7 +334,12 @@ def say_damaged_caches(workspace: Workspace, progress: Progress) -> None:
         progress.note(f"the cache is damaged: {file} is not what was written")
 
 
-def _refuse_absent(pending: Sequence[Task], road: Road) -> None:
+def refuse_absent(pending: Sequence[Task], road: Road) -> None:
+    """Pass if all data sets are here, or ragcun brings them.
+
+    Raises:
+        DataError: one is not, as it needs a licence or was never imported.
+    """
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
     if absent := [name for name in sets if road.place.sets.is_absent(name)]:
         raise sources.absent_error(absent)
@@ -365,8 +375,6 @@ def _agree(
     pending: Sequence[Task],
     runner: Runner,
     consent: Consent,
-    *,
-    encoder_bytes: int,
 ) -> None:
     earlier, progress = [task for task in pending if not _among(task, targets)], runner.progress
     if not consent.prerequisites:
@@ -375,7 +383,7 @@ def _agree(
     for task in earlier:
         progress.note(f"will run first: {task.label} ({size_and_time(task)})")
     seconds = sum(task.seconds for task in pending)
-    size = sum(task.download_bytes for task in pending) + encoder_bytes
+    size = sum(task.work.download_bytes for task in pending)
     if seconds <= ASK_ABOVE_SECONDS and size <= ASK_ABOVE_BYTES:
         return
     download = f", {size / 1e9:.1f} GB to download" if size > ASK_ABOVE_BYTES else ""

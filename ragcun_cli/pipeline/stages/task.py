@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.spec.manifest import Stage
 
 Details = dict[str, Any]
@@ -40,14 +41,17 @@ class Task:
     """Those of them whose content later stages depend on."""
 
     needs: tuple[Task, ...] = ()
+    work: Workload = field(default_factory=Workload)
+    """A rough guess of what it does and holds."""
+
     seconds: float = 0.0
-    """A rough guess of the time it takes."""
+    """Of that on one machine, beside the other tasks of a command; `priced` fills it in."""
+
+    measured: bool = False
+    """Whether they are by what finished tasks of its kind took."""
 
     size: str = ""
     """What there is to do, in words: `500 passages, 500 queries`."""
-
-    download_bytes: int = 0
-    """What it brings over the network."""
 
     resumable: bool = False
     """The action goes on from what an earlier attempt with the same recipe left in its draft."""

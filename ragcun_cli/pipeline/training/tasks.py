@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.mining.tasks import MiningTasks
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import EncoderError
-from ragcun_cli.spec.manifest import Manifest, Stage
+from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.profile import EncoderConfig, RunProfile
+from ragcun_cli.spec.section import stated
 
 
 class TrainingTasks:
@@ -65,7 +68,7 @@ class TrainingTasks:
         kept += [paths.SELECTION] if selection is not None else []
         kept += [paths.TRACKER] if profile.training.report_to == "tensorboard" else []
         needs = [task for task in (data, mine, selection) if task is not None]
-        steps, seconds = self._training_work(run) if trained else (0, 0.0)
+        steps, rows = self._steps(run) if trained else (0, 0)
         return Task(
             stage=Stage.TRAIN,
             label=f"train {run.label}" if trained else f"set up {run.label}",
@@ -82,7 +85,7 @@ class TrainingTasks:
             needs=tuple(needs),
             reads_splits=() if selection is None else ((selection, profile.selection_set[1]),),
             size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
-            seconds=seconds,
+            work=self._work(run, rows),
             resumable=trained,
             irreplaceable=trained,
             again=shlex.join(
@@ -139,6 +142,9 @@ class TrainingTasks:
             action=action,
             outputs=(paths.REFERENCE,),
             feeds=(paths.REFERENCE,),
+            work=Workload()
+            if run.reference == "bm25"
+            else self._place.encoding(run, run.profile.data.train, (0, 0)),
         )
 
     def _weights(self, run: Run) -> dict[str, str] | None:
@@ -169,21 +175,50 @@ class TrainingTasks:
             beside = f", beside {held_out:,} queries of its selection" if held_out else ""
             run.profile.training.check_rows(rows, label=f"{run.label}{beside}")
 
-    def _training_work(self, run: Run) -> tuple[int, float]:
-        """Steps and seconds of a training, from what is known before it."""
-        profile, training = run.profile, run.profile.training
+    def _steps(self, run: Run) -> tuple[int, int]:
+        """Steps of a training and its rows, from what is known before it."""
         rows = self._rows(run)
         if rows is None:
-            _, rows = self._place.sets.counts(profile.data.train)
-        batch = training.batch_size * training.gradient_accumulation_steps
-        steps = training.steps(rows)
-        forward = self._place.encoding_seconds(
-            run,
-            passages=steps * batch * (1 + profile.mining.negatives_per_query),
-            queries=steps * batch,
+            _, rows = self._place.sets.counts(run.profile.data.train)
+        return run.profile.training.steps(rows), rows
+
+    def _work(self, run: Run, rows: int) -> Workload:
+        """A guess: the start, which is a PCA of passages, the probe, the steps and the scores."""
+        profile, training, name = run.profile, run.profile.training, run.profile.data.train
+        head, encoding = profile.encoder.head, partial(self._place.encoding, run)
+        shape, width = self._place.shape(profile.encoder), 1 + profile.mining.negatives_per_query
+        starts = head.init_passages * ((head.kind, head.init) == ("gaussian", "linear"))
+        starts, whole = min(starts, self._place.sets.counts(name)[0]), 4.0 * shape.parameters
+        if run.reference is not None:
+            return encoding(name, (starts, 0)) + Workload(disk_bytes=whole)
+        steps, frozen = training.steps(rows), training.freeze_base
+        seen = steps * training.batch_size * training.gradient_accumulation_steps
+        kept = frozen and training.cache_frozen_base and rows <= seen
+        texts = rows if kept else seen
+        again = training.gradient_checkpointing or training.mini_batch_size is not None
+        passes = 1 if frozen else estimate.TRAINING_TO_FORWARD + again
+        mined = digest([stated(profile.data), stated(profile.mining), run.seed]) if kept else ""
+        chosen, selection = profile.selection_set[0], training.selection
+        scores = (1 if frozen else steps // selection.every) * (selection.queries > 0)
+        scored = (scores * selection.passages, scores * selection.queries)
+        encoders = 1 + (max(seen, 1) - 1) // max(rows, 1) // training.save_interval + (scores > 0)
+        trainable = shape.parameters * (not frozen)
+        trainable += 2 * shape.hidden * (shape.hidden + profile.encoder.output_dim)
+        longest, half = profile.encoder.max_seq_length or 512, training.precision != "fp32"
+        options = {"half": half, "checkpointing": training.gradient_checkpointing}
+        fixed, a_row = estimate.training_memory(shape, trainable, longest, width, **options)
+        at_once = training.mini_batch_size or training.batch_size
+        return replace(
+            encoding(name, (texts * width, texts), trained=0 if kept else passes, once=mined)
+            + encoding(name, (starts + training.probe_texts, 0))
+            + encoding(chosen, scored, once=f"{chosen}, to select on" * scores)
+            + Workload(seconds=estimate.STEP_SECONDS * steps, disk_bytes=whole * encoders),
+            precision=training.precision,
+            held_bytes=fixed + a_row * at_once,
+            rows=at_once,
+            row_bytes=a_row,
+            draft_bytes=2 * fixed,  # two checkpoints to resume from, with AdamW's moments
         )
-        factor = 1 if training.freeze_base else estimate.TRAINING_TO_FORWARD
-        return steps, forward * factor
 
 
 def _held_out(profile: RunProfile) -> int:
