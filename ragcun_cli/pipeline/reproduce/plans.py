@@ -28,14 +28,14 @@ from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
 from ragcun_cli.pipeline.reproduce.launch.slurm import SlurmLauncher
 from ragcun_cli.pipeline.reproduce.plan_work import REPORT, PlanWork
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
-from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, status_of
+from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, Queued, status_of
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.running import EVERY
 from ragcun_cli.pipeline.stages.runs import Run, runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import RagcunError, StageFailedError, WorkspaceError
+from ragcun_cli.spec.errors import RagcunError, StageFailedError, WorkspaceError, first_line
 from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.plan import PaperPlan
 
@@ -157,7 +157,11 @@ class PlanSession(Session):
     def _looked_at(self, choice: Choice, walking: Walking, work: PlanWork) -> Found:
         """What there is, without any work."""
         if walking.status:
-            queued = self._slurm(work.plan).queued()
+            queued: Queued = {}
+            try:
+                queued = self._slurm(work.plan).queued()
+            except RagcunError as error:  # as where Slurm is installed, and no cluster is there
+                self._progress.note(f"without the queue of a cluster: {first_line(error)}")
             found = status_of(work.groups(), self.workspace, self._runner, queued)
             return PlanStatus(work.plan.name, found)
         if walking.clean:
