@@ -179,7 +179,8 @@ def test_plain_run_files_of_an_earlier_version_are_read_and_make_nothing_stale(
     manifest.save(seed_folder / "manifest.json")
     words = ("--profile", "smoke", "-w", workspace)
     planned = json.loads(ragcun("reproduce", *words, "--dry-run", "--verify", "--json").out)
-    assert {stage["state"] for stage in planned["stages"]} == {"current"}
+    pending = [stage for stage in planned["stages"] if stage["state"] != "current"]
+    assert {stage["stage"] for stage in pending} <= {"report"}  # which names all of its input
     metrics = seed_folder / "eval/smoke-numpy/metrics.json"
     before = metrics.read_bytes()
     metrics.unlink()
