@@ -1,10 +1,13 @@
 """What a workspace keeps of its runs when something happens to their files."""
 
+import gzip
 import json
 import os
 import shutil
 
 import pytest
+
+from ragcun_cli.spec.manifest import Artifact, Manifest, digest
 
 
 @pytest.fixture
@@ -150,3 +153,38 @@ def test_a_damaged_cache_is_named_by_every_stage_that_verifies(ragcun, workspace
         assert f"the cache is damaged: {file} is not what was written" in outcome.err
     shutil.rmtree(file.parent)
     assert "damaged" not in ragcun("report", "-w", workspace, "--verify").err
+
+
+def test_plain_run_files_of_an_earlier_version_are_read_and_make_nothing_stale(
+    ragcun, workspace, seed_folder
+):
+    """A finished evaluation as it was before run files were gzipped, records and all."""
+    packed = seed_folder / "eval/smoke-numpy/runs/smoke-numpy.trec.gz"
+    plain = packed.with_suffix("")
+    plain.write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    manifest = Manifest.load(seed_folder / "manifest.json")
+    search, score = (manifest.stages[f"{kind}/smoke-numpy"] for kind in ("search", "eval"))
+    file = Artifact.of(plain, root=seed_folder)
+    inputs = [{f"search/smoke-numpy:{file.path}": file.sha256}, *score.made_of["inputs"][1:]]
+    made_of = score.made_of | {"inputs": inputs}
+    changed = {
+        "search/smoke-numpy": search.model_copy(update={"outputs": (file,)}),
+        "eval/smoke-numpy": score.model_copy(
+            update={"made_of": made_of, "recipe": digest(made_of)}
+        ),
+    }
+    for key, record in changed.items():
+        manifest = manifest.with_stage(key, record)
+    manifest.save(seed_folder / "manifest.json")
+    words = ("--profile", "smoke", "-w", workspace)
+    planned = json.loads(ragcun("reproduce", *words, "--dry-run", "--verify", "--json").out)
+    pending = [stage for stage in planned["stages"] if stage["state"] != "current"]
+    assert {stage["stage"] for stage in pending} <= {"report"}  # which names all of its input
+    metrics = seed_folder / "eval/smoke-numpy/metrics.json"
+    before = metrics.read_bytes()
+    metrics.unlink()
+    assert ragcun("eval", *words).code == 0
+    assert metrics.read_bytes() == before
+    assert plain.exists()
+    assert not packed.exists()
