@@ -37,7 +37,7 @@ MEASURED_ROW, MEASURED_ROWS = 2.4e-3, 20_000
 """Seconds of isotropy for a row of 512 dimensions, and how many rows at most cost them."""
 RUN_LINE, SCORED_LINE = 15, 2.5e-6
 """Bytes on disk, gzipped, and seconds of scoring for a line of a run file."""
-PROCESS_BYTES = 0.8e9
+PROCESS_BYTES = 1.0e9
 """What a process holds that has loaded torch."""
 OUTPUTS, CACHE_BYTES = "outputs of", 20e9
 """How names of a frozen base's shared outputs begin, and how many bytes of them all are kept."""
