@@ -1,14 +1,15 @@
 """Stop the jobs of `reproduce --profile smoke --launcher slurm`, and see that nothing is lost.
 
     python tests/drills/slurm.py FOLDER --stops 10
-    python tests/drills/slurm.py FOLDER --time-limit
+    python tests/drills/slurm.py FOLDER --limit 5
 
 As root, on a Slurm that it starts (tests/slurm/one_machine.py). At a random moment one of the
 running jobs is put back by somebody else (``scontrol requeue``), asked to stop (``scancel
 --signal=TERM --full``), cancelled (``scancel --signal=KILL --full``), or has its command killed, in
-turn; after the last two the same `reproduce` submits what is missing. With ``--time-limit`` a job
-has one minute, and is asked to stop about half a minute before its end. Words after ``--`` are
-added to the command. FOLDER/jobs.jsonl gets a line for each stop. Exit 1 where
+turn; after the last two the same `reproduce` submits what is missing. With ``--limit N`` a job
+has two minutes, and is asked to stop N seconds after it began, or at the next look that Slurm takes
+at limits, within 30 seconds. Words after ``--`` are added to the command. FOLDER/jobs.jsonl gets a
+line for each stop. Exit 1 where
 
 - a job that was put back or asked to stop does not start again;
 - a job is in the queue twice;
@@ -47,10 +48,6 @@ LAUNCH = """\
 gpus_per_run = 0
 wait_minutes = 0.1
 """
-LIMITED = """\
-time = "1"
-signal_seconds = 58
-"""
 
 
 def main() -> None:
@@ -58,7 +55,7 @@ def main() -> None:
     words.add_argument("folder", type=Path)
     words.add_argument("--stops", type=int, default=0)
     words.add_argument("--seed", type=int, default=0)
-    words.add_argument("--time-limit", action="store_true")
+    words.add_argument("--limit", type=int)
     given = [*sys.argv[1:], "--"]
     options = words.parse_args(given[: given.index("--")])
     options.more = given[given.index("--") + 1 : -1]
@@ -66,7 +63,8 @@ def main() -> None:
     os.chdir(options.folder)
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    Path("launch.toml").write_text(LAUNCH + LIMITED * options.time_limit)
+    limit = f'time = "2"\nsignal_seconds = {120 - options.limit}\n' if options.limit else ""
+    Path("launch.toml").write_text(LAUNCH + limit)
     try:
         with one_machine() as found:
             os.environ["SLURM_CONF"] = found["SLURM_CONF"]

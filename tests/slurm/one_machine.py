@@ -111,6 +111,7 @@ def _daemon(command: list[str], folder: Path, environment: Mapping[str, str]) ->
             stdout=out,
             stderr=out,
             env=environment,
+            start_new_session=True,  # a signal to a whole group is not for them
             preexec_fn=_end_with_parent,
         )
     try:
