@@ -173,7 +173,11 @@ def test_walked_to_its_negatives_or_its_data_a_tuned_plan_leaves_nothing_undone(
         assert outcome.code == 0, outcome.err
         assert "not done" not in outcome.err
     assert not (tuned / "runs").exists()
-    assert {path.name for path in tuned.glob("negatives/smoke/*/*")} == {"seed-0", "seed-1", "seed-2"}
+    assert {path.name for path in tuned.glob("negatives/smoke/*/*")} == {
+        "seed-0",
+        "seed-1",
+        "seed-2",
+    }
     outcome = ragcun("reproduce", "--profile", "tuned", "--dry-run", "--json")
     kinds = {one["stage"] for one in json.loads(outcome.out)["stages"] if one["state"] != "current"}
     assert "mine" not in kinds
