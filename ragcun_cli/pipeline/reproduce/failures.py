@@ -43,10 +43,6 @@ class Failures:
                 self._runner.progress.note(f"failed: {task.label}: {first_line(error)}")
         return ran
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._failed)
-
     def hits(self, task: Task) -> bool:
         """Whether a task failed, or rests on one that did."""
         return any(one.identity in self._failed for one in with_needs([task]))

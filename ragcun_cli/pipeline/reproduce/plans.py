@@ -307,7 +307,7 @@ class PlanSession(Session):
         return Reproduced(
             answers=reporting.answers_of(parts),
             tables=tables,
-            models=[(run.label, run.folder / paths.MODEL) for run in runs if run.reference is None],
+            models=[(run.label, run.folder / paths.MODEL) for run in self._trained(runs)],
             folder=self.workspace.report(plan.folder),
             document=partial(self._document, tables, parts),
         )
@@ -327,6 +327,10 @@ class PlanSession(Session):
                 rows[at]["state"] = found[at].remove()
         seconds = sum(found[at].seconds or 0.0 for at in going)
         return {"remains": rows, "bytes": size, "seconds": seconds}
+
+    def _trained(self, runs: Sequence[Run]) -> list[Run]:
+        trained = [run for run in runs if run.reference is None]
+        return [run for run in trained if self._runner.is_current(self._road.trainings.task(run))]
 
     def _document(self, tables: Sequence[Table], parts: Sequence[reporting.Part]) -> str:
         figures = reporting.figures_of(parts, self._road, self._runner)

@@ -212,7 +212,7 @@ def bring_up_to_date(
         return 0
     pending = make_ready(pending, targets, runs, road, runner, consent)
     runner.course = Course(pending)
-    ran, failed = 0, failures or Failures(runner)
+    ran, failed = 0, Failures(runner) if failures is None else failures
     if gate is not None:
         gate.say_what_is_left_out(runner.progress)
         ran = sum(runner.run(task) for task in runner.pending(gate.tasks()))
