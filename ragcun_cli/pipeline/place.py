@@ -45,14 +45,14 @@ class Place:
         self.workspace = workspace
         self.sets = DataTasks(workspace, mirrors=mirrors)
         refuse_no_device(device)
-        self._device_name, self._cache_bytes = device, cache_gb * 1e9
+        self._device_name, self.cache_bytes = device, cache_gb * 1e9
         self._encoders: dict[str, FoundEncoder | None] = {}
 
     @property
     def words(self) -> tuple[str, ...]:
         """What a command says to stand on the same."""
         device = () if self._device_name == "auto" else ("--device", self._device_name)
-        return (*device, "--cache-gb", f"{self._cache_bytes / 1e9:g}")
+        return (*device, "--cache-gb", f"{self.cache_bytes / 1e9:g}")
 
     @cached_property
     def device(self) -> str:
@@ -159,7 +159,7 @@ class Place:
         stays = run.reference is not None or training.freeze_base
         if not (stays and training.cache_frozen_base) or run.is_named_model:
             return None
-        return OutputsFolder(self.workspace.base_outputs, encoder, self._cache_bytes)
+        return OutputsFolder(self.workspace.base_outputs, encoder, self.cache_bytes)
 
     def load(self, run: Run, progress: Progress = NOBODY) -> SentenceTransformer:
         """The model itself; the last one that was loaded is kept."""

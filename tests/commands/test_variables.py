@@ -12,13 +12,13 @@ README = Path(__file__).parents[2] / "README.md"
 def test_the_readme_lists_the_variables_that_the_options_have(ragcun, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     help_of = "".join(ragcun(*words, "--help").out for words in (["train"], ["data", "get"]))
-    of_options = set(re.findall(r"RAGCUN_[A-Z]+", help_of))
+    of_options = set(re.findall(r"RAGCUN_[A-Z_]+", help_of))
     assert of_options == {
         *("RAGCUN_WORKSPACE", "RAGCUN_DEVICE", "RAGCUN_YES", "RAGCUN_VERIFY", "RAGCUN_VERBOSE"),
-        "RAGCUN_MIRROR",
+        *("RAGCUN_MIRROR", "RAGCUN_CACHE_GB"),
     }
     rows = re.findall(r"^\| (`RAGCUN_.*?) \|", README.read_text(), re.MULTILINE)
-    assert set(re.findall(r"RAGCUN_[A-Z]+", "".join(rows))) == of_options | {"RAGCUN_DATA"}
+    assert set(re.findall(r"RAGCUN_[A-Z_]+", "".join(rows))) == of_options | {"RAGCUN_DATA"}
 
 
 def test_an_option_that_is_typed_wins(ragcun, smoke_workspace, tmp_path, monkeypatch):
@@ -46,6 +46,7 @@ def test_verify_is_on_where_its_variable_says_so(ragcun, monkeypatch, tmp_path):
         ("RAGCUN_VERIFY", "2"),
         ("RAGCUN_VERBOSE", "loud"),
         ("RAGCUN_DEVICE", "abacus"),
+        ("RAGCUN_CACHE_GB", "much"),
         ("RAGCUN_WORKSPACE", __file__),
     ],
 )

@@ -37,6 +37,9 @@ RECIPE, VECTORS = "recipe.json", ".npy"
 WHOLE_LIST = 5
 """All texts of a list are encoded where it has at most so many times as many as are wanted."""
 
+WORTH_KEEPING = 8
+"""Texts of the smallest block that is kept: a query that somebody types is none."""
+
 _KEY_BYTES = 16
 
 
@@ -95,7 +98,7 @@ class BaseOutputs:
             return rows
 
         if not is_marked(file):
-            if not is_writable(self._kept.folder):
+            if len(texts) < WORTH_KEEPING or not is_writable(self._kept.folder):
                 return encode()
             file.parent.mkdir(parents=True, exist_ok=True)
             with locked(self._kept.folder / f".{file.name[:2]}.lock"):

@@ -42,7 +42,10 @@ def priced(tasks: Sequence[Task], road: Road, machine: Machine | None = None) ->
     machine, done = machine or road.place.machine, dict[str, float]()
     took: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for task, record in _finished(tasks, road):
-        guess, pair = _whole(task, done).time(machine), took[task.stage, task.work.base]
+        guess, pair = (
+            _whole(task, done, road.place.cache_bytes).time(machine),
+            took[task.stage, task.work.base],
+        )
         if machine.is_of(record.device):
             pair[0] += max(record.seconds, record.details.get("training_seconds") or 0.0)
             pair[1] += guess
@@ -50,18 +53,21 @@ def priced(tasks: Sequence[Task], road: Road, machine: Machine | None = None) ->
         done = {}  # what was kept is gone
     found = []
     for task in tasks:
-        work, (seconds, guess) = _whole(task, done), took[task.stage, task.work.base]
+        work, (seconds, guess) = (
+            _whole(task, done, road.place.cache_bytes),
+            took[task.stage, task.work.base],
+        )
         time = work.time(machine) * (seconds / guess if guess else 1.0)
         found.append(replace(task, work=work, seconds=time, measured=guess > 0))
     return found
 
 
-def _whole(task: Task, done: dict[str, float]) -> Workload:
+def _whole(task: Task, done: dict[str, float], kept: float) -> Workload:
     """The work of a task, and what of the shared work no earlier one has done and kept."""
     work = task.work
     for name, once in task.work.shared.items():
         outputs = once.disk_bytes if name.startswith(estimate.OUTPUTS) else 0.0
-        fits = sum(done.values()) + outputs <= estimate.CACHE_BYTES
+        fits = sum(done.values()) + outputs <= kept
         if name not in done:
             work += once if fits else replace(once, disk_bytes=0.0)
             done |= {name: outputs} if fits else {}
@@ -122,7 +128,7 @@ def planned(
     found = {kind: _total([one for one in stages if one["stage"] in kind]) for kind in STAGE_KINDS}
     found["in all"] = _total(stages)
     ready = [task for task in pending if task.identity not in blocked]
-    notes = _notes(plan, stages, machine) + _beyond_the_cache(ready)
+    notes = _notes(plan, stages, machine) + _beyond_the_cache(ready, road.place.cache_bytes)
     money = ", ".join(f"{kind} {one['money']:,.2f}" for kind, one in found.items())
     notes += [f"at {price} an hour: {money}"] * (price is not None)
     return {"plan": plan.name, "on": machine.name, "kinds": found, "notes": notes, "stages": stages}
@@ -186,11 +192,11 @@ def _notes(plan: PaperPlan, stages: Sequence[Mapping[str, Any]], machine: Machin
     return said + [f"{theirs} of disk"] * (plan.name in ORIGINAL)
 
 
-def _beyond_the_cache(tasks: Sequence[Task]) -> list[str]:
+def _beyond_the_cache(tasks: Sequence[Task], kept: float) -> list[str]:
     """Say that outputs of frozen bases will be computed more than once, where they will."""
     first = [works for task in reversed(tasks) for works in task.work.shared.items()]
     sizes = {name: once.disk_bytes for name, once in first if name.startswith(estimate.OUTPUTS)}
-    size, room = sum(sizes.values()) / 1e9, estimate.CACHE_BYTES / 1e9
+    size, room = sum(sizes.values()) / 1e9, kept / 1e9
     more = f"{room:.0f} GB are kept and the others computed anew each time: --cache-gb {size:.0f}"
     return [f"outputs of frozen bases are {size:.0f} GB, of which {more}"] * (size > room)
 

@@ -39,8 +39,8 @@ RUN_LINE, SCORED_LINE = 15, 2.5e-6
 """Bytes on disk, gzipped, and seconds of scoring for a line of a run file."""
 PROCESS_BYTES = 1.0e9
 """What a process holds that has loaded torch."""
-OUTPUTS, CACHE_BYTES = "outputs of", 20e9
-"""How names of a frozen base's shared outputs begin, and how many bytes of them all are kept."""
+OUTPUTS = "outputs of"
+"""How names of a frozen base's shared outputs begin."""
 USABLE = 0.9
 """Of a card's memory, beside CUDA's own and what is lost to fragments."""
 
