@@ -7,9 +7,8 @@ As root, on a Slurm that it starts (tests/slurm/one_machine.py). At a random mom
 running jobs is put back by somebody else (``scontrol requeue``), asked to stop (``scancel
 --signal=TERM --full``), cancelled (``scancel --signal=KILL --full``), or has its command killed, in
 turn; after the last two the same `reproduce` submits what is missing. With ``--limit N`` a job
-has two minutes, and is asked to stop N seconds after it began, or at the next look that Slurm takes
-at limits, within 30 seconds. Words after ``--`` are added to the command. FOLDER/jobs.jsonl gets a
-line for each stop. Exit 1 where
+has two minutes, and is asked to stop N seconds after it began, to half a minute. Words after
+``--`` are added to the command. FOLDER/jobs.jsonl gets a line for each stop. Exit 1 where
 
 - a job that was put back or asked to stop does not start again;
 - a job is in the queue twice;
