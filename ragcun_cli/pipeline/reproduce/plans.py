@@ -181,6 +181,7 @@ class PlanSession(Session):
         pending = self._runner.pending([*checks, *tasks])
         if not pending:
             return Launched()
+        gpus = visible_gpus(walking.gpus)  # before anything is fetched
         walk.make_ready(pending, tasks, runs, self._road, self._runner, self._consent)
         data = [task for task in pending if task.stage is Stage.DATA]
         self._runner.course = Course(data)
@@ -192,7 +193,7 @@ class PlanSession(Session):
         checked = {task.folder for task in checks}
         jobs = work.jobs(runs, words=words, last=walking.last, checked=checked)
         launcher = GpuLauncher(
-            visible_gpus(walking.gpus),
+            gpus,
             self.workspace.logs,
             self._progress,
             watch=self._watch(work.plan),
