@@ -218,6 +218,7 @@ class PlanSession(Session):
         pending = self._runner.pending([*checks, *tasks])
         if not pending:
             return Launched()
+        gpus = visible_gpus(walking.gpus)  # before anything is fetched
         walk.make_ready(pending, tasks, runs, self._road, self._runner, self._consent)
         data = [task for task in pending if task.stage is Stage.DATA]
         self._runner.course = Course(data)
@@ -226,7 +227,7 @@ class PlanSession(Session):
         jobs = self._jobs(choice, walking, work, gate)
         if walking.launcher == "slurm":
             return self._slurm(work.plan).launch(jobs)
-        gpus, logs = visible_gpus(walking.gpus), self.workspace.logs
+        logs = self.workspace.logs
         try:
             return GpuLauncher(gpus, logs, self._progress, watch=self._watch(work)).launch(jobs)
         finally:

@@ -18,7 +18,7 @@ from ragcun_cli.spec.paths import Workspace
 Queued = Mapping[str, tuple[str, str, str]]
 """Name of a job -> its number in the queue of a cluster, its state and the reason."""
 
-COLUMNS = ("run", "state", "stages", "now", "done", "loss", "rate", "left", "where", "since")
+COLUMNS = ("run", "state", "stages", "left", "now", "where")
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,17 @@ class RunStatus:
         """For people, in the order of `COLUMNS`."""
         sign, loss = self.sign, None if self.sign is None else self.sign.measured.get("loss")
         state = f"{self.state}: {self.why}" if self.why else self.state
-        done = f"{sign.done:,} of {sign.total:,} {sign.unit}" if sign and sign.total else ""
-        return (
-            self.run,
-            state,
-            f"{self.finished} of {self.stages}",
-            sign.label if sign else "",
-            done,
-            "" if loss is None else f"{loss:.4g}",
-            f"{sign.rate:,.1f}/s" if sign and sign.rate else "",
-            "" if self.state == "finished" else estimate.duration(self.left),
-            f"{sign.host}, process {sign.pid}" if sign else "",
-            time.strftime("%m-%d %H:%M", time.localtime(sign.since)) if sign else "",
-        )
+        stages = f"{self.finished} of {self.stages}"
+        left = "" if self.state == "finished" else estimate.duration(self.left)
+        if sign is None:
+            return self.run, state, stages, left, "", ""
+        now = [sign.label.partition(" ")[0]]
+        now += [f"{sign.done:,} of {sign.total:,} {sign.unit}"] if sign.total else []
+        now += [] if loss is None else [f"loss {loss:.4g}"]
+        now += [f"{sign.rate:,.1f}/s"] if sign.rate else []
+        since = time.strftime("%m-%d %H:%M", time.localtime(sign.since))
+        where = f"{sign.host}, process {sign.pid}, since {since}"
+        return self.run, state, stages, left, ", ".join(now), where
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON; what is not known is None."""
