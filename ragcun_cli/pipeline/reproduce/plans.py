@@ -218,14 +218,16 @@ class PlanSession(Session):
         pending = self._runner.pending([*checks, *tasks])
         if not pending:
             return Launched()
-        gpus = visible_gpus(walking.gpus)  # before anything is fetched
-        walk.make_ready(pending, tasks, runs, self._road, self._runner, self._consent)
+        here = walking.launcher == "gpus"
+        gpus = visible_gpus(walking.gpus) if here else []  # before anything is fetched
+        ready = (pending, tasks, runs, self._road, self._runner, self._consent)
+        walk.make_ready(*ready, computes_here=here)
         data = [task for task in pending if task.stage is Stage.DATA]
         self._runner.course = Course(data)
         for task in data:
             self._runner.run(task)
         jobs = self._jobs(choice, walking, work, gate)
-        if walking.launcher == "slurm":
+        if not here:
             return self._slurm(work.plan).launch(jobs)
         logs = self.workspace.logs
         try:

@@ -236,6 +236,8 @@ def make_ready(
     road: Road,
     runner: Runner,
     consent: Consent,
+    *,
+    computes_here: bool = True,
 ) -> list[Task]:
     """Find out what will be refused, have the work agreed to, and bring encoders here.
 
@@ -246,6 +248,7 @@ def make_ready(
         road: of the tasks.
         runner: of the tasks.
         consent: what is allowed.
+        computes_here: whether the devices of this machine are those of the work.
 
     Returns:
         The pending tasks, with guesses of their time.
@@ -260,7 +263,8 @@ def make_ready(
         if task.stage is Stage.DATA and not (consent.force and _among(task, targets)):
             road.place.sets.refuse_overwriting(task)
     _refuse_damaged(pending, runner, consent)
-    road.place.refuse_device(runs, {task.stage for task in pending})
+    if computes_here:
+        road.place.refuse_device(runs, {task.stage for task in pending})
     refuse_unfit(pending, runner)
     encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
     pending = priced(pending, road)
