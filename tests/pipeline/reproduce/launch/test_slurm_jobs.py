@@ -199,7 +199,7 @@ def test_over_nodes_torchrun_is_started_on_each_and_meets_on_the_first(
     words = [
         *("-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=8"),
         *("--rdzv-backend=c10d", "--rdzv-id=31234", "--rdzv-endpoint=node-7:21234"),
-        *("-m", "ragcun_cli", "reproduce", "--run", "a b"),
+        *("-m", "--", "ragcun_cli", "reproduce", "--run", "a b"),  # torchrun has --run-path
     ]
     assert of_srun[3:] == words
     assert "--nodes=2" in options(file.read_text())
