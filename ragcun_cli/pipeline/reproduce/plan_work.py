@@ -70,7 +70,8 @@ class PlanWork:
         Raises:
             WorkspaceError: there is no such run.
         """
-        known = {run.folder: run for run in (*self.bases, *self.every)}.values()
+        first = reversed(self.bases)  # what describes a base, as everywhere
+        known = {run.folder: run for run in (*first, *self.every)}.values()
         there = [*(run.key for run in known), REPORT]
         for key in keys:
             if key not in there:

@@ -241,7 +241,7 @@ class PlanSession(Session):
     ) -> list[RunJob]:
         """What a launcher has to start; a report that nobody waits for is a job, too."""
         words = ["reproduce", *choice.words, "--workspace", str(self.workspace.root.absolute())]
-        words += ["--no-prerequisites", "--yes", *self._place.words]
+        words += ["--launcher", "local", "--no-prerequisites", "--yes", *self._place.words]
         words += [] if walking.baseline_check else ["--skip-baseline-check"]
         checks = [] if gate is None else self._runner.pending(gate.tasks())
         jobs = work.jobs(
