@@ -121,7 +121,7 @@ def test_only_the_chosen_cells_are_tested(ragcun, tuned):
             assert "trial" not in run
     assert chosen == {}
 
-    before = {file: file.stat().st_mtime_ns for file in tuned.glob("runs/**/manifest.json")}
+    before = {file: file.stat().st_mtime_ns for file in tuned.glob("runs/tuned_*/**/manifest.json")}
     again = ragcun("reproduce", "--profile", "tuned")
     assert "nothing to do: all is current" in again.err
     everything = ragcun("eval", "--json")

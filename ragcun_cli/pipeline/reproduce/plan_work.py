@@ -147,7 +147,7 @@ class PlanWork:
             jobs.setdefault(name, RunJob(name, typed, after, on_gpu, round(held)))
             return name
 
-        for run in runs:
+        for run in sorted(runs, key=lambda run: run.reference is None):  # a base to its own end
             if not pending(self.tasks([run], last)):
                 continue
             base = Run(run.profile, None, "untouched", run.workspace)
