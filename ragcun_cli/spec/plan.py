@@ -313,6 +313,12 @@ class PaperPlan:
         return TypeAdapter(PaperPlan).validate_json(content)
 
     @property
+    def untried(self) -> tuple[RunProfile, ...]:
+        """The experiments as they are before any trial, whatever was chosen since."""
+        first = {arm.name: arm.trials[0].profile for arm in self.tuned}
+        return tuple(first.get(profile.name, profile) for profile in self.experiments)
+
+    @property
     def folder(self) -> str:
         """Name of the folder of its reports: another where options changed the plan."""
         return f"{self.name}-{digest(self.options)[:8]}" if self.options else self.name

@@ -60,9 +60,18 @@ class PlanWork:
 
     def is_settled(self, run: Run) -> bool:
         """Whether the values of a row are known: those of a tuned arm once its trials are done."""
-        arms = {arm.name: arm for arm in self.plan.tuned}
-        arm = arms.get(run.name) if run.reference is None else None
-        return arm is None or run.trial is not None or arm.best is not None
+        best = {arm.name: arm.best for arm in self.plan.tuned}
+        return run.trial is not None or None not in [best[name] for name in self._arms_of(run)]
+
+    def trials_for(self, run: Run) -> list[Run]:
+        """What is tried for a row."""
+        return [trial for name in self._arms_of(run) for trial in self.trials[name]]
+
+    def _arms_of(self, run: Run) -> list[str]:
+        """The tuned arms that a row rests on: all, if it is the head that they start from."""
+        every = run.reference == "untouched_start"
+        own = None if run.reference else run.name
+        return [name for name in self.trials if every or name == own]
 
     def named(self, keys: Sequence[str]) -> list[Run]:
         """The runs of some keys, or all; of a base that is no row where it is named.
@@ -158,7 +167,7 @@ class PlanWork:
                 name = f"mine-{mine.folder.parent.name[:4]}-{run.seed}"
                 after.append(add(name, run, Stage.MINE, on_gpu=mine.fetch is not None))
             if not self.is_settled(run):
-                after += [job_name(trial.key) for trial in self.trials[run.name]]
+                after += [job_name(trial.key) for trial in self.trials_for(run)]
             if last not in (Stage.DATA, Stage.MINE):
                 add(job_name(run.key), run, last, *after, on_gpu=run.reference != "bm25")
         return list(jobs.values())

@@ -188,8 +188,8 @@ class PlanSession(Session):
         for of_trials in (True, False) if plan.tuned else (False,):
             work = PlanWork.of(plan, self._road, self._runner, Silent())
             runs = work.named(walking.only)
-            waiting = {run.name for run in runs if not work.is_settled(run)}
-            tried = [run for name in sorted(waiting) for run in work.trials[name]]
+            waiting = [run for run in runs if not work.is_settled(run)]
+            tried = list({t.folder: t for run in waiting for t in work.trials_for(run)}.values())
             if not self._consent.prerequisites:
                 self._runner.require_made(self._runner.pending(work.tasks(tried, Stage.TRAIN)))
             if of_trials:

@@ -113,7 +113,7 @@ def runs_of(plan: PaperPlan, workspace: Workspace) -> list[Run]:
     references = [
         Run(profile, None, reference, workspace)
         for reference in plan.references
-        for profile in plan.experiments
+        for profile in (plan.experiments if reference == "untouched_start" else plan.untried)
         if reference != "untouched_start"
         or (profile.encoder.head.kind, profile.encoder.head.init) == ("gaussian", "linear")
     ]
