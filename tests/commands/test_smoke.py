@@ -129,7 +129,18 @@ def test_no_file_of_a_workspace_holds_its_path(smoke_workspace):
     files = [file for file in smoke_workspace.rglob("*") if file.is_file()]
     assert {"manifest.json", "run.json", "report.html"} <= {file.name for file in files}
     path = str(smoke_workspace).encode()
-    assert [file for file in files if path in file.read_bytes()] == []
+    holding = [file for file in files if path in _but_what_was_typed(file)]
+    assert holding == []
+
+
+def _but_what_was_typed(file):
+    """Content of a file, of a manifest without the commands of its records."""
+    if file.name != "manifest.json":
+        return file.read_bytes()
+    content = json.loads(file.read_text())
+    for record in content["stages"].values():
+        assert record["provenance"].pop("command").startswith("ragcun ")
+    return json.dumps(content).encode()
 
 
 def test_another_setting_leaves_the_first_run_alone(ragcun, workspace):

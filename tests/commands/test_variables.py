@@ -24,9 +24,9 @@ def test_the_readme_lists_the_variables_that_the_options_have(ragcun, monkeypatc
 def test_an_option_that_is_typed_wins(ragcun, smoke_workspace, tmp_path, monkeypatch):
     monkeypatch.setenv("RAGCUN_WORKSPACE", str(smoke_workspace))
     here = json.loads(ragcun("data", "list", "--json").out)
-    assert any(row["here"] for row in here)
+    assert any(row["state"] == "here" for row in here)
     empty = json.loads(ragcun("data", "list", "--json", "-w", tmp_path).out)
-    assert not any(row["here"] for row in empty)
+    assert not any(row["state"] == "here" for row in empty)
 
 
 def test_verify_is_on_where_its_variable_says_so(ragcun, monkeypatch, tmp_path):

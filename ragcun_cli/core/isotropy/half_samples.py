@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -39,15 +38,15 @@ def half_differences(blocks: Sequence[Moments]) -> dict[str, Vector] | None:
     """
     if len(blocks) < BLOCKS or min(block.count for block in blocks) < 2:
         return None
-
-    def differences(signs: NDArray[np.int8]) -> dict[str, float]:
-        signed = list(zip(blocks, signs, strict=True))
-        parts = (merged([block for block, s in signed if s == sign]) for sign in (1, -1))
-        one, other = (asdict(isotropy_of(part)) for part in parts)
-        return {name: (one[name] - other[name]) / 2 for name in one}
-
-    with ThreadPoolExecutor() as pool:  # the work is LAPACK's, beside which others can run
-        rows = list(pool.map(differences, balanced_splits()))
+    rows: list[dict[str, float]] = []
+    for signs in balanced_splits():
+        halves = [
+            asdict(
+                isotropy_of(merged([b for b, s in zip(blocks, signs, strict=True) if s == sign]))
+            )
+            for sign in (1, -1)
+        ]
+        rows.append({name: (halves[0][name] - halves[1][name]) / 2 for name in halves[0]})
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -71,5 +70,4 @@ def curve(blocks: Sequence[Moments]) -> list[Isotropy]:
     for block in blocks:
         sums.append(sums[-1].merge(block) if sums else block)
     large = [part for part in sums if part.count >= _FEWEST_ROWS and not part.all_equal]
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(isotropy_of, large))
+    return [isotropy_of(part) for part in large]

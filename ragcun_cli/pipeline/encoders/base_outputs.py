@@ -37,7 +37,7 @@ RECIPE, VECTORS = "recipe.json", ".npy"
 WHOLE_LIST = 5
 """All texts of a list are encoded where it has at most so many times as many as are wanted."""
 
-WORTH_KEEPING = 8
+WORTH_KEEPING = 2
 """Texts of the smallest block that is kept: a query that somebody types is none."""
 
 _KEY_BYTES = 16

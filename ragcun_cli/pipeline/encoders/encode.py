@@ -187,7 +187,7 @@ def kept_base_of(model: SentenceTransformer) -> KeptBase | None:
 def _kept_batches(kept: NDArray[np.void], size: int) -> Iterator[tuple[Tensor, dict[str, Any]]]:
     for start in range(0, len(kept), size):
         batch = kept[start : start + size]
-        outputs = torch.from_numpy(np.ascontiguousarray(batch["output"]))
+        outputs = torch.from_numpy(np.array(batch["output"]))
         yield torch.from_numpy(batch["text"].astype(np.int64)), {"sentence_embedding": outputs}
 
 

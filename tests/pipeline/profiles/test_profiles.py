@@ -535,7 +535,7 @@ def test_the_schema_describes_plans_and_what_both_have_beside_their_values():
     )
     assert of_plan["$ref"] == "#/$defs/PlanFile"
     assert set(plan["properties"]) == {
-        *("name", "description", "experiments", "references", "seeds", "overrides"),
+        *("name", "description", "experiments", "references", "seeds", "overrides", "launch"),
         *("contrasts", "smallest_effect", "claims", "tuning"),
     }
     laid_over = plan["properties"]["overrides"]

@@ -81,7 +81,8 @@ def test_the_reference_is_the_start_of_every_arm(dataset, tiny, start, tmp_path)
     settings = settings.model_copy(update={"encoder": config})
     run = Run(settings, None, "untouched_start", SPACE)
     encoder = find_encoder(config, SPACE)
-    set_up_start(run, tmp_path, encoder=encoder, dataset=dataset, device="cpu", progress=Silent())
+    more = {"dataset": dataset, "device": "cpu", "outputs": None, "progress": Silent()}
+    set_up_start(run, tmp_path, encoder=encoder, **more)
     (head,) = sorted(tmp_path.glob("model/*_Dense"))[-1:]
     kept = load_file(head / "model.safetensors")["linear.weight"]
     model = start_encoder(settings, encoder, dataset, device="cpu", progress=Silent())
