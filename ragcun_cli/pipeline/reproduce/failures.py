@@ -12,7 +12,7 @@ from ragcun_cli.spec.errors import DiskFullError, RagcunError, StageFailedError,
 
 
 class SeveralFailedError(StageFailedError):
-    """More than one stage of a command failed."""
+    """More than one stage of a command failed; its exit code is theirs, where they share one."""
 
 
 class Failures:
@@ -68,4 +68,10 @@ class Failures:
         waiting = sum(map(self.hits, asked)) - len(failed)
         rest = f"; {waiting} that rest on them did not run" if waiting > 0 else ""
         lines = [f"\n  {task.label}: {first_line(error)}" for task, error in failed]
-        raise SeveralFailedError(f"{len(failed)} stages failed{rest}:{''.join(lines)}")
+        hints = [hint for _, error in failed if (hint := getattr(error, "hint", None))]
+        several = SeveralFailedError(
+            f"{len(failed)} stages failed{rest}:{''.join(lines)}", hint=next(iter(hints), None)
+        )
+        codes = {getattr(error, "exit_code", several.exit_code) for _, error in failed}
+        several.exit_code = codes.pop() if len(codes) == 1 else several.exit_code
+        raise several
