@@ -51,7 +51,12 @@ Mirrors = Annotated[
 ]
 CacheGigabytes = Annotated[
     float,
-    _for_session("--cache-gb", help="Of outputs of frozen bases, at most.", metavar="N", min=0),
+    _for_session(
+        "--cache-gb",
+        help="Gigabytes of frozen bases' outputs to keep, at most.",
+        metavar="N",
+        min=0,
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run again although it is current.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no tables.")]

@@ -34,15 +34,14 @@ def reproduce(
             help="Only this, as with_isotropy:2, untouched or report; repeatable.",
         ),
     ] = None,
-    until: Annotated[
-        Stage | None, typer.Option("--until", help="The last stage that is walked to.")
-    ] = None,
+    until: Annotated[Stage | None, typer.Option("--until", help="The last stage to run.")] = None,
     launcher: Annotated[
         options.LauncherName,
         typer.Option(help="Runs one after the other, on all GPUs of this machine, or on Slurm."),
     ] = options.LauncherName.LOCAL,
     gpus: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help="Of the GPUs to use, as 0,2; all.")
+        str | None,
+        typer.Option(metavar="NUMBERS", help="The GPUs to use, as 0,2; all of them by default."),
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Only say how far each run is.")] = False,
     cache_gb: options.CacheGigabytes = CACHE_GB,
@@ -54,10 +53,10 @@ def reproduce(
     ] = False,
     gpu: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --dry-run: on a t4, v100, a100, l4 or h100."),
+        typer.Option(metavar="NAME", help="With --dry-run: for a t4, v100, a100, l4 or h100."),
     ] = None,
     price_per_hour: Annotated[
-        float | None, typer.Option(min=0, max=1e6, help="With --dry-run: of such a machine.")
+        float | None, typer.Option(min=0, max=1e6, help="With --dry-run: what an hour costs.")
     ] = None,
     clean: Annotated[
         bool,
