@@ -10,6 +10,7 @@ from typing import Any
 
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.stages.course import TELLING
 from ragcun_cli.pipeline.stages.estimate import Machine, Workload
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import runs_on_disk
@@ -57,8 +58,9 @@ def priced(tasks: Sequence[Task], road: Road, machine: Machine | None = None) ->
             _whole(task, done, road.place.cache_bytes),
             took[task.stage, task.work.base],
         )
-        time = work.time(machine) * (seconds / guess if guess else 1.0)
-        found.append(replace(task, work=work, seconds=time, measured=guess > 0))
+        telling = guess > TELLING  # of less, what no guess is made of takes most
+        time = work.time(machine) * (seconds / guess if telling else 1.0)
+        found.append(replace(task, work=work, seconds=time, measured=telling))
     return found
 
 
