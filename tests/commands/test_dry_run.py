@@ -106,10 +106,15 @@ def test_kept_outputs_beyond_the_cache_are_computed_each_time(planned):
     assert any("--cache-gb 9" in note for note in found["notes"])
 
 
-def test_rates_of_finished_stages_correct_the_guesses(planned, ragcun, smoke_workspace):
+def test_rates_of_finished_stages_correct_the_guesses(
+    planned, ragcun, smoke_workspace, monkeypatch
+):
     done = planned("smoke", workspace=smoke_workspace)
     assert {stage["state"] for stage in done["stages"]} == {"current"}
     anew = ("--set", "training.scale=11")
+    short = planned("smoke", *anew, workspace=smoke_workspace)
+    assert {stage["rate"] for stage in short["stages"] if stage["state"] == "to run"} == {"guessed"}
+    monkeypatch.setattr("ragcun_cli.pipeline.reproduce.dry_run.TELLING", 0.0)
     guessed, measured = planned("smoke", *anew), planned("smoke", *anew, workspace=smoke_workspace)
     took = {"train": 0.0, "isotropy": 0.0}
     for file in smoke_workspace.glob("runs/*/*/seed-*/manifest.json"):
