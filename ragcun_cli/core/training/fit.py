@@ -159,10 +159,7 @@ def train_encoder(
         last=last,
     )
     checkpoints = Checkpoints(calendar, minutes=settings.resume_minutes, folder=folder, save=save)
-    callbacks: list[TrainerCallback] = [
-        Steps(loss, calendar, on_step, on_log),
-        checkpoints,
-    ]
+    callbacks: list[TrainerCallback] = [Steps(loss, calendar, on_step, on_log), checkpoints]
     arguments = training_arguments(
         settings, steps=calendar.last, head_modules=head_modules, folder=folder
     )

@@ -38,6 +38,11 @@ def device_name() -> str:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()} x {torch.cuda.device_count()}"
+    return all_cores()
+
+
+def all_cores() -> str:
+    """The processor and how many cores it has."""
     return f"{processor()}, {os.cpu_count()} cores"
 
 
@@ -78,7 +83,7 @@ def circumstances(started: datetime) -> dict[str, Any]:
         "command": without_home(without_secrets(shlex.join(["ragcun", *sys.argv[1:]]))),
         "started": started.isoformat(timespec="seconds"),
         "host": platform.node(),
-        "processor": f"{processor()}, {os.cpu_count()} cores",
+        "processor": all_cores(),
         "driver": _driver(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "torch": torch

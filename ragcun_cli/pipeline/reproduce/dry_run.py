@@ -40,13 +40,10 @@ def priced(tasks: Sequence[Task], road: Road, machine: Machine | None = None) ->
     base and device took over what was guessed of them, whichever of the workspace's runs they are
     of.
     """
-    machine, done = machine or road.place.machine, dict[str, float]()
+    machine, kept, done = machine or road.place.machine, road.place.cache_bytes, dict[str, float]()
     took: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for task, record in _finished(tasks, road):
-        guess, pair = (
-            _whole(task, done, road.place.cache_bytes).time(machine),
-            took[task.stage, task.work.base],
-        )
+        guess, pair = _whole(task, done, kept).time(machine), took[task.stage, task.work.base]
         if machine.is_of(record.device):
             pair[0] += max(record.seconds, record.details.get("training_seconds") or 0.0)
             pair[1] += guess
@@ -54,10 +51,7 @@ def priced(tasks: Sequence[Task], road: Road, machine: Machine | None = None) ->
         done = {}  # what was kept is gone
     found = []
     for task in tasks:
-        work, (seconds, guess) = (
-            _whole(task, done, road.place.cache_bytes),
-            took[task.stage, task.work.base],
-        )
+        work, (seconds, guess) = _whole(task, done, kept), took[task.stage, task.work.base]
         telling = guess > TELLING  # of less, what no guess is made of takes most
         time = work.time(machine) * (seconds / guess if telling else 1.0)
         found.append(replace(task, work=work, seconds=time, measured=telling))

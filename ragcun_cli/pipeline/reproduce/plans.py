@@ -24,7 +24,7 @@ from ragcun_cli.pipeline.reproduce.clean import REMOVED, Inventory
 from ragcun_cli.pipeline.reproduce.dry_run import planned
 from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.reproduce.launch.gpus import GpuLauncher, visible_gpus
-from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, RunJob
+from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, Launcher, RunJob
 from ragcun_cli.pipeline.reproduce.launch.slurm import SlurmLauncher
 from ragcun_cli.pipeline.reproduce.plan_work import REPORT, PlanWork
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
@@ -227,11 +227,12 @@ class PlanSession(Session):
         for task in data:
             self._runner.run(task)
         jobs = self._jobs(choice, walking, work, gate)
-        if not here:
-            return self._slurm(work.plan).launch(jobs)
-        logs = self.workspace.logs
+        logs, watch = self.workspace.logs, self._watch(work)
+        launcher: Launcher = (
+            GpuLauncher(gpus, logs, self._progress, watch=watch) if here else self._slurm(work.plan)
+        )
         try:
-            return GpuLauncher(gpus, logs, self._progress, watch=self._watch(work)).launch(jobs)
+            return launcher.launch(jobs)
         finally:
             self._progress.board("", (), ())
             self._runner.look_again()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.machine.provenance import processor
+from ragcun_cli.pipeline.machine.provenance import all_cores
 from ragcun_cli.spec.errors import RagcunError
 
 CORE_FLOPS = 6.5e10
@@ -95,8 +95,8 @@ def machine_of(gpu: str | None, device: str = "auto") -> Machine:
         name = "GPU" if model is None else model[1].strip()
         known = (card for card in GPUS.values() if card.is_of(name))
         return next(known, Machine(name, 3e13, 3e13, math.inf))
-    cores = os.cpu_count() or 1
-    return Machine(f"{processor()}, {cores} cores", CORE_FLOPS * cores, CORE_FLOPS * cores)
+    flops = CORE_FLOPS * (os.cpu_count() or 1)
+    return Machine(all_cores(), flops, flops)
 
 
 @dataclass(frozen=True)
