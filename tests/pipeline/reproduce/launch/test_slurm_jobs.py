@@ -181,7 +181,7 @@ def test_odd_words_and_folders_come_to_the_command_as_they_are(folder, words):
         file = put(here, one, job("x", *words))
         done = subprocess.run(["bash", file], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
-        assert f"export RAGCUN_DATA={shlex.quote(folder)}" in file.read_text()
+        assert f"export RAGCUN_DATA={shlex.quote(folder)}" in file.read_bytes().decode()
         recorded = [[["-m", "ragcun_cli", *words], str(here), "1"]]
         assert [eval(line) for line in Path(kept, "record").read_text().splitlines()] == recorded
 
