@@ -13,7 +13,7 @@ from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sources import TEST_LIBRARIES
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import open_workspace
-from ragcun_cli.pipeline.search.dense import rank_dense
+from ragcun_cli.pipeline.search.dense import PLAIN, rank_forms
 from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.spec.measuring_config import EvaluationConfig
@@ -22,7 +22,7 @@ START_TEXTS = 2000
 
 
 def ndcg(model, test) -> float:
-    ranking = rank_dense(model, test, EvaluationConfig(depth=100), progress=Silent())
+    ranking = rank_forms(model, test, EvaluationConfig(depth=100), progress=Silent())[PLAIN]
     return mean_ndcg(ranking, test)
 
 

@@ -12,7 +12,7 @@ from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.reproduce.walk import finished_runs
 from ragcun_cli.pipeline.road import Road
-from ragcun_cli.pipeline.search.dense import rank_dense
+from ragcun_cli.pipeline.search.dense import PLAIN, rank_forms
 from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.pipeline.stages.runner import Runner
@@ -26,8 +26,8 @@ def main() -> None:
         dev = read_judged_set(train, workspace.dataset(train), split="dev")
         if run.reference == "bm25":
             continue
-        ranking = rank_dense(road.place.load(run), dev, run.profile.evaluation, progress=Silent())
-        score = mean_ndcg(ranking, dev)
+        model, config = road.place.load(run), run.profile.evaluation
+        score = mean_ndcg(rank_forms(model, dev, config, progress=Silent())[PLAIN], dev)
         print(f"{score:.4f}  {run.label}  {run.folder.name}  {run.values.get('training', {})}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 import torch
@@ -239,7 +240,7 @@ def _shares(name: str, parts: Mapping[str, float]) -> dict[str, float]:
 class ScoreEvaluator(SentenceEvaluator):
     """A score of the encoder for the Trainer."""
 
-    def __init__(self, score: Callable[[SentenceTransformer], float]) -> None:
+    def __init__(self, score: Callable[[SentenceTransformer], Mapping[str, float]]) -> None:
         super().__init__()
         self._score = score
 
@@ -250,9 +251,10 @@ class ScoreEvaluator(SentenceEvaluator):
         epoch: float = -1,
         steps: int = -1,
     ) -> dict[str, float]:
-        """nDCG@10 under the name that the Trainer's settings know."""
+        """nDCG@10 under the name that the Trainer's settings know, and what it is the mean of."""
         refuse_broken(model, step=steps)
-        return {SCORE: self._score(model)}
+        parts = self._score(model)
+        return {SCORE: mean(parts.values()), **(parts if len(parts) > 1 else {})}
 
 
 class Steps(TrainerCallback):

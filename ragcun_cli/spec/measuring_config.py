@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from ragcun_cli.spec.paths import dataset_folder
 from ragcun_cli.spec.section import NAME, Section
 
+FULL_FORM = "float32"
+"""Name of the embeddings as they are, among their smaller forms."""
+
 VARIANT = r"^(int8|binary|binary-rescored|truncate-[1-9][0-9]*)$"
 
 MTEB_NAME = r"mteb:[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][A-Za-z0-9_.+-]*)?$"

@@ -41,10 +41,13 @@ class PlannedContrast(Section):
     """Name of another; the difference is the arm's score less this one's."""
 
     metric: str = "ndcg@10"
-    """Of the scores by query, over the sets of the averages."""
+    """Of the scores by query."""
 
     form: str = "float32"
     """Of the embeddings: as they are, or one of `evaluation.variants`, as `int8` or `binary`."""
+
+    datasets: tuple[str, ...] = ()
+    """Over which the difference is; without any, over the sets of the averages."""
 
     primary: bool = False
     """What the plan is for; the others are secondary."""
@@ -64,7 +67,8 @@ class PlannedContrast(Section):
         """The same with other names of the two rows."""
         metric = "" if self.metric == "ndcg@10" else f", {self.metric}"
         form = "" if self.form == "float32" else f", {self.form}"
-        return f"{arm} \N{MINUS SIGN} {against}{metric}{form}"
+        sets = f", {' '.join(self.datasets)}" if self.datasets else ""
+        return f"{arm} \N{MINUS SIGN} {against}{metric}{form}{sets}"
 
 
 class Claim(Section):
@@ -146,8 +150,11 @@ class TuningConfig(Section):
     """What is tried for every tuned arm."""
 
     trials: int | None = Field(None, ge=1)
-    """Cells of space and grid that are trained for each arm, drawn by digest; none means all. All
-    arms get the same number."""
+    """Cells of space and grid that are trained for each arm, drawn by digest; none means all."""
+
+    equal: bool = True
+    """All arms have to have the same number, as they are compared; false is for sweeps that change
+    one value at a time, each an arm of its own."""
 
     seed: Seed = 0
     """Of the trials; none of the plan's seeds, so that the luck which chose is in no result."""
@@ -242,7 +249,9 @@ class Trial:
     """Dotted key -> what it is here."""
     profile: RunProfile
     score: float | None = None
-    """nDCG@10 on the selection set, in [0, 1]; None until the trial is trained."""
+    """nDCG@10 on the selection sets, in [0, 1]; None until the trial is trained."""
+    by_set: dict[str, float] = field(default_factory=dict)
+    """What that is the mean of, by set and form as `fiqa/binary`; empty where it is of one."""
 
 
 @dataclass(frozen=True)
@@ -289,16 +298,21 @@ class PaperPlan:
         without = {"launch"} if self.tuned else {"launch", "tuned", "tuning_seed"}
         return TypeAdapter(PaperPlan).dump_json(self, indent=2, exclude=without)
 
-    def with_scores(self, scores: Mapping[str, Sequence[float | None]]) -> PaperPlan:
+    def with_scores(self, scores: Mapping[str, Sequence[Mapping[str, Any] | None]]) -> PaperPlan:
         """The plan once trials were trained: each tuned arm has the values of its best.
 
         Args:
-            scores: name of an arm -> those of its trials.
+            scores: name of an arm -> of each of its trials ``kept``, the score, and perhaps
+                ``by_set``.
         """
         tuned = []
         for arm in self.tuned:
-            pairs = zip(arm.trials, scores[arm.name], strict=True)
-            tuned.append(replace(arm, trials=tuple(replace(t, score=s) for t, s in pairs)))
+            pairs = zip(arm.trials, (one or {} for one in scores[arm.name]), strict=True)
+            trials = (
+                replace(trial, score=found.get("kept"), by_set=dict(found.get("by_set", {})))
+                for trial, found in pairs
+            )
+            tuned.append(replace(arm, trials=tuple(trials)))
         best = {arm.name: arm.best.profile for arm in tuned if arm.best is not None}
         experiments = tuple(best.get(profile.name, profile) for profile in self.experiments)
         return replace(self, experiments=experiments, tuned=tuple(tuned))

@@ -112,15 +112,22 @@ class RunProfile(Section):
     @property
     def named_datasets(self) -> tuple[str, ...]:
         """Every data set that the experiment needs, each once."""
-        chosen = [self.selection_set[0]] if self.training.selection.queries else []
+        chosen = [name for name, _ in self.selection_sets]
         return tuple(dict.fromkeys([self.data.train, *chosen, *self.evaluation.datasets]))
 
     @property
-    def selection_set(self) -> tuple[str, str]:
-        """Data set and split of the queries that the best encoder is chosen on."""
+    def selection_sets(self) -> tuple[tuple[str, str], ...]:
+        """Data sets and splits of the queries that the best encoder is chosen on, if it is."""
         config, train = self.training.selection, self.data.train
-        name = config.dataset or ("msmarco-select" if train == "msmarco" else train)
-        return name, config.split or ("train" if name == train else "dev")
+        named = config.dataset or ("msmarco-select" if train == "msmarco" else train)
+        names = (named,) if isinstance(named, str) else named
+        split = {name: config.split or ("train" if name == train else "dev") for name in names}
+        return tuple(split.items()) if config.queries else ()
+
+    @property
+    def selected_on(self) -> str:
+        """The same for people, as `fiqa (dev) and nfcorpus (dev)`."""
+        return " and ".join(f"{name} ({split})" for name, split in self.selection_sets)
 
     @model_validator(mode="after")
     def _values_that_would_do_nothing(self) -> Self:
@@ -147,11 +154,13 @@ class RunProfile(Section):
 
     @model_validator(mode="after")
     def _selection_is_not_the_test(self) -> Self:
-        name, split = self.selection_set
-        tested = name in map(dataset_folder, self.evaluation.datasets) and split == "test"
-        # NanoBEIR's queries are test queries of BEIR.
-        if self.training.selection.queries and (tested or name.lower().startswith("nano")):
-            raise ValueError(f"training.selection would choose on test queries: '{name}', {split}")
+        for name, split in self.selection_sets:
+            tested = name in map(dataset_folder, self.evaluation.datasets) and split == "test"
+            # NanoBEIR's queries are test queries of BEIR.
+            if tested or name.lower().startswith("nano"):
+                raise ValueError(
+                    f"training.selection would choose on test queries: '{name}', {split}"
+                )
         return self
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.measuring_config import VARIANT
 from ragcun_cli.spec.section import NAME, Section
 
 
@@ -38,14 +39,18 @@ class SigregConfig(Section):
         return self
 
 
+Named = Annotated[str, Field(pattern=NAME)]
+
+
 class SelectionConfig(Section):
     """How the best encoder of a training is chosen; without queries, the last one is kept."""
 
     queries: int = Field(0, ge=0)
-    """Queries to score on, a seeded sample; 0 keeps the encoder of the last step."""
+    """Queries of each set to score on, a seeded sample; 0 keeps the encoder of the last step."""
 
-    dataset: str | None = Field(None, pattern=NAME)
-    """Data set they are of; none means the training set, and msmarco-select for msmarco."""
+    dataset: Named | tuple[Named, ...] | None = None
+    """Data set they are of, or several, each of which weighs the same; none means the training set,
+    and msmarco-select for msmarco."""
 
     split: Literal["train", "dev", "test"] | None = None
     """Of its judgements; none means `train` of the training set, `dev` of another. Training rows
@@ -53,7 +58,12 @@ class SelectionConfig(Section):
     refused."""
 
     passages: int = Field(10_000, ge=10)
-    """Passages to rank: those judged for the queries, and a seeded sample of the others."""
+    """Passages of each set to rank: those judged for the queries, and a seeded sample of the
+    others."""
+
+    variants: tuple[Annotated[str, Field(pattern=VARIANT)], ...] = ()
+    """Smaller forms of the embeddings that are scored too, as in `evaluation.variants`; each counts
+    as much as the embeddings themselves."""
 
     every: int = Field(500, ge=1)
     """Steps between scores (nDCG@10)."""
@@ -106,6 +116,10 @@ class TrainingConfig(Section):
     regulariser: Literal["sigreg", "spread_out", "vicreg"] = "sigreg"
     """What the isotropy term is: SIGReg; the global orthogonal regulariser GOR; or the distance of
     mean, variance and covariance from those of N(0, I), after VICReg."""
+
+    average_with_base: float = Field(0.0, ge=0, lt=1)
+    """Share of the start in the weights that are kept and scored: (1 - share) of the trained ones
+    and share of those before the first step, which rank as the base does (arXiv:2109.01903)."""
 
     sigreg: SigregConfig = SigregConfig()
 

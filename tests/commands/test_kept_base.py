@@ -14,7 +14,7 @@ from ragcun_cli.pipeline.encoders.encode import encode_block, kept_base_of
 from ragcun_cli.pipeline.encoders.find import load_model
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import Place, open_workspace
-from ragcun_cli.pipeline.search.dense import rank_dense
+from ragcun_cli.pipeline.search.dense import PLAIN, rank_forms
 from ragcun_cli.pipeline.search.judged import read_judged_sets
 from ragcun_cli.pipeline.search.rankings import write_run
 from ragcun_cli.pipeline.stages.runs import runs_on_disk
@@ -56,7 +56,7 @@ def test_searches_and_embeddings_are_those_of_the_whole_model(smoke_workspace, t
         if run.holds_model:
             config = run.profile.evaluation
             model = load_model(run.folder / MODEL, device="cpu")
-            ranking = rank_dense(model, test, config, progress=Silent())
+            ranking = rank_forms(model, test, config, progress=Silent())[PLAIN]
             file = run_file("smoke-numpy")
             write_run(ranking, tmp_path / run.label / file, tag=run.name)
             again = (tmp_path / run.label / file).read_bytes()

@@ -271,7 +271,7 @@ def test_a_killed_and_resumed_training_ends_bit_for_bit_as_the_uninterrupted_one
 
 
 def weights_score(model):
-    return float(model[2].linear.weight.detach().double().sum().sin())
+    return {"sea/float32": float(model[2].linear.weight.detach().double().sum().sin())}
 
 
 PLAIN = {
@@ -449,7 +449,9 @@ def test_without_a_due_checkpoint_only_the_last_step_is_saved(fresh, tmp_path):
         {
             "max_steps": 10,
             "resume_minutes": 0.0,
-            "selection": Selection(evaluate=lambda model: 0.5, every=2, patience=2),
+            "selection": Selection(
+                evaluate=lambda model: {"sea/float32": 0.5}, every=2, patience=2
+            ),
         },
     ],
     ids=["at the end of an epoch", "amid an epoch", "amid an epoch of parts", "stopped early"],
@@ -866,7 +868,7 @@ def test_a_frozen_base_that_is_looked_up_trains_the_head_as_one_that_is_run(fres
 
 def scores_of(*values):
     given = iter(values)
-    return Selection(evaluate=lambda model: next(given), every=2, patience=None)
+    return Selection(evaluate=lambda model: {"sea/float32": next(given)}, every=2, patience=None)
 
 
 def test_the_best_encoder_on_the_selection_set_is_kept(fresh, tmp_path):
@@ -912,7 +914,7 @@ def test_what_is_not_the_training_moves_no_dropout_mask(fresh, tmp_path, monkeyp
 
     def score(model):
         drawn.append(draw())
-        return 0.5
+        return {"sea/float32": 0.5}
 
     def save(folder):
         draw()

@@ -29,7 +29,7 @@ from ragcun_cli.pipeline.mining import mine
 from ragcun_cli.pipeline.mining.queries import training_queries
 from ragcun_cli.pipeline.mining.rows import read_rows
 from ragcun_cli.pipeline.search import dense
-from ragcun_cli.pipeline.search.held_out import read_selection_set
+from ragcun_cli.pipeline.search.held_out import read_held_out
 from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.training import start_encoder
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
@@ -226,7 +226,7 @@ def test_the_passages_that_smaller_forms_are_fitted_to(dataset, model, monkeypat
 
 def test_the_selection_set(dataset):
     config = SelectionConfig(queries=3, passages=12)
-    test = read_selection_set(dataset, "sea", "test", config, seed=4, batch_size=8).test
+    test = read_held_out(dataset, "sea", "test", config, seed=4)
     assert list(test.queries) == ["q12", "q18", "q19"]
     others = np.setdiff1d(test.corpus.ids, [p for judged in test.qrels.values() for p in judged])
     assert others.tolist() == ["p02", "p11", "p63"]

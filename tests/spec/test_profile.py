@@ -204,11 +204,13 @@ def test_a_weight_is_a_finite_number_from_zero_up(value):
 @pytest.mark.parametrize(
     ("train", "selection", "expected"),
     [
-        ("mine", {}, ("mine", "train")),
-        ("mine", {"split": "dev"}, ("mine", "dev")),
-        ("mine", {"dataset": "other"}, ("other", "dev")),
-        ("msmarco", {}, ("msmarco-select", "dev")),
-        ("msmarco", {"dataset": "msmarco"}, ("msmarco", "train")),
+        ("mine", {}, {"mine": "train"}),
+        ("mine", {"split": "dev"}, {"mine": "dev"}),
+        ("mine", {"dataset": "other"}, {"other": "dev"}),
+        ("msmarco", {}, {"msmarco-select": "dev"}),
+        ("msmarco", {"dataset": "msmarco"}, {"msmarco": "train"}),
+        ("mine", {"dataset": ["other", "mine"]}, {"other": "dev", "mine": "train"}),
+        ("mine", {"dataset": ["mine", "other"], "split": "dev"}, {"mine": "dev", "other": "dev"}),
     ],
 )
 def test_the_selection_queries_are_of_training_data_unless_another_set_is_named(
@@ -216,5 +218,5 @@ def test_the_selection_queries_are_of_training_data_unless_another_set_is_named(
 ):
     values = {"queries": 5, **selection}
     profile = RunProfile(name="x", data={"train": train}, training={"selection": values})
-    assert profile.selection_set == expected
-    assert profile.named_datasets == tuple(dict.fromkeys([train, expected[0]]))
+    assert profile.selection_sets == tuple(expected.items())
+    assert profile.named_datasets == tuple(dict.fromkeys([train, *expected]))

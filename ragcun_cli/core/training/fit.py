@@ -73,8 +73,8 @@ class TrainerSettings:
 class Selection:
     """Which of the encoders of a training is kept: the best by a score, not the last."""
 
-    evaluate: Callable[[SentenceTransformer], float]
-    """nDCG@10 of the encoder as it is."""
+    evaluate: Callable[[SentenceTransformer], Mapping[str, float]]
+    """nDCG@10 of the encoder as it is, by set and form; their mean counts."""
     every: int
     """Steps between scores."""
     patience: int | None

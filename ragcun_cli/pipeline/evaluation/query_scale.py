@@ -17,7 +17,7 @@ from ragcun_cli.core.search.ranking import ExactTopK
 from ragcun_cli.pipeline.encoders.encode import encode
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.dense import named_hits
-from ragcun_cli.pipeline.search.held_out import digests_of, read_selection_set
+from ragcun_cli.pipeline.search.held_out import digests_of, read_held_out
 from ragcun_cli.pipeline.search.rankings import mean_ndcg, ranking_of
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.errors import DataError
@@ -58,7 +58,7 @@ def write_query_scale(
     """
     chosen = SelectionConfig(queries=_QUERIES, passages=_PASSAGES)
     try:
-        test = read_selection_set(folder, name, "dev", chosen, seed=0, batch_size=64).test
+        test = read_held_out(folder, name, "dev", chosen, seed=0)
     except DataError as error:
         raise DataError(
             f"scaled_euclidean is fitted on dev queries, and '{name}' has none: {error}",

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.search.rankings import QueryScores
+    from ragcun_cli.spec.measuring_config import FULL_FORM
+from ragcun_cli.pipeline.search.rankings import QueryScores
 
-FULL_FORM = "float32"
 """The form of embeddings as they are."""
 
 ScoreColumn = tuple[str, str]

@@ -11,10 +11,11 @@ from typing import Any
 from ragcun_cli.core.rankings.calibration import calibration, fold_numbers
 from ragcun_cli.core.rankings.hubness import hubness
 from ragcun_cli.core.rankings.metrics import mean, metrics_to
-from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, write_score_columns
+from ragcun_cli.pipeline.evaluation.score_columns import write_score_columns
 from ragcun_cli.pipeline.search.dense import VARIANT_DEPTH
 from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.pipeline.search.rankings import QueryScores, Ranking, read_run, score_ranking
+from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.paths import METRICS_FILE as METRICS_FILE
 from ragcun_cli.spec.paths import PER_QUERY, SCORES, run_file
 

@@ -158,11 +158,12 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     if problems:
         lines = [line for why, files in problems.items() for line in (*files, why) if line]
         raise ProfileError("\n".join(lines), hint=f"ragcun profile show {names[0]}")
-    if len({len(arm.trials) for arm in tuned}) > 1:
+    equal = plan.tuning is not None and plan.tuning.equal
+    if equal and len({len(arm.trials) for arm in tuned}) > 1:
         counts = ", ".join(f"{arm.name} {len(arm.trials)}" for arm in tuned)
         raise ProfileError(
             f"{file}: arms that are compared get the same number of trials: {counts}",
-            hint="tuning.trials, at most the smallest of them",
+            hint="tuning.trials, at most the smallest of them; tuning.equal = false for sweeps",
         )
     _refuse_unknown(plan, file, experiments)
     if len({profile.evaluation.datasets for profile in experiments}) > 1:
@@ -226,6 +227,8 @@ def _refuse_unknown(plan: PlanFile, file: Path, experiments: Sequence[RunProfile
         metrics, forms = metrics_to(evaluation.depth), ("float32", *evaluation.variants)
         asked += [("a metric that is scored", one.metric, list(metrics)) for one in plan.contrasts]
         asked += [("a form that is scored", one.form, list(forms)) for one in plan.contrasts]
+        sets = list(evaluation.datasets)
+        asked += [("a data set of it", n, sets) for one in plan.contrasts for n in one.datasets]
     for what, name, known in asked:
         if name not in known:
             raise ProfileError(

@@ -16,7 +16,6 @@ from ragcun_cli.pipeline.data.mteb_names import recorded_task, task_of
 from ragcun_cli.pipeline.encoders.files import reading
 from ragcun_cli.pipeline.encoders.find import find_folder
 from ragcun_cli.pipeline.encoders.published import name_of_weights
-from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.pipeline.report.contrasts import average_of, compare, difference_of
@@ -30,6 +29,7 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.training.model_card import loading_lines, objective_line
 from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import StageRecord
+from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.plan import PlannedContrast
 from ragcun_cli.spec.profile import EncoderConfig
 

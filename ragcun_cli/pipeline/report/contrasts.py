@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 
 from ragcun_cli.core.rankings.contrasts import Array, Contrast, contrast
-from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
+from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference
+from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.plan import PlannedContrast
 
 _Of = TypeVar("_Of")
@@ -64,7 +65,8 @@ def planned_contrasts(
 
 
 def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[str]) -> Compared:
-    """What the scores of two rows on some sets say of a contrast."""
+    """What the scores of two rows say of a contrast, on its own sets or else on these."""
+    sets = planned.datasets or sets
     arm, against = (
         next(row for row in rows if row.name == name) for name in (planned.arm, planned.against)
     )

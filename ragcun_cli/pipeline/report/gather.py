@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn, ScoreColumns
+from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn, ScoreColumns
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.runner import Runner
@@ -16,6 +16,7 @@ from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import StageRecord
+from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.section import dotted
 
 

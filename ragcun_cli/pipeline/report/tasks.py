@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
+from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.card import write_cards
@@ -31,7 +31,7 @@ from ragcun_cli.pipeline.report.runs import DEMONSTRATION, background_of
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.claims import claims_table
 from ragcun_cli.pipeline.report.tables.contrasts import (
-    answer,
+    answers,
     contrasts_table,
     primary_of,
     sets_table,
@@ -51,6 +51,7 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage, digest
+from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE
 from ragcun_cli.spec.plan import PaperPlan, PlannedContrast
 
@@ -147,9 +148,9 @@ def tables_of(
 
 
 def answers_of(parts: Sequence[Part]) -> list[str]:
-    """What the primary contrast of each group of rows says, where it was measured."""
-    found = (answer(compared_of(part), _effect(part)) for part in _groups(parts).values())
-    return [said for said in found if said is not None]
+    """What the primary contrasts of each group of rows say, where they were measured."""
+    groups = _groups(parts).values()
+    return [said for part in groups for said in answers(compared_of(part), _effect(part))]
 
 
 def answered(parts: Sequence[Part], road: Road, runner: Runner) -> Background:

@@ -18,7 +18,7 @@ from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import Course
 from ragcun_cli.pipeline.stages.runner import Runner, refuse_unwritable
 from ragcun_cli.pipeline.stages.runs import Run, description_task, runs_on_disk, trials_of
-from ragcun_cli.pipeline.stages.task import Task, with_needs
+from ragcun_cli.pipeline.stages.task import Details, Task, with_needs
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import DataError, RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Stage
@@ -141,11 +141,11 @@ def finished_runs(
 
 def with_scores(plan: PaperPlan, road: Road, runner: Runner) -> PaperPlan:
     """A plan with the scores of those trials that are trained."""
-    scores: dict[str, list[float | None]] = {}
+    scores: dict[str, list[Details | None]] = {}
     for arm, runs in trials_of(plan, road.place.workspace).items():
         records = [runner.current_record(road.trainings.task(run)) for run in runs]
         scores[arm] = [
-            None if record is None else record.details["selection"]["kept"] for record in records
+            None if record is None else record.details["selection"] for record in records
         ]
     return plan.with_scores(scores)
 

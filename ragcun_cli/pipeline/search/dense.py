@@ -267,9 +267,12 @@ def named_hits(hits: Hits, queries: Iterable[str]) -> Iterator[QueryHits]:
         yield QueryHits(name, rows, scores)
 
 
-def rank_dense(
+def rank_forms(
     model: SentenceTransformer, test: JudgedSet, config: EvaluationConfig, *, progress: Progress
-) -> Ranking:
-    """Exact ranking by the model's own similarity; a query's namesake passage is left out."""
-    hits = Search(model, test, config, progress=progress).run()[PLAIN]
-    return ranking_of(named_hits(hits, test.queries), test.corpus, depth=config.depth)
+) -> dict[str, Ranking]:
+    """Exact rankings by ``PLAIN`` and the smaller forms; a query's namesake passage is left out."""
+    found = Search(model, test, config, progress=progress).run()
+    return {
+        form: ranking_of(named_hits(hits, test.queries), test.corpus, depth=config.depth)
+        for form, hits in found.items()
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,46 +13,57 @@ from sentence_transformers import SentenceTransformer
 from ragcun_cli.core.draw import SELECTION_PASSAGES, SELECTION_QUERIES, smallest
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.machine.progress import Silent
-from ragcun_cli.pipeline.search.dense import rank_dense
+from ragcun_cli.pipeline.search.dense import rank_forms
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
 from ragcun_cli.pipeline.search.rankings import mean_ndcg
 from ragcun_cli.spec.errors import DataError
-from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.measuring_config import FULL_FORM, EvaluationConfig
 from ragcun_cli.spec.paths import SELECTION
 from ragcun_cli.spec.training_config import SelectionConfig
 
 
 @dataclass(frozen=True)
 class SelectionSet:
-    """Some judged queries, and the passages they are ranked in."""
+    """Some judged queries of one or several sets, and the passages they are ranked in."""
 
-    test: JudgedSet
+    tests: Sequence[JudgedSet]
     batch_size: int
+    variants: tuple[str, ...] = ()
+    """Smaller forms of the embeddings that are scored, too."""
 
-    def score(self, model: SentenceTransformer) -> float:
-        """nDCG@10 of an encoder, in [0, 1]."""
-        config = EvaluationConfig(depth=100, batch_size=self.batch_size)
-        return mean_ndcg(rank_dense(model, self.test, config, progress=Silent()), self.test)
+    @property
+    def texts(self) -> list[str]:
+        """Of all queries."""
+        return [text for test in self.tests for text in test.queries.values()]
+
+    def scores(self, model: SentenceTransformer) -> dict[str, float]:
+        """nDCG@10 of an encoder, in [0, 1]: by set and form, as `fiqa/float32`."""
+        config = EvaluationConfig(depth=100, batch_size=self.batch_size, variants=self.variants)
+        return {
+            f"{test.name}/{form or FULL_FORM}": mean_ndcg(ranking, test)
+            for test in self.tests
+            for form, ranking in rank_forms(model, test, config, progress=Silent()).items()
+        }
 
     def queries_of(self, queries: Mapping[str, str]) -> set[str]:
         """Ids of those queries that have the words of one of the selection."""
-        chosen = {beir.words(text) for text in self.test.queries.values()}
+        chosen = {beir.words(text) for text in self.texts}
         return {name for name, text in queries.items() if beir.words(text) in chosen}
 
     def write(self, folder: Path) -> None:
         """Keep digests of the queries, to tell test queries from them later."""
         content = {
-            "dataset": self.test.name,
-            "queries": sorted(map(_digest, self.test.queries.values())),
-            "passages": len(self.test.corpus),
+            "dataset": ", ".join(test.name for test in self.tests),
+            "queries": sorted(map(_digest, self.texts)),
+            "passages": sum(len(test.corpus) for test in self.tests),
         }
         text = json.dumps(content, indent=1) + "\n"
         (folder / SELECTION).write_text(text, encoding="utf-8")
 
 
-def read_selection_set(
-    folder: Path, name: str, split: str, config: SelectionConfig, *, seed: int, batch_size: int
-) -> SelectionSet:
+def read_held_out(
+    folder: Path, name: str, split: str, config: SelectionConfig, *, seed: int
+) -> JudgedSet:
     """A seeded sample of the judged queries of one split, with their passages and some others.
 
     Raises:
@@ -68,8 +79,7 @@ def read_selection_set(
     rows = whole.corpus.rows_of(sorted(kept))
     corpus = whole.corpus.take(rows[rows >= 0])
     queries = {query: whole.queries[query] for query in chosen}
-    test = JudgedSet(name, corpus, queries, {query: relevant[query] for query in chosen})
-    return SelectionSet(test, batch_size)
+    return JudgedSet(name, corpus, queries, {query: relevant[query] for query in chosen})
 
 
 def refuse_test_queries(digests: Iterable[str], test: JudgedSet, *, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,8 @@ class Job:
     encoder: FoundEncoder
     dataset: Path
     negatives: Path
-    selection: Path | None
-    """Data set of the selection queries, where there are any."""
+    selection: Sequence[Path]
+    """Data sets of the selection queries, where there are any."""
     tested: Mapping[str, Path]
     """The reported data sets that are here."""
     device: str

@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from ragcun_cli.core.model import HEAD_MODULES, freeze
+from ragcun_cli.core.training.average import WithStart
 from ragcun_cli.core.training.fit import total_steps
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import BATCH_ROWS, Corpus
@@ -25,7 +26,7 @@ from ragcun_cli.pipeline.mining.queries import judged_queries
 from ragcun_cli.pipeline.search.held_out import (
     SelectionSet,
     digests_of,
-    read_selection_set,
+    read_held_out,
     refuse_test_queries,
 )
 from ragcun_cli.pipeline.search.judged import read_judged_sets
@@ -51,6 +52,8 @@ class Prepared:
     """The model, or its head on cached outputs of its frozen base."""
     head: Sequence[int]
     """Positions of the head's modules in what is fitted."""
+    start: WithStart
+    """Its weights before the first step, which may have a share in what is kept."""
 
 
 def prepare(job: Job, progress: Progress) -> Prepared:
@@ -91,25 +94,23 @@ def prepare(job: Job, progress: Progress) -> Prepared:
         selection=selection,
         fitted=model,
         head=head_modules(model, job.profile),
+        start=WithStart(model, job.profile.training.average_with_base),
     )
 
 
 def _selection(job: Job) -> SelectionSet | None:
-    config = job.profile.training.selection
-    if job.selection is None:
+    config, sets = job.profile.training.selection, job.profile.selection_sets
+    if not sets:
         return None
-    found = read_selection_set(
-        job.selection,
-        *job.profile.selection_set,
-        config,
-        seed=job.seed,
-        batch_size=BATCH_TEXTS,
-    )
-    digests = digests_of(found.test.queries)
+    tests = [
+        read_held_out(folder, name, split, config, seed=job.seed)
+        for folder, (name, split) in zip(job.selection, sets, strict=True)
+    ]
+    digests = [digest for test in tests for digest in digests_of(test.queries)]
     for name, folder in job.tested.items():
         for test in read_judged_sets(name, folder):
             refuse_test_queries(digests, test, where=job.run.label)
-    return found
+    return SelectionSet(tests, BATCH_TEXTS, config.variants)
 
 
 def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, Any] | None:

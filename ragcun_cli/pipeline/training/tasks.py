@@ -42,7 +42,8 @@ class TrainingTasks:
         trained = run.reference is None
         mine = self._minings.task(run) if trained else None
 
-        selection = self._selection(run) if trained else None
+        chosen_on = profile.selection_sets if trained else ()
+        selection = [self._place.sets.task(name) for name, _ in chosen_on]
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.training.job import Job
@@ -59,15 +60,15 @@ class TrainingTasks:
                 draft,
                 **common,
                 negatives=mine.folder,
-                selection=None if selection is None else selection.folder,
+                selection=[task.folder for task in selection],
                 tested={name: self._place.sets.task(name).folder for name in tested},
             )
             return train(job, progress=progress)
 
         kept = [paths.TRAINING_LOG, paths.CHECKPOINTS] if trained else []
-        kept += [paths.SELECTION] if selection is not None else []
+        kept += [paths.SELECTION] if selection else []
         kept += [paths.TRACKER] if profile.training.report_to == "tensorboard" else []
-        needs = [task for task in (data, mine, selection) if task is not None]
+        needs = [task for task in (data, mine, *selection) if task is not None]
         steps, rows = self._steps(run) if trained else (0, 0)
         return Task(
             stage=Stage.TRAIN,
@@ -83,7 +84,7 @@ class TrainingTasks:
             outputs=(paths.MODEL, *kept),
             feeds=(paths.MODEL,),
             needs=tuple(needs),
-            reads_splits=() if selection is None else ((selection, profile.selection_set[1]),),
+            reads_splits=tuple(zip(selection, (split for _, split in chosen_on), strict=True)),
             size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
             work=self._work(run, rows),
             resumable=trained,
@@ -107,12 +108,6 @@ class TrainingTasks:
             )
         load_encoder(found, config, device=self._place.device)
         self._looked_at.add(config)
-
-    def _selection(self, run: Run) -> Task | None:
-        """The data set that the best encoder of a training is chosen on."""
-        if not run.profile.training.selection.queries:
-            return None
-        return self._place.sets.task(run.profile.selection_set[0])
 
     def _fix_reference(self, run: Run) -> Task:
         """Write down what a reference is, so that its scores rest on it."""
@@ -182,6 +177,12 @@ class TrainingTasks:
             _, rows = self._place.sets.counts(run.profile.data.train)
         return run.profile.training.steps(rows), rows
 
+    def _scored(self, run: Run, name: str, scores: int) -> Workload:
+        selection = run.profile.training.selection
+        passages = min(selection.passages, self._place.sets.counts(name)[0])
+        texts = (scores * passages, scores * selection.queries)
+        return self._place.encoding(run, name, texts, once=f"{name}, to select on" * scores)
+
     def _work(self, run: Run, rows: int) -> Workload:
         """A guess: the start, which is a PCA of passages, the probe, the steps and the scores."""
         profile, training, name = run.profile, run.profile.training, run.profile.data.train
@@ -198,9 +199,8 @@ class TrainingTasks:
         again = training.gradient_checkpointing or training.mini_batch_size is not None
         passes = 1 if frozen else estimate.TRAINING_TO_FORWARD + again
         mined = digest([stated(profile.data), stated(profile.mining), run.seed]) if kept else ""
-        chosen, selection = profile.selection_set[0], training.selection
-        scores = (1 if frozen else steps // selection.every) * (selection.queries > 0)
-        scored = (scores * selection.passages, scores * selection.queries)
+        sets, every = profile.selection_sets, training.selection.every
+        scores = (1 if frozen else steps // every) * bool(sets)
         encoders = 1 + (max(seen, 1) - 1) // max(rows, 1) // training.save_interval + (scores > 0)
         trainable = shape.parameters * (not frozen)
         trainable += 2 * shape.hidden * (shape.hidden + profile.encoder.output_dim)
@@ -211,7 +211,7 @@ class TrainingTasks:
         return replace(
             encoding(name, (texts * width, texts), trained=0 if kept else passes, once=mined)
             + encoding(name, (starts + training.probe_texts, 0))
-            + encoding(chosen, scored, once=f"{chosen}, to select on" * scores)
+            + sum((self._scored(run, name, scores) for name, _ in sets), Workload())
             + Workload(seconds=estimate.STEP_SECONDS * steps, disk_bytes=whole * encoders),
             precision=training.precision,
             held_bytes=fixed + a_row * at_once,
@@ -223,5 +223,5 @@ class TrainingTasks:
 
 def _held_out(profile: RunProfile) -> int:
     """Queries of the training set, at most, that a training chooses its encoder on."""
-    own = profile.selection_set == (profile.data.train, "train")
+    own = (profile.data.train, "train") in profile.selection_sets
     return own * profile.training.selection.queries

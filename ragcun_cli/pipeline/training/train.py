@@ -158,7 +158,7 @@ def _fit(
     if ready.selection is not None:
         chosen = ready.selection
         selection = Selection(
-            evaluate=lambda _: chosen.score(ready.model),
+            evaluate=lambda _: ready.start.kept(chosen.scores),
             every=config.every,
             patience=config.patience,
         )
@@ -174,7 +174,7 @@ def _fit(
         settings=trainer_settings(job),
         head_modules=ready.head,
         folder=job.draft,
-        save=lambda folder: _save(ready.model, folder, job.run, job.encoder),
+        save=partial(_save_kept, job, ready),
         on_step=after_step,
         on_log=lambda line: progress.measure({"loss": line["loss"]} if "loss" in line else {}),
         say=lambda text: progress.note(f"{job.run.label}: {text}"),
@@ -198,13 +198,13 @@ def _stopped(job: Job, error: TrainingStoppedError) -> StageFailedError:
 
 def _save_result(job: Job, ready: Prepared, outcome: Outcome) -> None:
     if outcome.best_step is None:
-        _save(ready.model, job.draft / MODEL, job.run, job.encoder)
+        _save_kept(job, ready, job.draft / MODEL)
     else:
         best = best_encoder(job.draft, outcome.best_step)
         export_encoder(lambda folder: _copy(best, folder), job.draft / MODEL)
         if outcome.best_step != outcome.steps:
             last = job.draft / CHECKPOINTS / f"step-{outcome.steps}"
-            export_encoder(lambda folder: _save(ready.model, folder, job.run, job.encoder), last)
+            export_encoder(partial(_save_kept, job, ready), last)
     (job.draft / CHECKPOINTS).mkdir(exist_ok=True)
     if ready.selection is not None:
         ready.selection.write(job.draft)
@@ -218,18 +218,24 @@ def _choice(job: Job, ready: Prepared, outcome: Outcome) -> dict[str, Any]:
         said = "the last; --set training.selection.queries=500 keeps the best on held-out queries"
         return {"selected_step": None, "selection": None, "kept": said}
     scores = [entry[key] for entry in outcome.log if (key := f"eval_{SCORE}") in entry]
-    best, last, queries = max(scores), scores[-1], len(ready.selection.test.queries)
-    name, split = job.profile.selection_set
+    best, last, queries = max(scores), scores[-1], len(ready.selection.texts)
+    chosen = f"{queries} queries of {job.profile.selected_on}, {best:.4f} at step"
+    parts = next(entry for entry in outcome.log if entry.get(f"eval_{SCORE}") == best)
+    by_set = {key[5:]: score for key, score in parts.items() if "/" in key}
     return {
         "selected_step": outcome.best_step,
-        "selection": {"queries": queries, "kept": best, "last": last},
-        "kept": f"the best by nDCG@10 on {queries} queries of {name} ({split}), {best:.4f} at step "
-        f"{outcome.best_step}; the last has {last:.4f}",
+        "selection": {"queries": queries, "kept": best, "last": last}
+        | ({"by_set": by_set} if by_set else {}),
+        "kept": f"the best by nDCG@10 on {chosen} {outcome.best_step}; the last has {last:.4f}",
     }
 
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def _save_kept(job: Job, ready: Prepared, folder: Path) -> None:
+    ready.start.kept(partial(_save, folder=folder, run=job.run, encoder=job.encoder))
 
 
 def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder) -> None:

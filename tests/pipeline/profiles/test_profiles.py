@@ -372,12 +372,12 @@ def test_the_plans_of_the_paper_keep_the_best_on_dev_and_an_experiment_the_last(
     plan = profiles.load(name)
     for experiment in plan.experiments:
         assert experiment.training.selection.queries == 500
-        assert experiment.selection_set == ("msmarco-select", "dev")
+        assert experiment.selection_sets == (("msmarco-select", "dev"),)
         assert "msmarco-select" in experiment.named_datasets
         alone = profiles.load(experiment.name)
         assert alone.training.selection.queries == 0
     mine = profiles.load(name, sets=["data.train=mine"])
-    assert mine.experiments[0].selection_set == ("mine", "train")
+    assert mine.experiments[0].selection_sets == (("mine", "train"),)
 
 
 def test_the_old_name_of_a_reference_is_read():

@@ -75,10 +75,16 @@ def test_each_cell_of_each_arm_is_a_profile_that_differs_in_its_values_alone():
     assert {(p.training.selection.queries, p.training.selection.every) for p in every} == {(8, 5)}
 
 
+def scores(*values):
+    parts = [{"sea/float32": value, "sea/binary": value} for value in values]
+    pairs = zip(values, parts, strict=True)
+    return [None if value is None else {"kept": value, "by_set": part} for value, part in pairs]
+
+
 def test_the_best_trial_is_chosen_once_all_are_scored_and_the_first_of_equals():
     loaded = plan()
     part = loaded.with_scores(
-        {"tuned_isotropy": [0.1, 0.3, 0.3], "baseline_no_isotropy": [1, 2, None]}
+        {"tuned_isotropy": scores(0.1, 0.3, 0.3), "baseline_no_isotropy": scores(1, 2, None)}
     )
     lambdas = {p.name: p.training.lambda_isotropy for p in part.experiments}
     assert lambdas["tuned_isotropy"] == 1.0
@@ -86,7 +92,7 @@ def test_the_best_trial_is_chosen_once_all_are_scored_and_the_first_of_equals():
     assert part.tuned[1].best is None
     assert part.experiments[2] == loaded.experiments[2]
     zero = loaded.with_scores(
-        {"tuned_isotropy": [0.0, 0.0, 0.0], "baseline_no_isotropy": [None] * 3}
+        {"tuned_isotropy": scores(0.0, 0.0, 0.0), "baseline_no_isotropy": [None] * 3}
     )
     assert zero.tuned[0].best is zero.tuned[0].trials[0]
 
@@ -240,7 +246,7 @@ def test_the_seed_of_the_trials_is_no_seed_of_a_command():
 
 def test_the_file_of_a_plan_is_read_as_it_was_written():
     scored = plan().with_scores(
-        {"tuned_isotropy": [0.1, 0.3, 0.2], "baseline_no_isotropy": [0.2, None, 0.1]}
+        {"tuned_isotropy": scores(0.1, 0.3, 0.2), "baseline_no_isotropy": scores(0.2, None, 0.1)}
     )
     assert PaperPlan.from_json(scored.to_json()) == scored
     options = dataclasses.replace(scored, options=("--seed", "1"))

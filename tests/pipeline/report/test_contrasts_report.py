@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from ragcun_cli.core.rankings.contrasts import contrast, holm
-from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumns
+from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumns
 from ragcun_cli.pipeline.report.contrasts import compare, planned_contrasts
 from ragcun_cli.pipeline.report.figures.contrasts import forest_figure
 from ragcun_cli.pipeline.report.rows import ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Difference
-from ragcun_cli.pipeline.report.tables.contrasts import answer, contrasts_table, sets_table, verdict
+from ragcun_cli.pipeline.report.tables.contrasts import (
+    answers,
+    contrasts_table,
+    sets_table,
+    verdict,
+)
 from ragcun_cli.pipeline.report.tables.results import results_table
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.paths import Workspace
@@ -167,15 +172,15 @@ def test_the_table_has_holms_p_over_all_and_a_verdict_each():
     assert verdict(compared[1].found) in ("above 0", "below 0", "not told apart from 0")
     by_set = sets_table(compared)
     assert [cells[0] for cells in by_set.rows] == list(SETS)
-    assert table.notes[0] == answer(compared, 50)
-    assert answer(compared).startswith("a − b is +")
-    assert " of nDCG@10 over 2 sets and 3 seeds: above 0." in answer(compared)
+    assert [table.notes[0]] == answers(compared, 50)
+    assert answers(compared)[0].startswith("a − b is +")
+    assert " of nDCG@10 over 2 sets and 3 seeds: above 0." in answers(compared)[0]
     assert table.notes[0].endswith(": above 0, equivalent within ±50 points.")
     lacking = compare(planned("a", "b", metric="recall@7"), rows, list(SETS))
     unseen = contrasts_table(compared[1:], [*compared, lacking])
     assert unseen.rows[0][5] == pytest.approx(min(1, 3 * compared[1].found.p_value))
     other = compare(planned("a", "b", primary=True, metric="mrr@10"), rows, list(SETS))
-    assert " of mrr@10 over " in answer([other])
+    assert " of mrr@10 over " in answers([other])[0]
     assert forest_figure(other).x_label == "Difference of mrr@10 in points"
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from ragcun_cli.core.rankings.contrasts import Contrast
 from ragcun_cli.core.rankings.random_effects import random_effects
-from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM
 from ragcun_cli.pipeline.report.contrasts import POINTS, Compared
 from ragcun_cli.pipeline.report.figure import Estimate, Figure, Forest, Series
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults, mean_over_sets
+from ragcun_cli.spec.measuring_config import FULL_FORM
 
 FEWEST_SETS = 3
 """For a summary in which sets are a sample."""

@@ -25,9 +25,10 @@ CONTRAST_COLUMNS = (
     Column("shrinks", "Shrinks with"),
 )
 NOTES = (
-    "Points of the average over the sets. The 95 % interval and p are of one formula, in which "
-    "queries and training seeds are both samples (docs/EVALUATION.md); Holm's p is over all "
-    "planned contrasts. Of one seed, the p of a primary contrast is that of queries alone.",
+    "Points of the average over the sets, or over those that are named. The 95 % interval and p "
+    "are of one formula, in which queries and training seeds are both samples "
+    "(docs/EVALUATION.md); Holm's p is over all planned contrasts. Of one seed, the p of a primary "
+    "contrast is that of queries alone.",
     "Detectable: the true difference that such an experiment finds at 5 % in four of five cases.",
 )
 
@@ -54,8 +55,7 @@ def contrasts_table(
     adjusted = holm(own, len(every))
     ordered = sorted(compared, key=lambda one: not one.planned.primary)
     margin = None if smallest_effect is None else smallest_effect / POINTS
-    said = answer(compared, smallest_effect)
-    notes = [*([] if said is None else [said]), *NOTES, *_blindness(compared)]
+    notes = [*answers(compared, smallest_effect), *NOTES, *_blindness(compared)]
     if smallest_effect is not None:
         notes.append(f"Equivalent: the 90 % interval lies within ±{smallest_effect:g} points.")
     if lacking := [f"{one.name}: {one.why}" for one in ordered if one.why]:
@@ -92,20 +92,22 @@ def sets_table(compared: Sequence[Compared]) -> Table | None:
     )
 
 
-def answer(compared: Sequence[Compared], smallest_effect: float | None = None) -> str | None:
-    """One sentence: what the first primary contrast says; None where none was measured."""
-    first = primary_of(compared)
-    if first is None or first.found is None:
-        return None
+def answers(compared: Sequence[Compared], smallest_effect: float | None = None) -> list[str]:
+    """A sentence for each primary contrast that was measured: what it says."""
+    primary = [one for one in compared if one.planned.primary]
+    return [_answer(one, one.found, smallest_effect) for one in primary if one.found is not None]
+
+
+def _answer(one: Compared, found: Contrast, smallest_effect: float | None) -> str:
     column = next(one for one in CONTRAST_COLUMNS if one.key == "difference")
-    difference, interval = cell_parts(column, difference_of(first.found))
-    seeds = {0: "no seeds", 1: "one seed"}.get(first.seeds, f"{first.seeds} seeds")
-    sets = "one set" if len(first.by_set) == 1 else f"{len(first.by_set)} sets"
+    difference, interval = cell_parts(column, difference_of(found))
+    seeds = {0: "no seeds", 1: "one seed"}.get(one.seeds, f"{one.seeds} seeds")
+    sets = "one set" if len(one.by_set) == 1 else f"{len(one.by_set)} sets"
     margin = None if smallest_effect is None else smallest_effect / POINTS
-    shows = verdict(first.found, margin)
+    shows = verdict(found, margin)
     within = f" within ±{smallest_effect:g} points" if "equivalent" in shows else ""
     return (
-        f"{first.name} is {difference} points {interval} of {first.planned.scores} over {sets} and "
+        f"{one.name} is {difference} points {interval} of {one.planned.scores} over {sets} and "
         f"{seeds}: {shows}{within}."
     )
 

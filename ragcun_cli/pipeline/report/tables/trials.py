@@ -12,8 +12,8 @@ def trials_table(plan: PaperPlan | None) -> Table | None:
         return None
     counts = [f"{arm.name} had {len(arm.trials)} of {arm.cells} cells" for arm in plan.tuned]
     profile = plan.tuned[0].trials[0].profile
-    name, split = profile.selection_set
     queries = profile.training.selection.queries
+    parts = next((trial.by_set for arm in plan.tuned for trial in arm.trials if trial.by_set), {})
     return Table(
         key="trials",
         caption="What was tried for each arm",
@@ -22,6 +22,7 @@ def trials_table(plan: PaperPlan | None) -> Table | None:
             Column("trial", "Trial"),
             Column("values", "Values"),
             Column("ndcg", "nDCG@10 on held-out queries", digits=2, scale=100),
+            *(Column(f"on-{part}", part, digits=2, scale=100) for part in parts),
             Column("chosen", "Chosen"),
         ),
         rows=tuple(
@@ -30,6 +31,7 @@ def trials_table(plan: PaperPlan | None) -> Table | None:
                 number,
                 ", ".join(f"{key} = {value}" for key, value in trial.values.items()),
                 trial.score,
+                *(trial.by_set.get(part) for part in parts),
                 "yes" if trial is arm.best else "no" if arm.best else "–",
             )
             for arm in plan.tuned
@@ -37,7 +39,8 @@ def trials_table(plan: PaperPlan | None) -> Table | None:
         ),
         notes=(
             f"Trials: {'; '.join(counts)}. Each was trained once, with seed {plan.tuning_seed}, "
-            f"and scored on {queries} queries of {name} ({split}), which no table reports. The "
+            f"and scored on up to {queries} queries of {profile.selected_on}, which no table "
+            f"reports{'; the score is the mean over sets and forms' * bool(parts)}. The "
             "best, the first of equals, was trained with all seeds; no other was tested.",
         ),
         heading_columns=2,
