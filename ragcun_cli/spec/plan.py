@@ -125,7 +125,7 @@ Space = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(ma
 
 
 class Arm(Section):
-    """An experiment whose values are tuned."""
+    """An experiment with values of its own, fixed or tuned."""
 
     profile: str
     """By name or path."""
@@ -133,8 +133,11 @@ class Arm(Section):
     name: str | None = Field(None, pattern=NAME)
     """Of its row; the profile's by default."""
 
-    grid: Space
-    """What is tried for this arm beside what is tried for all; may be empty."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Dotted keys of a profile, as `data.max_train_queries`, each with its value here."""
+
+    grid: Space | None = None
+    """What is tried for this arm beside what is tried for all; may be empty. None tunes nothing."""
 
 
 Listed = Annotated[
@@ -176,7 +179,8 @@ class PlanFile(Section):
     description: str = ""
 
     experiments: Annotated[tuple[Listed, ...], Field(min_length=1)]
-    """Profiles by name or path, in the order of the table's rows; a tuned one as
+    """Profiles by name or path, in the order of the table's rows; one with other values as
+    `{ profile = "NAME", name = "ROW", set = { "training.batch_size" = 64 } }`, a tuned one as
     `{ profile = "NAME", grid = { "training.lambda_isotropy" = [0.5, 1.0] } }`."""
 
     references: tuple[Reference, ...] = ("untouched",)
@@ -207,14 +211,15 @@ class PlanFile(Section):
 
     @model_validator(mode="after")
     def _tuned_by_something(self) -> Self:
-        arms = [one for one in self.experiments if isinstance(one, Arm)]
-        if bool(arms) != (self.tuning is not None):
+        listed = [one for one in self.experiments if isinstance(one, Arm)]
+        grids = [arm.grid for arm in listed if arm.grid is not None]
+        if bool(grids) != (self.tuning is not None):
             raise ValueError("an experiment with a grid needs [tuning], and [tuning] a grid")
         if self.tuning is None:
             return self
         if self.tuning.seed in self.seeds:
             raise ValueError(f"tuning.seed {self.tuning.seed} is one of the plan's seeds")
-        for key in (key for space in (self.tuning.space, *(a.grid for a in arms)) for key in space):
+        for key in (key for space in (self.tuning.space, *grids) for key in space):
             if not key.startswith(("training.", "encoder.head.")) or ".selection" in key:
                 raise ValueError(f"'{key}' is not tuned: only training and encoder.head are")
         return self

@@ -147,10 +147,16 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     for name, one in zip(names, plan.experiments, strict=True):
         try:
             source = _find(name, beside=file)
-            if isinstance(one, str) or plan.tuning is None:
-                experiments.append(_experiment(source, layers))
+            arm = Arm(profile=one) if isinstance(one, str) else one
+            own: list[Layer] = [("name", {"name": arm.name})] if arm.name else []
+            own += [
+                (f"set {key}", _nested(key.split("."), value)) for key, value in arm.set.items()
+            ]
+            if arm.grid is None or plan.tuning is None:
+                experiments.append(_experiment(source, [*layers[:-1], *own, layers[-1]]))
             else:
-                tuned.append(_tuned(one, plan.tuning, source, layers))
+                space = plan.tuning.space | arm.grid
+                tuned.append(_tuned(space, plan.tuning, source, [*layers[:-1], *own, layers[-1]]))
                 experiments.append(tuned[-1].trials[0].profile)
         except ProfileError as error:
             where, _, why = str(error).partition("\n")
@@ -186,18 +192,18 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     )
 
 
-def _tuned(arm: Arm, tuning: TuningConfig, source: Path, layers: Sequence[Layer]) -> TunedArm:
+def _tuned(
+    space: Mapping[str, Sequence[Any]], tuning: TuningConfig, source: Path, layers: Sequence[Layer]
+) -> TunedArm:
     """An arm with its trials, in the order of the grid."""
     from ragcun_cli.core.draw import TRIALS, smallest
 
-    space = tuning.space | arm.grid
     *below, (_, changes) = layers
     if fixed := [key for key in space if key in dotted(changes)]:
         raise ProfileError(f"--set {fixed[0]} is what the trials of {source.stem} differ in")
     cells = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
     by_text = {json.dumps(cell, sort_keys=True, default=str): cell for cell in cells}
     drawn = smallest(TRIALS, by_text, tuning.trials or len(cells), seed=tuning.seed)
-    below += [] if arm.name is None else [("name", {"name": arm.name})]
     trials = []
     for text in (text for text in by_text if text in drawn):
         cell: dict[str, Any] = {}

@@ -22,8 +22,15 @@ EXPERIMENTS = (
     "frozen_no_isotropy",
     "standard_cosine",
     "spread_out",
+    "baseline_tuned",
+    "with_isotropy_tuned",
+    "frozen_tuned",
 )
-PLANS = ("lambda_sweep", "publication", "publication_minimum", "quickstart", "smoke")
+PLANS = (
+    *(f"evidence{which}" for which in ("", "_public", "_full", "_debian", "_mpnet", "_sweep")),
+    *("evidence_clipping", "lambda_sweep", "never_trained", "publication"),
+    *("publication_minimum", "publication_tuned", "quickstart", "smoke"),
+)
 
 
 @pytest.fixture(autouse=True)

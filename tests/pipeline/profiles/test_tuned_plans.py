@@ -131,7 +131,8 @@ GRID = f"grid = {{ {LAMBDA} }}"
         ([('name = "tuned_isotropy"', 'name = "spread_out"')], "experiments names the same one tw"),
         ([('name = "tuned_isotropy"', 'name = "Tuned"')], "a name has lower-case letters, digits"),
         ([('profile = "with_isotropy", ', "")], "experiments.1.arm.profile: it has to be there"),
-        ([(f", {GRID}", "")], "experiments.1.arm.grid: it has to be there"),
+        ([(GRID, 'set = { "training.scales" = 3.0 }')], "scales: there is no such key"),
+        ([(GRID, 'set = { "training.scale" = -3.0 }')], "training.scale: it has to be above 0.0"),
         ([(GRID, f"grids = {{ {LAMBDA} }}")], "experiments.1.arm.grids: there is no such key"),
         ([('"spread_out"', "7")], "experiments.0.name: a text is needed, in quotes"),
         ([('"with_isotropy"', '"with_isotropie"')], "did you mean 'with_isotropy'?"),
@@ -146,6 +147,26 @@ def test_what_is_wrong_with_a_grid_is_named(changes, said):
         plan(*changes)
     assert said in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_an_arm_has_fixed_values_beside_those_that_are_tried():
+    fixed = 'set = { "data.max_train_queries" = 30, "training.scale" = 7.0 }'
+    loaded = plan(
+        (GRID, f"{GRID}, {fixed}"),
+        ('"spread_out"', f'{{ profile = "spread_out", name = "few", {fixed} }}'),
+        (SELECTION, f"[overrides.training]\nscale = 9.0\n\n{SELECTION}"),
+    )
+    found = [*(trial.profile for trial in loaded.tuned[0].trials), loaded.experiments[0]]
+    assert {(one.data.max_train_queries, one.training.scale) for one in found} == {(30, 7.0)}
+    assert loaded.experiments[0].name == "few"
+    assert loaded.experiments[2].training.scale == 9.0
+    assert tried(loaded) == tried(plan())
+
+
+def test_arms_of_a_sweep_may_have_unequal_numbers_of_trials():
+    less = ("[0.5, 1.0, 2.0]", "[0.5, 2.0]")
+    loaded = plan(less, (SELECTION, f"[tuning]\nequal = false\n\n{SELECTION}"))
+    assert [len(arm.trials) for arm in loaded.tuned] == [2, 3]
 
 
 def test_tuning_without_a_grid_is_refused_too():

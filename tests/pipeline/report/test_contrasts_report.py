@@ -19,6 +19,7 @@ from ragcun_cli.pipeline.report.tables.contrasts import (
 )
 from ragcun_cli.pipeline.report.tables.results import results_table
 from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.plan import PlannedContrast
 from ragcun_cli.spec.profile import RunProfile
