@@ -29,7 +29,7 @@ EXPERIMENTS = (
 PLANS = (
     *(f"evidence{which}" for which in ("", "_public", "_full", "_debian", "_mpnet", "_sweep")),
     *("evidence_clipping", "lambda_sweep", "never_trained", "publication"),
-    *("publication_minimum", "publication_tuned", "quickstart", "smoke"),
+    *("publication_minimum", "publication_tuned", "quickstart", "quickstart_trials", "smoke"),
 )
 
 
