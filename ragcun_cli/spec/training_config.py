@@ -54,8 +54,8 @@ class SelectionConfig(Section):
 
     split: Literal["train", "dev", "test"] | None = None
     """Of its judgements; none means `train` of the training set, `dev` of another. Training rows
-    with a query of the selection are left out, and a query that a test set of the plan has too is
-    refused."""
+    with a query of the selection are left out, and of the selection queries that the set's own test
+    has in the same words; one that another test set of the plan has is refused."""
 
     passages: int = Field(10_000, ge=10)
     """Passages of each set to rank: those judged for the queries, and a seeded sample of the

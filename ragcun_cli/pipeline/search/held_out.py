@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from ragcun_cli.core.draw import SELECTION_PASSAGES, SELECTION_QUERIES, smallest
 from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sources import reported_split
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.dense import rank_forms
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
@@ -66,11 +68,22 @@ def read_held_out(
 ) -> JudgedSet:
     """A seeded sample of the judged queries of one split, with their passages and some others.
 
+    Queries with the words of a query that the set reports on are left out.
+
     Raises:
         DataError: the split is absent.
     """
     whole = read_judged_set(name, folder, split=split)
-    relevant = {query: judged for query, judged in whole.qrels.items() if max(judged.values()) > 0}
+    tested: set[str] = set()
+    with suppress(DataError):  # where it reports on none of its queries
+        if split != (reported := reported_split(name)):
+            asked = read_judged_set(name, folder, split=reported).queries.values()
+            tested = set(map(beir.words, asked))
+    relevant = {
+        query: judged
+        for query, judged in whole.qrels.items()
+        if max(judged.values()) > 0 and beir.words(whole.queries[query]) not in tested
+    }
     chosen = sorted(smallest(SELECTION_QUERIES, relevant, config.queries, seed=seed))
     needed = {passage for query in chosen for passage in relevant[query]}
     others = (passage for passage in whole.corpus.ids if passage not in needed)

@@ -52,6 +52,21 @@ def test_more_than_there_is_takes_all(folder):
     assert (len(test.queries), len(test.corpus)) == (29, 60)
 
 
+def test_a_query_that_the_set_reports_on_in_the_same_words_is_left_out(tmp_path):
+    passages = {f"p{i}": f"passage number {i}" for i in range(9)}
+    queries = {f"q{i}": f"What is {i}?" for i in range(6)} | {"t0": "what is 3", "t1": "Else?"}
+    qrels = {
+        "dev": {f"q{i}": {f"p{i}": 1} for i in range(6)},
+        "test": {"t0": {"p8": 1}, "t1": {"p7": 1}, "q5": {"p5": 1}},
+    }
+    beir.write_set(tmp_path, corpus=passages, queries=queries, qrels=qrels)
+    config = SelectionConfig(queries=50)
+    dev = read_held_out(tmp_path, "nfcorpus", "dev", config, seed=1)
+    assert set(dev.queries) == {"q0", "q1", "q2", "q4"}
+    test = read_held_out(tmp_path, "nfcorpus", "test", config, seed=1)
+    assert set(test.queries) == {"t0", "t1", "q5"}
+
+
 def test_queries_with_the_same_words_are_held_out_too(folder):
     chosen = SelectionSet([selected(folder)], 8)
     name, text = next(iter(chosen.tests[0].queries.items()))
