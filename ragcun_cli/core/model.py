@@ -33,6 +33,25 @@ def random_rotation(size: int, *, seed: int) -> Tensor:
     return rotation
 
 
+def principal_directions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Orthogonal directions along which rows vary, those of the largest variance first.
+
+    Args:
+        rows: ``(n, d)`` float64, less their mean where that is to count as no variance.
+
+    Returns:
+        ``(d, d)`` unit vectors as rows, the ``(d,)`` variances along them, and ``(d,)`` whether
+        each is more than rounding of fp32.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+    directions = vectors.flip(1).T
+    # An eigenvector's sign is the library's choice; fix it so that every machine starts alike.
+    largest = directions.abs().argmax(1, keepdim=True)
+    variances = eigenvalues.flip(0).clamp(min=0)
+    seen = variances > _INVISIBLE * variances[0]
+    return directions * directions.gather(1, largest).sign(), variances, seen
+
+
 def linear_head_weights(
     sample: Tensor,
     *,
@@ -70,14 +89,8 @@ def linear_head_weights(
     width = rows.shape[1]
     mean = rows.mean(0) if centre else torch.zeros(width, dtype=torch.float64)
     rows = rows - mean
-    eigenvalues, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
     kept = min(output_dim, width)
-    directions = vectors.flip(1)[:, :kept].T  # (kept, d), largest first
-    # An eigenvector's sign is the library's choice; fix it so that every machine starts alike.
-    largest = directions.abs().argmax(1, keepdim=True)
-    directions = directions * directions.gather(1, largest).sign()
-    variances = eigenvalues.flip(0)[:kept].clamp(min=0)
-    seen = variances > _INVISIBLE * variances[0]
+    directions, variances, seen = (found[:kept] for found in principal_directions(rows))
     factors = torch.where(seen, variances, 1) ** (-whitening / 2)
     if whitening > 0:
         factors = factors * seen
@@ -86,12 +99,7 @@ def linear_head_weights(
     projection[:kept] = directions * factors[:, None] * math.sqrt(output_dim / power)
     if rotation_seed is not None:
         projection = random_rotation(output_dim, seed=rotation_seed) @ projection
-    identity = torch.eye(width, dtype=torch.float64)
-    return (
-        torch.cat([identity, -identity]).float(),
-        torch.cat([projection, -projection], dim=1).float(),
-        (-projection @ mean).float(),
-    )
+    return _as_head(projection, mean)
 
 
 def gaussian_head(width: int, *, output_dim: int, dropout: float) -> list[Any]:
@@ -135,12 +143,44 @@ def build_encoder(
             whitening=whitening,
             rotation_seed=rotation_seed,
         )
-        with torch.no_grad():
-            head[0].linear.weight.copy_(first)
-            head[0].linear.bias.zero_()
-            head[2].linear.weight.copy_(second)
-            head[2].linear.bias.copy_(bias)
+        _set_head(head, first, second, bias)
     return _assembled([*base, *head], base, similarity=similarity)
+
+
+def affine_encoder(base: SentenceTransformer, matrix: Tensor, mean: Tensor) -> SentenceTransformer:
+    """The base with a head that is an affine map, compared as the base is.
+
+    Args:
+        base: its modules are shared, not copied.
+        matrix: ``(e, d)``.
+        mean: ``(d,)``; an output is ``matrix @ (x - mean)``.
+    """
+    model = build_encoder(
+        base,
+        output_dim=len(matrix),
+        dropout=0.0,
+        similarity=base.similarity_fn_name,
+        linear_start=None,
+    )
+    _set_head(list(model)[-HEAD_MODULES:], *_as_head(matrix.double(), mean.double()))
+    return model
+
+
+def _as_head(projection: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    identity = torch.eye(projection.shape[1], dtype=torch.float64)
+    return (
+        torch.cat([identity, -identity]).float(),
+        torch.cat([projection, -projection], dim=1).float(),
+        (-projection @ mean).float(),
+    )
+
+
+def _set_head(head: Sequence[Any], first: Tensor, second: Tensor, bias: Tensor) -> None:
+    with torch.no_grad():
+        head[0].linear.weight.copy_(first)
+        head[0].linear.bias.zero_()
+        head[2].linear.weight.copy_(second)
+        head[2].linear.bias.copy_(bias)
 
 
 def without_normalize(base: SentenceTransformer) -> SentenceTransformer:

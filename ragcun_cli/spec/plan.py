@@ -19,13 +19,14 @@ from ragcun_cli.spec.training_config import SelectionConfig
 REFERENCES_ONCE_CALLED = {"untouched_pca": "untouched_start"}
 """Old name of a reference -> its name, in plans and in the files of old runs."""
 
-ReferenceName = Literal["untouched", "untouched_start", "bm25"]
+ReferenceName = Literal["untouched", "untouched_start", "free_transform", "bm25"]
 Reference = Annotated[
     ReferenceName,
     BeforeValidator(lambda name: REFERENCES_ONCE_CALLED.get(str(name), name)),
 ]
 """Rows that nothing was trained for: the base encoder as published; the base behind the untrained
-linear head that every experiment starts from, rotation included; and BM25."""
+linear head that every experiment starts from, rotation included; the base behind the free transform
+that held-out queries choose; and BM25."""
 
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ragcun_cli.spec.measuring_config import FULL_FORM
-from ragcun_cli.pipeline.search.rankings import QueryScores
+from ragcun_cli.spec.measuring_config import FULL_FORM
 
-"""The form of embeddings as they are."""
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.search.rankings import QueryScores
 
 ScoreColumn = tuple[str, str]
 """Form of the embeddings, metric."""

@@ -55,6 +55,12 @@ class Run:
             data = {"train": self.profile.data.train}
             similarity = self.profile.training.contrastive
             return {"encoder": stated(self.profile.encoder), "data": data, "for": similarity}
+        if self.reference == "free_transform":
+            config = self.profile.encoder
+            seen = {"normalize_base": config.normalize_base, "passages": config.head.init_passages}
+            chosen = stated(self.profile.training.selection)
+            data = {"train": self.profile.data.train}
+            return {"encoder": _untouched(config) | seen, "data": data, "selection": chosen}
         return model_values(self.profile)
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from ragcun_cli.pipeline.search.held_out import (
     refuse_test_queries,
 )
 from ragcun_cli.pipeline.search.judged import read_judged_sets
+from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.examples import ID_COLUMNS, judged_pairs, write_examples
 from ragcun_cli.pipeline.training.job import Job, trainer_settings
 from ragcun_cli.pipeline.training.start_encoder import head_modules, start_encoder
@@ -63,7 +65,8 @@ def prepare(job: Job, progress: Progress) -> Prepared:
         DataError: selection on test queries, or a malformed data set.
         ProfileError: there are too few rows for a batch or for the warm-up.
     """
-    selection = _selection(job)
+    sets = job.profile.selection_sets
+    selection = read_selection(job.run, job.selection, job.tested, seed=job.seed) if sets else None
     file, judged = job.draft / TRAINING_ROWS, job.draft / "judged.npy"
     if processes.rank() == 0:  # which writes before it calls the others
         queries, corpus = beir.read_queries(job.dataset), Corpus.open(job.dataset)
@@ -98,18 +101,29 @@ def prepare(job: Job, progress: Progress) -> Prepared:
     )
 
 
-def _selection(job: Job) -> SelectionSet | None:
-    config, sets = job.profile.training.selection, job.profile.selection_sets
-    if not sets:
-        return None
+def read_selection(
+    run: Run, folders: Sequence[Path], tested: Mapping[str, Path], *, seed: int
+) -> SelectionSet:
+    """The queries that a run's encoder is chosen on.
+
+    Args:
+        run: whose profile names them.
+        folders: of their data sets.
+        tested: the reported data sets that are here.
+        seed: of the sample.
+
+    Raises:
+        DataError: one is a test query.
+    """
+    config = run.profile.training.selection
     tests = [
-        read_held_out(folder, name, split, config, seed=job.seed)
-        for folder, (name, split) in zip(job.selection, sets, strict=True)
+        read_held_out(folder, name, split, config, seed=seed)
+        for folder, (name, split) in zip(folders, run.profile.selection_sets, strict=True)
     ]
     digests = [digest for test in tests for digest in digests_of(test.queries)]
-    for name, folder in job.tested.items():
+    for name, folder in tested.items():
         for test in read_judged_sets(name, folder):
-            refuse_test_queries(digests, test, where=job.run.label)
+            refuse_test_queries(digests, test, where=run.label)
     return SelectionSet(tests, BATCH_TEXTS, config.variants)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
 from ragcun_cli.core.draw import START, smallest
 from ragcun_cli.core.model import HEAD_MODULES, as_served, build_encoder, without_normalize
@@ -38,25 +40,12 @@ def start_encoder(
         outputs: where those of the base are kept and looked up; only of one that stays as it is.
     """
     config = profile.encoder
-    base = as_served(load_encoder(encoder, config, device=device))
+    base = start_base(profile, encoder, device=device, progress=progress, outputs=outputs)
     if config.head.kind == "none":
         base.similarity_fn_name = profile.training.contrastive
         return base
-    if not config.normalize_base:
-        base = without_normalize(base)
-    if outputs is not None:
-        keep_base(base, outputs, head=0, progress=progress)
-    sample = None
-    if config.head.init == "linear":
-        texts = _start_passages(dataset, count=config.head.init_passages)
-        sample = encode(
-            base,
-            texts,
-            side="document",
-            batch_size=BATCH_TEXTS,
-            label="head start",
-            progress=progress,
-        ).cpu()
+    linear = config.head.init == "linear"
+    sample = start_sample(profile, base, dataset, progress) if linear else None
     model = build_encoder(
         base,
         output_dim=config.output_dim,
@@ -70,10 +59,37 @@ def start_encoder(
     return model
 
 
-def _start_passages(dataset: Path, *, count: int) -> list[str]:
-    """The same passages for every seed: those whose ids have the smallest digests."""
+def start_base(
+    profile: RunProfile,
+    encoder: FoundEncoder,
+    *,
+    device: str,
+    progress: Progress,
+    outputs: OutputsFolder | None,
+) -> SentenceTransformer:
+    """What a head stands on, as `start_encoder` has it."""
+    base = as_served(load_encoder(encoder, profile.encoder, device=device))
+    if profile.encoder.head.kind == "none":
+        return base
+    if not profile.encoder.normalize_base:
+        base = without_normalize(base)
+    if outputs is not None:
+        keep_base(base, outputs, head=0, progress=progress)
+    return base
+
+
+def start_sample(
+    profile: RunProfile, base: SentenceTransformer, dataset: Path, progress: Progress
+) -> Tensor:
+    """``(n, d)`` outputs of a base for passages of the training set, on the CPU.
+
+    The same passages for every seed: those whose ids have the smallest digests.
+    """
     corpus = Corpus.open(dataset)
-    return corpus.texts_by_id(sorted(smallest(START, corpus.ids, count)))
+    chosen = smallest(START, corpus.ids, profile.encoder.head.init_passages)
+    texts = corpus.texts_by_id(sorted(chosen))
+    how: Any = {"batch_size": BATCH_TEXTS, "label": "head start", "progress": progress}
+    return encode(base, texts, side="document", **how).cpu()
 
 
 def head_modules(model: SentenceTransformer, profile: RunProfile) -> Sequence[int]:

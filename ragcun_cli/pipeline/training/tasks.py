@@ -20,7 +20,7 @@ from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.addresses import without_home
-from ragcun_cli.spec.errors import EncoderError
+from ragcun_cli.spec.errors import EncoderError, ProfileError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.profile import EncoderConfig, RunProfile
 from ragcun_cli.spec.section import stated
@@ -42,27 +42,26 @@ class TrainingTasks:
         trained = run.reference is None
         mine = self._minings.task(run) if trained else None
 
-        chosen_on = profile.selection_sets if trained else ()
+        free = run.reference == "free_transform"
+        chosen_on = profile.selection_sets if trained or free else ()
         selection = [self._place.sets.task(name) for name, _ in chosen_on]
 
         def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.training.free_transform import choose_free_transform
             from ragcun_cli.pipeline.training.job import Job
             from ragcun_cli.pipeline.training.train import set_up_start, train
 
             encoder = self._place.fetch_encoder(profile.encoder)
             common: Any = {"encoder": encoder, "dataset": data.folder, "device": self._place.device}
             common["outputs"] = self._place.outputs(run, encoder.digests())
-            if mine is None:
+            if run.reference == "untouched_start":
                 return set_up_start(run, draft, **common, progress=progress)
             tested = filter(self._place.sets.is_here, profile.evaluation.datasets)
-            job = Job(
-                run,
-                draft,
-                **common,
-                negatives=mine.folder,
-                selection=[task.folder for task in selection],
-                tested={name: self._place.sets.task(name).folder for name in tested},
-            )
+            common["tested"] = {name: self._place.sets.task(name).folder for name in tested}
+            common["selection"] = [task.folder for task in selection]
+            if mine is None:
+                return choose_free_transform(run, draft, **common, progress=progress)
+            job = Job(run, draft, **common, negatives=mine.folder)
             return train(job, progress=progress)
 
         kept = [paths.TRAINING_LOG, paths.CHECKPOINTS] if trained else []
@@ -92,7 +91,7 @@ class TrainingTasks:
             again=shlex.join(
                 ["ragcun", "train", "--profile", profile.name, "--seed", f"{run.seed}"]
             ),
-            check=partial(self._check_rows, run) if trained else None,
+            check=partial(self._check_rows, run) if trained else partial(_check_chosen, run),
             fetch=lambda: self._look_at_base(profile.encoder),
         )
 
@@ -218,6 +217,14 @@ class TrainingTasks:
             rows=at_once,
             row_bytes=a_row,
             draft_bytes=2 * fixed,  # two checkpoints to resume from, with AdamW's moments
+        )
+
+
+def _check_chosen(run: Run) -> None:
+    if run.reference == "free_transform" and not run.profile.selection_sets:
+        raise ProfileError(
+            "free_transform is chosen on held-out queries, and the plan names none",
+            hint="--set training.selection.queries=500, or [tuning.selection] in the plan",
         )
 
 

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sentence_transformers import SentenceTransformer
-
 from ragcun_cli.core.collective import world_size
 from ragcun_cli.core.model import parameter_counts
 from ragcun_cli.core.trainer import TrainingStoppedError
@@ -37,7 +35,7 @@ from ragcun_cli.pipeline.machine.devices import check_precision
 from ragcun_cli.pipeline.machine.progress import Advance, Progress, Silent
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.job import Job, objective_settings, trainer_settings
-from ragcun_cli.pipeline.training.model_card import write_model_card
+from ragcun_cli.pipeline.training.model_card import save_with_card
 from ragcun_cli.pipeline.training.prepare import Prepared, prepare, use_cached_base
 from ragcun_cli.pipeline.training.probe_start import probe_start, say_unknown
 from ragcun_cli.pipeline.training.start_encoder import start_encoder
@@ -123,7 +121,7 @@ def set_up_start(
     """Save the encoder that every experiment with a linear head starts from."""
     how: Any = {"device": device, "outputs": outputs, "progress": progress}
     model = start_encoder(run.profile, encoder, dataset, **how)
-    _save(model, draft / MODEL, run, encoder)
+    save_with_card(model, draft / MODEL, run, encoder)
     return {
         **parameter_counts(model),
         "trainable_parameters": 0,
@@ -235,13 +233,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _save_kept(job: Job, ready: Prepared, folder: Path) -> None:
-    ready.start.kept(partial(_save, folder=folder, run=job.run, encoder=job.encoder))
-
-
-def _save(model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder) -> None:
-    model.save(str(folder), create_model_card=False)
-    weights = objective_settings(run.profile).weights
-    write_model_card(folder / "README.md", run=run, encoder=encoder, weights=weights)
+    ready.start.kept(partial(save_with_card, folder=folder, run=job.run, encoder=job.encoder))
 
 
 class _Clock:
