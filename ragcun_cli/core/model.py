@@ -33,6 +33,25 @@ def random_rotation(size: int, *, seed: int) -> Tensor:
     return rotation
 
 
+def principal_directions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Orthogonal directions along which rows vary, those of the largest variance first.
+
+    Args:
+        rows: ``(n, d)`` float64, less their mean where that is to count as no variance.
+
+    Returns:
+        ``(d, d)`` unit vectors as rows, the ``(d,)`` variances along them, and ``(d,)`` whether
+        each is more than rounding of fp32.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+    directions = vectors.flip(1).T
+    # An eigenvector's sign is the library's choice; fix it so that every machine starts alike.
+    largest = directions.abs().argmax(1, keepdim=True)
+    variances = eigenvalues.flip(0).clamp(min=0)
+    seen = variances > _INVISIBLE * variances[0]
+    return directions * directions.gather(1, largest).sign(), variances, seen
+
+
 def linear_head_weights(
     sample: Tensor,
     *,
@@ -70,14 +89,8 @@ def linear_head_weights(
     width = rows.shape[1]
     mean = rows.mean(0) if centre else torch.zeros(width, dtype=torch.float64)
     rows = rows - mean
-    eigenvalues, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
     kept = min(output_dim, width)
-    directions = vectors.flip(1)[:, :kept].T  # (kept, d), largest first
-    # An eigenvector's sign is the library's choice; fix it so that every machine starts alike.
-    largest = directions.abs().argmax(1, keepdim=True)
-    directions = directions * directions.gather(1, largest).sign()
-    variances = eigenvalues.flip(0)[:kept].clamp(min=0)
-    seen = variances > _INVISIBLE * variances[0]
+    directions, variances, seen = (found[:kept] for found in principal_directions(rows))
     factors = torch.where(seen, variances, 1) ** (-whitening / 2)
     if whitening > 0:
         factors = factors * seen

@@ -1,0 +1,127 @@
+"""Free changes of embeddings: affine maps that a sample of passages decides, without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ragcun_cli.core.model import principal_directions, random_rotation
+
+NONE = "none"
+
+TRANSFORMS = (
+    *(NONE, "mean-removal", "all-but-the-top-1", "all-but-the-top-2", "all-but-the-top-3"),
+    *("whitening-0", "whitening-0.25", "whitening-0.5", "whitening-0.75", "whitening-1"),
+    "spectral-scaling",
+)
+"""Names that `fit_transform` knows."""
+
+ROTATIONS = (NONE, "rotation-random", "rotation-itq")
+"""Names that `rotated` knows; a rotation moves no distance and no cosine."""
+
+_ITQ_STEPS, _ITQ_ROWS = 50, 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """The map ``x -> (x - mean) @ matrix.T``."""
+
+    name: str
+    mean: Tensor
+    """``(d,)`` float64."""
+    matrix: Tensor
+    """``(e, d)`` float64."""
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """``(n, e)`` of ``(n, d)``, computed in their precision and on their device."""
+        return (vectors - self.mean.to(vectors)) @ self.matrix.to(vectors).T
+
+
+def fit_transform(name: str, sample: Tensor) -> Affine:
+    """One of `TRANSFORMS`, fitted in float64.
+
+    ``mean-removal`` takes the mean off, and so do all that follow. ``all-but-the-top-K`` takes off
+    what lies along the K directions of the largest variance, too (Mu and Viswanath 2018,
+    arXiv:1702.01417). ``whitening-A`` turns to the principal directions, the largest first, and
+    divides each by ``eigenvalue ** (A / 2)``, as `linear_head_weights` does; those without variance
+    in the sample become 0 where A is above 0. ``whitening-0`` only turns.
+
+    ``spectral-scaling`` is after SpecTemp (Li, Eustratiadis and Kanoulas 2026, arXiv:2603.19339),
+    and no reproduction of it: there the exponent depends on how many dimensions are kept, here on
+    the direction, so that one map serves all widths. Of the eigenvalues ``v_1 >= v_2 ...`` the
+    noise floor f is the mean of the last quarter; the knee m is where the scree plot, both axes
+    scaled to [0, 1], lies furthest below the line between its ends (Kneedle, Satopaa et al. 2011);
+    with ``gamma(k) = log(v_k / f) / log(v_m / f)``, held within [0, 1], direction k is divided by
+    ``(v_k / v_m) ** (gamma(k) / 2)``: all up to the knee get the same variance, and what is
+    noise keeps its own.
+
+    Args:
+        name: of the transform.
+        sample: ``(n, d)`` embeddings of passages.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in TRANSFORMS:
+        raise ValueError(f"'{name}' is no transform; there are {', '.join(TRANSFORMS)}")
+    rows = sample.cpu().double()
+    matrix = torch.eye(rows.shape[1], dtype=torch.float64)
+    if name == NONE:
+        return Affine(name, torch.zeros_like(matrix[0]), matrix)
+    mean = rows.mean(0)
+    kind, _, number = name.rpartition("-")
+    if name != "mean-removal":
+        directions, variances, seen = principal_directions(rows - mean)
+        if kind == "all-but-the-top":
+            matrix -= directions[: int(number)].T @ directions[: int(number)]
+        elif kind == "whitening":
+            factors = torch.where(seen, variances, 1) ** (-float(number) / 2)
+            matrix = directions * (factors * (seen | (number == "0")))[:, None]
+        else:
+            matrix = directions * (_spectral_factors(variances[seen], len(seen)))[:, None]
+    return Affine(name, mean, matrix)
+
+
+def _spectral_factors(variances: Tensor, width: int) -> Tensor:
+    """``(width,)`` factors of `spectral-scaling`; 0 beyond the variances that are given."""
+    floor = variances[-max(1, len(variances) // 4) :].mean()
+    heights = (variances - variances[-1]) / (variances[0] - variances[-1]).clamp(min=1e-300)
+    below = torch.linspace(1, 0, len(variances), dtype=torch.float64) - heights
+    relative = variances / variances[below.argmax()]
+    gamma = ((variances / floor).log() / (variances[below.argmax()] / floor).log()).clamp(0, 1)
+    factors = torch.zeros(width, dtype=torch.float64)
+    factors[: len(variances)] = relative ** (-gamma.nan_to_num() / 2)
+    return factors
+
+
+def rotated(transform: Affine, rotation: str, sample: Tensor) -> Affine:
+    """A transform with a rotation of its outputs after it.
+
+    ``rotation-random`` is `random_rotation` with seed 0. ``rotation-itq`` begins there, and 50
+    times takes the signs of what it gives and then the rotation that comes closest to them
+    (iterative quantisation, Gong and Lazebnik 2011), of the sample's first 5,000 rows.
+
+    Args:
+        transform: comes first.
+        rotation: one of `ROTATIONS`.
+        sample: ``(n, d)`` embeddings of passages, in an order that says nothing of them.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if rotation not in ROTATIONS:
+        raise ValueError(f"'{rotation}' is no rotation; there are {', '.join(ROTATIONS)}")
+    if rotation == NONE:
+        return transform
+    turn = random_rotation(len(transform.matrix), seed=0)
+    if rotation == "rotation-itq":
+        rows = transform(sample[:_ITQ_ROWS].cpu())
+        rows = rows - rows.mean(0)
+        for _ in range(_ITQ_STEPS):
+            signs = torch.where(rows @ turn.to(rows).T > 0, 1.0, -1.0)
+            left, _, right = torch.linalg.svd((signs.T @ rows).double())
+            turn = left @ right
+    name = f"{transform.name} + {rotation}"
+    return Affine(name.removeprefix(f"{NONE} + "), transform.mean, turn @ transform.matrix)
