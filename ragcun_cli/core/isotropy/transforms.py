@@ -60,12 +60,7 @@ def fit_transform(name: str, sample: Tensor) -> Affine:
     Args:
         name: of the transform.
         sample: ``(n, d)`` embeddings of passages.
-
-    Raises:
-        ValueError: there is none of that name.
     """
-    if name not in TRANSFORMS:
-        raise ValueError(f"'{name}' is no transform; there are {', '.join(TRANSFORMS)}")
     rows = sample.cpu().double()
     matrix = torch.eye(rows.shape[1], dtype=torch.float64)
     if name == NONE:
@@ -80,7 +75,7 @@ def fit_transform(name: str, sample: Tensor) -> Affine:
             factors = torch.where(seen, variances, 1) ** (-float(number) / 2)
             matrix = directions * (factors * (seen | (number == "0")))[:, None]
         else:
-            matrix = directions * (_spectral_factors(variances[seen], len(seen)))[:, None]
+            matrix = directions * _spectral_factors(variances[seen], len(seen))[:, None]
     return Affine(name, mean, matrix)
 
 
@@ -107,12 +102,7 @@ def rotated(transform: Affine, rotation: str, sample: Tensor) -> Affine:
         transform: comes first.
         rotation: one of `ROTATIONS`.
         sample: ``(n, d)`` embeddings of passages, in an order that says nothing of them.
-
-    Raises:
-        ValueError: there is none of that name.
     """
-    if rotation not in ROTATIONS:
-        raise ValueError(f"'{rotation}' is no rotation; there are {', '.join(ROTATIONS)}")
     if rotation == NONE:
         return transform
     turn = random_rotation(len(transform.matrix), seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from ragcun_cli.spec.errors import StaleInputError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.marks import MARK
 from ragcun_cli.spec.section import stated
+
+WHAT_IF_SEARCHES = 100
+"""Of a data set, about."""
 
 
 class EvaluationTasks:
@@ -197,6 +201,48 @@ class EvaluationTasks:
         values = stated(config)
         values.pop("datasets", None)
         return values
+
+    # What free changes would do
+
+    def what_if(self, run: Run, datasets: Sequence[str], dev: Sequence[str]) -> Task:
+        """Score free changes of a run's embeddings on some data sets, and choose on dev queries."""
+        sets = {name: self._place.sets.task(name) for name in (*datasets, *dev)}
+        values = {"datasets": [*datasets], "dev": [*dev], "evaluation": self._values(run)}
+        work = Workload(disk_bytes=1e5)
+        for name in sets:
+            passages, queries = self._place.sets.counts(name)
+            width = run.profile.encoder.output_dim
+            work += self._place.encoding(run, name, (passages, queries))
+            work += Workload(products=WHAT_IF_SEARCHES * 2.0 * width * queries * passages)
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.evaluation.what_if import write_what_if
+
+            return write_what_if(
+                self._place.source(run, keep=True).load(progress),
+                {name: task.folder for name, task in sets.items()},
+                {"test": datasets, "dev": dev},
+                draft,
+                config=run.profile.evaluation,
+                progress=progress,
+            )
+
+        return Task(
+            stage=Stage.ISOTROPY,
+            label=f"what if {run.label}",
+            folder=run.folder,
+            key="what_if",
+            values=values,
+            action=action,
+            outputs=(paths.WHAT_IF,),
+            feeds=(paths.WHAT_IF,),
+            needs=(self._trainings.task(run), *sets.values()),
+            reads_splits=(
+                *((sets[name], reported_split(name)) for name in datasets),
+                *((sets[name], "dev") for name in dev),
+            ),
+            work=work,
+        )
 
     # The query scale
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -19,6 +20,7 @@ from ragcun_cli.pipeline.report.figures.contrasts import forest_figure, quality_
 from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
 from ragcun_cli.pipeline.report.figures.mining import gather_minings, mining_figures
 from ragcun_cli.pipeline.report.figures.training import training_figures
+from ragcun_cli.pipeline.report.figures.what_if import what_if_figure
 from ragcun_cli.pipeline.report.formats.formats import (
     EXTENSIONS,
     FIGURE_FILES,
@@ -45,14 +47,18 @@ from ragcun_cli.pipeline.report.tables.results import (
     results_table,
 )
 from ragcun_cli.pipeline.report.tables.trials import trials_table
+from ragcun_cli.pipeline.report.tables.what_if import what_if_tables
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage, digest
-from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE
+from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE, WHAT_IF
 from ragcun_cli.spec.plan import PaperPlan, PlannedContrast
+
+_DRAWN = sorted(FIGURE_FILES.values())
+_FILES = (*(f"report.{extension}" for extension in EXTENSIONS.values()), FIGURES)
 
 
 def report_task(
@@ -67,8 +73,6 @@ def report_task(
         road: of the runs.
         runner: knows what is current.
     """
-    files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
-    drawn = sorted(FIGURE_FILES.values())
 
     def action(draft: Path, progress: Progress) -> Details:
         rows = gather(runs, road, runner, columns_of(plan))
@@ -76,13 +80,8 @@ def report_task(
         parts = [Part(plan.name, rows, plan)]
         tables, figures = tables_of(parts), figures_of(parts, road, runner)
         background = answered(parts, road, runner)
-        for format_name, extension in EXTENSIONS.items():
-            text = render(tables, figures, format_name, title=plan.name, background=background)
-            (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
-        (draft / FIGURES).mkdir()
-        write_figures(figures, draft, drawn)
         write_cards(draft / CARDS, rows, road.place, runner)
-        return {"tables": len(tables), "figures": len(figures)}
+        return _write_report(draft, tables, figures, title=plan.name, background=background)
 
     return Task(
         stage=Stage.REPORT,
@@ -92,14 +91,47 @@ def report_task(
         values={
             "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
             "plan": digest(json.loads(plan.to_json())),
-            "figures": drawn,  # a report that was made before it had any is made again
+            "figures": _DRAWN,  # a report that was made before it had any is made again
         },
         action=action,
-        outputs=(*files, FIGURES, CARDS, PLAN_FILE),
+        outputs=(*_FILES, CARDS, PLAN_FILE),
         feeds=(),
         needs=tuple(needs),
         work=Workload(seconds=8 + 0.05 * len(needs), disk_bytes=2.5e6),
     )
+
+
+def what_if_report(ladder: Task, folder: Path, runner: Runner) -> Task:
+    """Write the tables and the figure of a ladder of free changes in every format."""
+
+    def action(draft: Path, progress: Progress) -> Details:
+        found = json.loads(runner.read(ladder, WHAT_IF))
+        figures = [what_if_figure(found)]
+        return _write_report(draft, what_if_tables(found), figures, title=ladder.label)
+
+    return Task(
+        stage=Stage.REPORT,
+        label=f"report {ladder.label}",
+        folder=folder,
+        key="report",
+        values={"figures": _DRAWN},
+        action=action,
+        outputs=_FILES,
+        feeds=(),
+        needs=(ladder,),
+        work=Workload(seconds=5, disk_bytes=1e6),
+    )
+
+
+def _write_report(
+    draft: Path, tables: Sequence[Table], figures: Sequence[Drawing], **more: Any
+) -> Details:
+    for format_name, extension in EXTENSIONS.items():
+        text = render(tables, figures, format_name, **more)
+        (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
+    (draft / FIGURES).mkdir()
+    write_figures(figures, draft, _DRAWN)
+    return {"tables": len(tables), "figures": len(figures)}
 
 
 def columns_of(plan: PaperPlan | None) -> set[ScoreColumn]:

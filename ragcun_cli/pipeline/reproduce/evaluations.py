@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.profiles.load import profile_of_model
+from ragcun_cli.pipeline.report import tasks as reporting
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables.what_if import what_if_tables
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.walk import Consent
@@ -16,6 +22,7 @@ from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec.errors import DataError, RagcunError
 from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.paths import WHAT_IF
 
 HITS = 10
 """Shown of a query."""
@@ -50,6 +57,55 @@ class EvaluationSession(Session):
         if baseline_check:
             return self._compare(runs, names)
         return self._scored(runs, names)
+
+    def what_if(
+        self,
+        choice: Choice,
+        model: str,
+        *,
+        datasets: Sequence[str] | None,
+        dev: Sequence[str] | None,
+    ) -> tuple[list[Table], str]:
+        """Climb the ladder of free changes of a named model's embeddings, and write its report.
+
+        Args:
+            choice: of which ``--set`` counts.
+            model: a folder or a name.
+            datasets: to score; all that are here by default.
+            dev: whose dev queries choose; those of the data sets that have any by default.
+
+        Returns:
+            The tables of the report, and the text of `what_if.json`.
+
+        Raises:
+            RagcunError: the choice names a profile, or rows of one.
+        """
+        if choice.name or choice.seeds or choice.experiments or choice.references is not None:
+            raise RagcunError(
+                "--what-if takes a model as it is, without a profile or rows of one",
+                hint=f"ragcun isotropy --what-if {model} --datasets scifact",
+            )
+        names, wanted = data_set_names(datasets), data_set_names(dev)
+        names = walk.spread_groups(names or self._testable(), self._place, self._progress)
+        sets = {name: self._place.sets.task(name) for name in (*names, *(wanted or ()))}
+        if self._consent.prerequisites:  # which splits a set has is known once it is here
+            self._bring(lambda: [*sets.values()], (), replace(self._consent, force=False))
+        if wanted is None:
+            judged = [name for name in names if "dev" in self._judged(sets[name])]
+            wanted = [name for name in judged if sources.reported_split(name) != "dev"]
+        (run,) = self._chosen(Choice(sets=choice.sets), [model], names)
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(run.profile.encoder.base).name)
+        folder = self.workspace.report(f"what-if-{stem}")
+
+        def tasks() -> list[Task]:
+            ladder = self._road.evaluations.what_if(run, names, wanted)
+            return [ladder, reporting.what_if_report(ladder, folder, self._runner)]
+
+        if not self._bring(tasks, [run]):
+            self._progress.note("nothing to do: all is current")
+        self._progress.note(f"the report: {folder}")
+        text = self._runner.read(tasks()[0], WHAT_IF).decode()
+        return what_if_tables(json.loads(text)), text
 
     def require_reproduced(self) -> None:
         """Pass if bases that were held against published scores came back; none does.

@@ -72,8 +72,13 @@ def read_selection_set(
     return SelectionSet(test, batch_size)
 
 
-def refuse_test_queries(digests: Iterable[str], test: JudgedSet, *, where: str) -> None:
-    """Hold the selection's queries against the reported ones of a data set.
+OTHER_SELECTION = "--set training.selection.dataset=ANOTHER, or --set training.selection.queries=0"
+
+
+def refuse_test_queries(
+    digests: Iterable[str], test: JudgedSet, *, where: str, hint: str = OTHER_SELECTION
+) -> None:
+    """Hold the queries that something is chosen on against the reported ones of a data set.
 
     Raises:
         DataError: they share a query, by its words.
@@ -85,7 +90,7 @@ def refuse_test_queries(digests: Iterable[str], test: JudgedSet, *, where: str) 
             f"{where}: {len(shared)} queries of the selection set are test queries of "
             f"'{test.name}', among them '{test.queries[shared[0]]}'; what is chosen on test "
             "queries cannot be reported on them",
-            hint="--set training.selection.dataset=ANOTHER, or --set training.selection.queries=0",
+            hint=hint,
         )
 
 
