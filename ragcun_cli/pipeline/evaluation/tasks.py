@@ -221,8 +221,7 @@ class EvaluationTasks:
             return write_what_if(
                 self._place.source(run, keep=True).load(progress),
                 {name: task.folder for name, task in sets.items()},
-                {"test": datasets, "dev": dev},
-                draft,
+                *(datasets, dev, draft),
                 config=run.profile.evaluation,
                 progress=progress,
             )

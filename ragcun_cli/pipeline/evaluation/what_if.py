@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, cast, get_args
@@ -25,7 +26,7 @@ from ragcun_cli.pipeline.encoders.kept import EmbeddingCache
 from ragcun_cli.pipeline.evaluation.query_scale import FACTORS
 from ragcun_cli.pipeline.machine.progress import Advance, Progress
 from ragcun_cli.pipeline.search.dense import SAMPLE, WHOLE, named_hits, similarity_of
-from ragcun_cli.pipeline.search.held_out import digests_of, refuse_test_queries
+from ragcun_cli.pipeline.search.held_out import digests_of
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
 from ragcun_cli.pipeline.search.rankings import ranking_of, score_ranking
 from ragcun_cli.spec.errors import DataError, EncoderError
@@ -184,7 +185,8 @@ def _ndcg(test: JudgedSet, hits: Hits, places: NDArray[np.int64]) -> NDArray[np.
 def write_what_if(
     model: SentenceTransformer,
     folders: Mapping[str, Path],
-    split_sets: Mapping[str, Sequence[str]],
+    datasets: Sequence[str],
+    dev: Sequence[str],
     draft: Path,
     *,
     config: EvaluationConfig,
@@ -195,25 +197,22 @@ def write_what_if(
     Args:
         model: whose embeddings are changed.
         folders: of the data sets.
-        split_sets: ``test``: the sets whose reported split is scored; ``dev``: those whose dev
-            queries choose, and nothing is chosen without any.
+        datasets: whose reported split is scored.
+        dev: whose dev queries choose, but those that are test queries; nothing is chosen without.
         draft: to write into.
         config: how texts are encoded and compared.
         progress: is told.
 
     Raises:
-        DataError: a dev query is a test query, or a set has a split of one query, or of none.
+        DataError: a set has no dev query that is no test query, or fewer than two test queries.
         EncoderError: as `score_cells`.
     """
-    splits = {"test": None, "dev": "dev"}
     tests = {
-        role: {name: read_judged_set(name, folders[name], split=splits[role]) for name in names}
-        for role, names in split_sets.items()
+        "test": {name: read_judged_set(name, folders[name]) for name in datasets},
+        "dev": {name: read_judged_set(name, folders[name], split="dev") for name in dev},
     }
-    for name, dev in tests["dev"].items():
-        for test in tests["test"].values():
-            digests, hint = digests_of(dev.queries), "--dev ANOTHER"
-            refuse_test_queries(digests, test, where=f"dev queries of '{name}'", hint=hint)
+    known = [digest for test in tests["test"].values() for digest in digests_of(test.queries)]
+    tests["dev"] = {name: _without(known, test, progress) for name, test in tests["dev"].items()}
     found: dict[str, dict[str, Scores]] = {role: {} for role in tests}
     for name, folder in folders.items():
         roles = {role: sets[name] for role, sets in tests.items() if name in sets}
@@ -225,6 +224,19 @@ def write_what_if(
     text = json.dumps(content, indent=1, allow_nan=False)
     (draft / WHAT_IF).write_text(text + "\n", encoding="utf-8")
     return {"chosen": {one["group"]: one["name"] for one in content["chosen"]}}
+
+
+def _without(known: Collection[str], dev: JudgedSet, progress: Progress) -> JudgedSet:
+    """The judged set without queries that have the words of test queries."""
+    digests = zip(dev.queries.items(), digests_of(dev.queries), strict=True)
+    kept = {name: text for (name, text), digest in digests if digest not in known}
+    if not kept:
+        what = f"every dev query of '{dev.name}' is a test query of a set that is reported"
+        raise DataError(what, hint="--dev ANOTHER")
+    if len(kept) < len(dev.queries):
+        number = len(dev.queries) - len(kept)
+        progress.note(f"{dev.name}: dev queries that are test queries, left out: {number}")
+    return replace(dev, queries=kept, qrels={name: dev.qrels[name] for name in kept})
 
 
 def ladder(test: Mapping[str, Scores], dev: Mapping[str, Scores]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ragcun_cli.pipeline.evaluation.score_columns import FULL_FORM, ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
@@ -124,10 +123,15 @@ def what_if_report(ladder: Task, folder: Path, runner: Runner) -> Task:
 
 
 def _write_report(
-    draft: Path, tables: Sequence[Table], figures: Sequence[Drawing], **more: Any
+    draft: Path,
+    tables: Sequence[Table],
+    figures: Sequence[Drawing],
+    *,
+    title: str,
+    background: Background | None = None,
 ) -> Details:
     for format_name, extension in EXTENSIONS.items():
-        text = render(tables, figures, format_name, **more)
+        text = render(tables, figures, format_name, title=title, background=background)
         (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
     (draft / FIGURES).mkdir()
     write_figures(figures, draft, _DRAWN)

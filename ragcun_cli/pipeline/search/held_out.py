@@ -72,13 +72,8 @@ def read_selection_set(
     return SelectionSet(test, batch_size)
 
 
-OTHER_SELECTION = "--set training.selection.dataset=ANOTHER, or --set training.selection.queries=0"
-
-
-def refuse_test_queries(
-    digests: Iterable[str], test: JudgedSet, *, where: str, hint: str = OTHER_SELECTION
-) -> None:
-    """Hold the queries that something is chosen on against the reported ones of a data set.
+def refuse_test_queries(digests: Iterable[str], test: JudgedSet, *, where: str) -> None:
+    """Hold the selection's queries against the reported ones of a data set.
 
     Raises:
         DataError: they share a query, by its words.
@@ -90,7 +85,7 @@ def refuse_test_queries(
             f"{where}: {len(shared)} queries of the selection set are test queries of "
             f"'{test.name}', among them '{test.queries[shared[0]]}'; what is chosen on test "
             "queries cannot be reported on them",
-            hint=hint,
+            hint="--set training.selection.dataset=ANOTHER, or --set training.selection.queries=0",
         )
 
 
