@@ -1,18 +1,12 @@
 """`ragcun isotropy`."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ragcun_cli import options
 from ragcun_cli.spec.paths import CACHE_GB
-
-if TYPE_CHECKING:
-    from ragcun_cli.pipeline.report.table import Table
-    from ragcun_cli.pipeline.reproduce.evaluations import EvaluationSession
-    from ragcun_cli.pipeline.reproduce.session import Choice
 
 
 def isotropy(
@@ -64,23 +58,5 @@ def isotropy(
         verify=verify,
     )
     choice = Choice(profile, set_, seed, experiment, references)
-    tables, document = _measured(session, choice, what_if, datasets, dev)
+    tables, document = session.isotropy_or_what_if(choice, what_if, datasets, dev)
     show(document, as_json=as_json, table=partial(show_tables, tables))
-
-
-def _measured(
-    session: "EvaluationSession",
-    choice: "Choice",
-    model: str | None,
-    datasets: Sequence[str] | None,
-    dev: Sequence[str] | None,
-) -> "tuple[list[Table], str | Callable[[], str]]":
-    """Tables, and the document that JSON is."""
-    from ragcun_cli.pipeline.report.formats.formats import render
-
-    if model is not None:
-        return session.what_if(choice, model, datasets=datasets, dev=dev)
-    if datasets or dev:
-        raise typer.BadParameter("--datasets and --dev go with --what-if MODEL")
-    tables = session.isotropy(choice)
-    return tables, partial(render, tables, (), "json", title="isotropy")

@@ -46,7 +46,7 @@ def fit_transform(name: str, sample: Tensor) -> Affine:
     what lies along the K directions of the largest variance, too (Mu and Viswanath 2018,
     arXiv:1702.01417). ``whitening-A`` turns to the principal directions, the largest first, and
     divides each by ``eigenvalue ** (A / 2)``, as `linear_head_weights` does; those without variance
-    in the sample become 0 where A is above 0. ``whitening-0`` only turns.
+    in the sample become 0. ``whitening-0`` only turns.
 
     ``spectral-scaling`` is after SpecTemp (Li, Eustratiadis and Kanoulas 2026, arXiv:2603.19339),
     and no reproduction of it: there the exponent depends on how many dimensions are kept, here on
@@ -62,33 +62,27 @@ def fit_transform(name: str, sample: Tensor) -> Affine:
         sample: ``(n, d)`` embeddings of passages.
     """
     rows = sample.cpu().double()
-    matrix = torch.eye(rows.shape[1], dtype=torch.float64)
-    if name == NONE:
-        return Affine(name, torch.zeros_like(matrix[0]), matrix)
-    mean = rows.mean(0)
+    mean = rows.mean(0) * (name != NONE)
+    directions, variances, seen = principal_directions(rows - mean)
     kind, _, number = name.rpartition("-")
-    if name != "mean-removal":
-        directions, variances, seen = principal_directions(rows - mean)
-        if kind == "all-but-the-top":
-            matrix -= directions[: int(number)].T @ directions[: int(number)]
-        elif kind == "whitening":
-            factors = torch.where(seen, variances, 1) ** (-float(number) / 2)
-            matrix = directions * (factors * (seen | (number == "0")))[:, None]
-        else:
-            matrix = directions * _spectral_factors(variances[seen], len(seen))[:, None]
+    matrix = torch.eye(len(mean), dtype=torch.float64)
+    if kind == "all-but-the-top":
+        matrix -= directions[: int(number)].T @ directions[: int(number)]
+    elif kind == "whitening":
+        factors = torch.where(seen, variances, 1) ** (-float(number) / 2)
+        matrix = directions * (factors * seen)[:, None]
+    elif kind == "spectral":
+        matrix = directions * (_tempered(variances[seen], len(seen)) * seen)[:, None]
     return Affine(name, mean, matrix)
 
 
-def _spectral_factors(variances: Tensor, width: int) -> Tensor:
-    """``(width,)`` factors of `spectral-scaling`; 0 beyond the variances that are given."""
-    floor = variances[-max(1, len(variances) // 4) :].mean()
-    heights = (variances - variances[-1]) / (variances[0] - variances[-1]).clamp(min=1e-300)
-    below = torch.linspace(1, 0, len(variances), dtype=torch.float64) - heights
-    relative = variances / variances[below.argmax()]
-    gamma = ((variances / floor).log() / (variances[below.argmax()] / floor).log()).clamp(0, 1)
-    factors = torch.zeros(width, dtype=torch.float64)
-    factors[: len(variances)] = relative ** (-gamma.nan_to_num() / 2)
-    return factors
+def _tempered(seen: Tensor, width: int) -> Tensor:
+    """``(width,)`` factors of `spectral-scaling`, by the variances above 0."""
+    floor = seen[-max(1, len(seen) // 4) :].mean()
+    heights = (seen - seen[-1]) / (seen[0] - seen[-1])
+    knee = seen[(torch.linspace(1, 0, len(seen), dtype=torch.float64) - heights).argmax()]
+    gamma = ((seen / floor).log() / (knee / floor).log()).clamp(0, 1).nan_to_num()
+    return torch.nn.functional.pad((seen / knee) ** (-gamma / 2), (0, width - len(seen)))
 
 
 def rotated(transform: Affine, rotation: str, sample: Tensor) -> Affine:

@@ -25,8 +25,8 @@ from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.marks import MARK
 from ragcun_cli.spec.section import stated
 
-WHAT_IF_SEARCHES = 100
-"""Of a data set, about."""
+WHAT_IF_PRODUCTS = 100 * 2.0 * 384
+"""Of a passage and a query: some hundred searches, of embeddings of a usual width."""
 
 
 class EvaluationTasks:
@@ -207,23 +207,17 @@ class EvaluationTasks:
     def what_if(self, run: Run, datasets: Sequence[str], dev: Sequence[str]) -> Task:
         """Score free changes of a run's embeddings on some data sets, and choose on dev queries."""
         sets = {name: self._place.sets.task(name) for name in (*datasets, *dev)}
-        values = {"datasets": [*datasets], "dev": [*dev], "evaluation": self._values(run)}
-        work = Workload(disk_bytes=1e5)
-        for name in sets:
-            passages, queries = self._place.sets.counts(name)
-            width = run.profile.encoder.output_dim
-            work += self._place.encoding(run, name, (passages, queries))
-            work += Workload(products=WHAT_IF_SEARCHES * 2.0 * width * queries * passages)
+        counts = {name: self._place.sets.counts(name) for name in sets}
+        searched = sum(WHAT_IF_PRODUCTS * passages * asked for passages, asked in counts.values())
+        work = Workload(products=searched, seconds=30.0 * len(sets))
 
         def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.evaluation.what_if import write_what_if
+            from ragcun_cli.pipeline.evaluation.what_if import WhatIf
 
-            return write_what_if(
-                self._place.source(run, keep=True).load(progress),
-                {name: task.folder for name, task in sets.items()},
-                *(datasets, dev, draft),
-                config=run.profile.evaluation,
-                progress=progress,
+            model = self._place.source(run, keep=True).load(progress)
+            folders = {name: task.folder for name, task in sets.items()}
+            return WhatIf(model, run.profile.evaluation, progress).write(
+                folders, datasets, dev, draft
             )
 
         return Task(
@@ -231,16 +225,13 @@ class EvaluationTasks:
             label=f"what if {run.label}",
             folder=run.folder,
             key="what_if",
-            values=values,
+            values={"datasets": [*datasets], "dev": [*dev], "evaluation": self._values(run)},
             action=action,
             outputs=(paths.WHAT_IF,),
             feeds=(paths.WHAT_IF,),
             needs=(self._trainings.task(run), *sets.values()),
-            reads_splits=(
-                *((sets[name], reported_split(name)) for name in datasets),
-                *((sets[name], "dev") for name in dev),
-            ),
-            work=work,
+            reads_splits=tuple((sets[name], "dev") for name in dev),
+            work=sum((self._place.encoding(run, *one) for one in counts.items()), work),
         )
 
     # The query scale

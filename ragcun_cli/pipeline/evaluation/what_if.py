@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter, ne
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, cast, get_args
@@ -20,16 +22,15 @@ from ragcun_cli.core.isotropy import transforms
 from ragcun_cli.core.isotropy.transforms import NONE, ROTATIONS, TRANSFORMS
 from ragcun_cli.core.rankings.contrasts import contrast, holm
 from ragcun_cli.core.search.quantise import Codec, parse_variant
-from ragcun_cli.core.search.ranking import ExactTopK, Hits, Similarity
-from ragcun_cli.pipeline.encoders.encode import encode_block
-from ragcun_cli.pipeline.encoders.kept import EmbeddingCache
+from ragcun_cli.core.search.ranking import ExactTopK, Similarity
+from ragcun_cli.pipeline.encoders.encode import Side, encode_block
 from ragcun_cli.pipeline.evaluation.query_scale import FACTORS
 from ragcun_cli.pipeline.machine.progress import Advance, Progress
 from ragcun_cli.pipeline.search.dense import SAMPLE, WHOLE, named_hits, similarity_of
 from ragcun_cli.pipeline.search.held_out import digests_of
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
 from ragcun_cli.pipeline.search.rankings import ranking_of, score_ranking
-from ragcun_cli.spec.errors import DataError, EncoderError
+from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import WHAT_IF
 
@@ -37,255 +38,225 @@ FIT_ROWS = 20_000
 """Passages that transforms are fitted to, at most: those whose ids have the smallest digests."""
 
 FP32 = "fp32"
-_SCALED = "scaled_euclidean"
 METRIC, _DEPTH = "ndcg@10", 10
 
 
-class Cell(NamedTuple):
+class Change(NamedTuple):
     """One way to rank by the embeddings of a model."""
 
-    form: str = FP32
-    """Precision or width: else a name of `parse_variant`."""
     transform: str = NONE
     rotation: str = NONE
+    form: str = FP32
+    """Precision or width: else a name of `parse_variant`."""
     similarity: str = ""
     """Empty for the model's own."""
     query_scale: float = 1.0
+    """Factor of the queries; one that is not 1 stands with Euclidean distance."""
 
     @property
     def name(self) -> str:
         """What it changes, for people."""
-        factor = f" by {self.query_scale:.3g}" if self.similarity == _SCALED else ""
-        said = (self.transform, self.rotation, self.similarity + factor, self.form)
+        scaled = f"scaled_euclidean by {self.query_scale:.3g}"
+        by = self.similarity if self.query_scale == 1 else scaled
+        said = (self.transform, self.rotation, by, self.form)
         return " + ".join(word for word in said if word not in (NONE, "", FP32)) or "untouched"
 
-    @property
-    def group(self) -> str:
-        """Of those among which one is chosen on dev queries; empty for none."""
-        return self.similarity * (self.similarity == _SCALED) if self.similarity else self.form
 
-    @property
-    def is_rung(self) -> bool:
-        """Whether it changes one thing; a rotation that a precision sees stands with that."""
-        changed = (self.transform != NONE, self.form != FP32, self.similarity != "")
-        return sum(changed) == 1 and self.similarity != _SCALED
+UNTOUCHED = Change()
 
-
-BASE = Cell()
-
-Scores = dict[Cell, NDArray[np.float64]]
+ChangeScores = dict[Change, NDArray[np.float64]]
 """``(n,)`` nDCG@10 of the judged queries, in the order of the judgements."""
 
 
-def cells_of(width: int, own: str) -> list[Cell]:
-    """All that is searched, about a hundred ways; of equal ones the first is chosen.
+def changes_of(width: int, own: str) -> dict[str, list[Change]]:
+    """All that is searched, about a hundred ways, in groups among which dev queries choose.
+
+    Signs are of centred values, so binary forms are not searched with the mean removed; a
+    rotation is of no use before a cut.
 
     Args:
         width: of the embeddings.
         own: the model's similarity.
     """
-    cells = [Cell(transform=name) for name in TRANSFORMS]
-    cells += [Cell("int8", name, turn) for name in TRANSFORMS for turn in ROTATIONS[:2]]
-    signed = [name for name in TRANSFORMS if name != "mean-removal"]  # signs are of centred values
-    cells += [Cell("binary", name, turn) for name in signed for turn in ROTATIONS]
-    cells += [Cell(f"truncate-{width // n}", name) for n in (2, 3) for name in TRANSFORMS]
-    cells += [Cell(similarity=name) for name in get_args(Similarity) if name != own]
-    factors = sorted(FACTORS[::4], key=lambda factor: abs(np.log(factor)))
-    return cells + [Cell(similarity=_SCALED, query_scale=factor) for factor in factors]
-
-
-def fit_cells(
-    sample: Tensor, cells: Sequence[Cell], own: Similarity, advance: Advance
-) -> list[tuple[transforms.Affine, dict[Cell, Codec]]]:
-    """The maps that cells need, each once, with what makes the form of each cell after it.
-
-    Args:
-        sample: ``(n, d)`` embeddings of passages, in an order that says nothing of them; forms are
-            fitted to the first `SAMPLE`, which a search fits them to.
-        cells: to fit.
-        own: the model's similarity.
-        advance: is told of cells.
-    """
-    found: dict[tuple[str, str], tuple[transforms.Affine, dict[Cell, Codec]]] = {}
-    for cell in cells:
-        if (key := (cell.transform, cell.rotation)) not in found:
-            affine = transforms.fit_transform(cell.transform, sample)
-            found[key] = transforms.rotated(affine, cell.rotation, sample), {}
-        affine, codecs = found[key]
-        how = cast(Similarity, cell.similarity.removeprefix("scaled_") or own)
-        codecs[cell] = Codec(Tensor.float, Tensor.float, how, 4 * len(affine.matrix))
-        if cell.form != FP32:
-            codecs[cell] = parse_variant(cell.form).fit(affine(sample[:SAMPLE]), similarity=how)
-        advance(1)
-    return list(found.values())
-
-
-def score_cells(
-    model: SentenceTransformer,
-    tests: Sequence[JudgedSet],
-    folder: Path,
-    config: EvaluationConfig,
-    progress: Progress,
-) -> list[Scores]:
-    """The scores of judged sets that share a corpus, whose passages are encoded once.
-
-    Args:
-        model: to encode with, in the blocks of a search.
-        tests: whose queries are asked.
-        folder: for the embeddings.
-        config: how texts are encoded and compared.
-        progress: is told.
-
-    Raises:
-        EncoderError: an embedding is of no use, as of length 0 under cosine.
-    """
-    name, corpus, own = tests[0].name, tests[0].corpus, similarity_of(model, config)
-    how: Any = {"batch_size": config.batch_size, "precision": config.precision}
-    cache, hits = EmbeddingCache(folder, config.embeddings), dict[Cell, Hits]()
-    blocks = WHOLE.blocks(len(corpus), config.block_passages)
-    with progress.bar(f"{name} passages", total=len(corpus), unit="texts") as advance:
-        for rows in blocks:
-            texts = corpus.texts[rows.start : rows.stop]
-            cache.write(rows, encode_block(model, texts, side="document", advance=advance, **how))
-    asked = [encode_block(model, [*test.queries.values()], side="query", **how) for test in tests]
-    queries, sizes = torch.cat(asked), [len(some) for some in asked]
-    sample = cache.take(corpus.rows_of(smallest(VARIANTS, corpus.ids, FIT_ROWS))).float()
-    cells = cells_of(queries.shape[1], own)
-    total = len(cells) * (1 + len(blocks))
-    with progress.bar(f"{name} what if", total=total, unit="searches") as advance:
-        try:
-            fitted = fit_cells(sample, cells, own, advance)
-            for rows in blocks:
-                passages = cast(Tensor, cache.read(rows)).to(queries.device)
-                for affine, codecs in fitted:
-                    turned, given = affine(passages), affine(queries)
-                    for cell, codec in codecs.items():
-                        ranked = codec.queries(cell.query_scale * given)
-                        search = ExactTopK(
-                            ranked, k=_DEPTH + 1, similarity=codec.similarity, held=hits.get(cell)
-                        )
-                        search.add(codec.passages(turned), first_row=rows.start)
-                        hits[cell] = search.hits()
-                        advance(1)
-        except ValueError as error:
-            raise EncoderError(f"no what-if of the model on '{name}': {error}") from error
-    places = np.split(np.arange(len(queries)), np.cumsum(sizes)[:-1])
-    return [
-        {cell: _ndcg(test, hits[cell], some) for cell in cells}
-        for test, some in zip(tests, places, strict=True)
-    ]
-
-
-def _ndcg(test: JudgedSet, hits: Hits, places: NDArray[np.int64]) -> NDArray[np.float64]:
-    named = named_hits(Hits(hits.rows[places], hits.scores[places]), test.queries)
-    ranking = ranking_of(named, test.corpus, depth=_DEPTH)
-    return np.array([*score_ranking(ranking, test, depth=_DEPTH)[METRIC].values()])
-
-
-def write_what_if(
-    model: SentenceTransformer,
-    folders: Mapping[str, Path],
-    datasets: Sequence[str],
-    dev: Sequence[str],
-    draft: Path,
-    *,
-    config: EvaluationConfig,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Search all cells, choose on dev queries, write the ladder, and return what was chosen.
-
-    Args:
-        model: whose embeddings are changed.
-        folders: of the data sets.
-        datasets: whose reported split is scored.
-        dev: whose dev queries choose, but those that are test queries; nothing is chosen without.
-        draft: to write into.
-        config: how texts are encoded and compared.
-        progress: is told.
-
-    Raises:
-        DataError: a set has no dev query that is no test query, or fewer than two test queries.
-        EncoderError: as `score_cells`.
-    """
-    tests = {
-        "test": {name: read_judged_set(name, folders[name]) for name in datasets},
-        "dev": {name: read_judged_set(name, folders[name], split="dev") for name in dev},
+    signed = [name for name in TRANSFORMS if name != "mean-removal"]
+    plain = UNTOUCHED if own == "euclidean" else Change(similarity="euclidean")
+    scales = [factor for factor in FACTORS[::4] if factor != 1]
+    cuts = [f"truncate-{width // part}" for part in (2, 3)]
+    return {
+        FP32: [Change(name) for name in TRANSFORMS],
+        "int8": [Change(name, turn, "int8") for name in TRANSFORMS for turn in ROTATIONS[:2]],
+        "binary": [Change(name, turn, "binary") for name in signed for turn in ROTATIONS],
+        **{cut: [Change(name, form=cut) for name in TRANSFORMS] for cut in cuts},
+        "similarity": [Change(similarity=name * (name != own)) for name in get_args(Similarity)],
+        "query scale": [plain, *(Change(similarity="euclidean", query_scale=a) for a in scales)],
     }
-    known = [digest for test in tests["test"].values() for digest in digests_of(test.queries)]
-    tests["dev"] = {name: _without(known, test, progress) for name, test in tests["dev"].items()}
-    found: dict[str, dict[str, Scores]] = {role: {} for role in tests}
-    for name, folder in folders.items():
-        roles = {role: sets[name] for role, sets in tests.items() if name in sets}
-        kept = draft / "embeddings" / folder.name
-        scored = score_cells(model, [*roles.values()], kept, config, progress)
-        for role, scores in zip(roles, scored, strict=True):
-            found[role][name] = scores
-    content = {"similarity": similarity_of(model, config), **ladder(**found)}
-    text = json.dumps(content, indent=1, allow_nan=False)
-    (draft / WHAT_IF).write_text(text + "\n", encoding="utf-8")
-    return {"chosen": {one["group"]: one["name"] for one in content["chosen"]}}
 
 
-def _without(known: Collection[str], dev: JudgedSet, progress: Progress) -> JudgedSet:
-    """The judged set without queries that have the words of test queries."""
-    digests = zip(dev.queries.items(), digests_of(dev.queries), strict=True)
-    kept = {name: text for (name, text), digest in digests if digest not in known}
-    if not kept:
-        what = f"every dev query of '{dev.name}' is a test query of a set that is reported"
-        raise DataError(what, hint="--dev ANOTHER")
-    if len(kept) < len(dev.queries):
-        number = len(dev.queries) - len(kept)
-        progress.note(f"{dev.name}: dev queries that are test queries, left out: {number}")
-    return replace(dev, queries=kept, qrels={name: dev.qrels[name] for name in kept})
+@dataclass(frozen=True)
+class WhatIf:
+    """Scores free changes of one model's embeddings."""
+
+    model: SentenceTransformer
+    config: EvaluationConfig
+    """How texts are encoded and compared."""
+    progress: Progress
+
+    def scores(self, tests: Sequence[JudgedSet], changes: Sequence[Change]) -> list[ChangeScores]:
+        """Of judged sets that share a corpus, whose passages are encoded once.
+
+        Transforms are fitted to passages, and forms to the first `SAMPLE` of those, as in a
+        search. All embeddings are held in memory, some three times.
+
+        Args:
+            tests: whose queries are asked, none in two.
+            changes: to search.
+
+        Raises:
+            ValueError: an embedding is of no use, as of length 0 under cosine.
+        """
+        corpus, asked = tests[0].corpus, [query for test in tests for query in test.queries]
+        passages = self._passages(tests[0])
+        queries = torch.cat([self._encoded([*test.queries.values()], "query") for test in tests])
+        sample = passages[corpus.rows_of(smallest(VARIANTS, corpus.ids, FIT_ROWS))].cpu()
+        scored, map_of = [ChangeScores() for _ in tests], itemgetter(0, 1)
+        label = f"{tests[0].name} what if"
+        with self.progress.bar(label, total=len(changes), unit="searches") as advance:
+            for (transform, rotation), some in groupby(sorted(changes, key=map_of), map_of):
+                affine = transforms.fit_transform(transform, sample)
+                affine = transforms.rotated(affine, rotation, sample)
+                turned, given, rows = affine(passages), affine(queries), affine(sample[:SAMPLE])
+                for change in some:
+                    codec = self._codec(change, rows)
+                    scaled = codec.queries(change.query_scale * given)
+                    search = ExactTopK(scaled, k=_DEPTH + 1, similarity=codec.similarity)
+                    search.add(codec.passages(turned), first_row=0)
+                    ranking = ranking_of(named_hits(search.hits(), asked), corpus, depth=_DEPTH)
+                    for scores, test in zip(scored, tests, strict=True):
+                        values = score_ranking(ranking, test, depth=_DEPTH)[METRIC].values()
+                        scores[change] = np.array([*values])
+                    advance(1)
+        return scored
+
+    def _passages(self, test: JudgedSet) -> Tensor:
+        texts, size = test.corpus.texts, self.config.block_passages
+        with self.progress.bar(f"{test.name} passages", total=len(texts), unit="texts") as advance:
+            blocks = [texts[rows.start : rows.stop] for rows in WHOLE.blocks(len(texts), size)]
+            found = torch.cat([self._encoded(block, "document", advance) for block in blocks])
+        return found.half().float() if self.config.embeddings == "fp16" else found
+
+    def _encoded(self, texts: Sequence[str], side: Side, *advance: Advance) -> Tensor:
+        how: Any = self.config.model_dump(include={"batch_size", "precision"})
+        how |= zip(["advance"], advance, strict=False)
+        return encode_block(self.model, texts, side=side, **how)
+
+    def _codec(self, change: Change, sample: Tensor) -> Codec:
+        similarity = cast(Similarity, change.similarity) or similarity_of(self.model, self.config)
+        if change.form != FP32:
+            return parse_variant(change.form).fit(sample, similarity=similarity)
+        return Codec(Tensor.float, Tensor.float, similarity, 4 * sample.shape[1])
+
+    def write(
+        self, folders: Mapping[str, Path], datasets: Sequence[str], dev: Sequence[str], draft: Path
+    ) -> dict[str, Any]:
+        """Search all changes, choose on dev queries, write the ladder, and return what was chosen.
+
+        Args:
+            folders: of the data sets.
+            datasets: whose reported split is scored.
+            dev: whose dev queries choose, but those that are test queries; nothing is chosen
+                without any.
+            draft: to write into.
+
+        Raises:
+            DataError: all dev queries of a set are test queries, a set has fewer than two test
+                queries, or an embedding is of no use.
+        """
+        tests = {name: read_judged_set(name, folders[name]) for name in datasets}
+        known = {digest for test in tests.values() for digest in digests_of(test.queries)}
+        tuned = {name: read_judged_set(name, folders[name], split="dev") for name in dev}
+        sets = {"test": tests, "dev": {name: self._new(tuned[name], known) for name in dev}}
+        own = similarity_of(self.model, self.config)
+        groups = changes_of(self.model.get_embedding_dimension(), own)
+        changes = [*dict.fromkeys(change for some in groups.values() for change in some)]
+        found: dict[str, dict[str, ChangeScores]] = {role: {} for role in sets}
+        try:
+            for name in folders:
+                asked = {role: named[name] for role, named in sets.items() if name in named}
+                scored = self.scores([*asked.values()], changes)
+                for role, scores in zip(asked, scored, strict=True):
+                    found[role][name] = scores
+            content = {"similarity": own, **ladder(groups, **found)}
+        except ValueError as error:
+            raise DataError(f"free changes cannot be scored: {error}") from error
+        text = json.dumps(content, indent=1, allow_nan=False)
+        (draft / WHAT_IF).write_text(text + "\n", encoding="utf-8")
+        return {"chosen": {group: one["name"] for group, one in content["chosen"].items()}}
+
+    def _new(self, dev: JudgedSet, known: Collection[str]) -> JudgedSet:
+        """The judged set without queries that have the words of test queries."""
+        digests = zip(dev.queries.items(), digests_of(dev.queries), strict=True)
+        kept = dict(item for item, digest in digests if digest not in known)
+        number = f"{len(dev.queries) - len(kept)} of {len(dev.queries)} dev queries of {dev.name}"
+        if not kept:
+            raise DataError(f"{number} are test queries", hint="--dev ANOTHER")
+        if len(kept) < len(dev.queries):
+            self.progress.note(f"{number} left out: test queries")
+        return replace(dev, queries=kept, qrels={name: dev.qrels[name] for name in kept})
 
 
-def ladder(test: Mapping[str, Scores], dev: Mapping[str, Scores]) -> dict[str, Any]:
+def ladder(
+    groups: Mapping[str, Sequence[Change]],
+    test: Mapping[str, ChangeScores],
+    dev: Mapping[str, ChangeScores],
+) -> dict[str, Any]:
     """The rungs with their differences to the untouched base, and what dev queries choose.
 
-    Sets weigh the same; of equal scores on dev the first cell is chosen. The differences of what
-    is chosen are to the same form of the untouched embeddings.
+    A rung changes one thing, a rotation standing with the form that sees it, or was chosen. Sets
+    weigh the same; of equal scores on dev the first change is chosen. The differences of what is
+    chosen are to the same form of the untouched embeddings.
 
     Args:
+        groups: name -> changes among which one is chosen.
         test: data set -> scores of its test queries.
-        dev: the same of dev queries.
+        dev: the same of dev queries; without any nothing is chosen.
 
     Raises:
-        DataError: a set has fewer than two test queries.
+        ValueError: a set has fewer than two test queries.
     """
 
-    def row(cell: Cell, against: Cell) -> dict[str, Any]:
-        differences = {name: scores[cell] - scores[against] for name, scores in test.items()}
-        try:
-            found = contrast(differences, dict.fromkeys(test, 1.0))
-        except ValueError as error:
-            raise DataError(f"no differences can be told: {error}") from error
+    def row(change: Change, against: Change) -> dict[str, Any]:
+        differences = {name: scores[change] - scores[against] for name, scores in test.items()}
+        found = contrast(differences, dict.fromkeys(test, 1.0))
         return {
-            "name": cell.name,
-            "group": cell.group,
-            **cell._asdict(),
-            METRIC: _mean(test, cell),
-            "dev": _mean(dev, cell) if dev else None,
-            "dev_untouched": _mean(dev, against) if dev else None,
-            "by_set": {name: fmean(scores[cell]) for name, scores in test.items()},
-            "dev_by_set": {name: fmean(scores[cell]) for name, scores in dev.items()},
+            "name": change.name,
+            **change._asdict(),
+            METRIC: _mean(test, change),
+            "by_set": {name: fmean(scores[change]) for name, scores in test.items()},
             "difference": [found.mean, *found.interval()],
             "p": found.p_value,
+            "dev": _mean(dev, change),
+            "dev_untouched": _mean(dev, against),
+            "dev_by_set": {name: fmean(scores[change]) for name, scores in dev.items()},
         }
 
-    cells = list(next(iter(test.values())))
-    best: dict[str, Cell] = {}
-    for cell in cells if dev else ():
-        if cell.group and _mean(dev, cell) > _mean(dev, best.setdefault(cell.group, cell)):
-            best[cell.group] = cell
-    chosen = [*best.values()]
-    rungs = [row(one, BASE) for one in cells if one.is_rung or (one in chosen and one != BASE)]
-    adjusted = holm({one["name"]: one["p"] for one in rungs})
+    asked = groups if dev else {}
+    chosen = {
+        name: max(some, key=lambda change: _mean(dev, change) or 0) for name, some in asked.items()
+    }
+    changes = dict.fromkeys(change for some in groups.values() for change in some)
+    rungs = {
+        change.name: row(change, UNTOUCHED)
+        for change in changes
+        if sum(map(ne, change, UNTOUCHED)) - (change.rotation != NONE) == 1
+        or change in {*chosen.values()} - {UNTOUCHED}
+    }
+    adjusted = holm({name: found["p"] for name, found in rungs.items()})
     return {
-        "untouched": row(BASE, BASE),
-        "rungs": [one | {"p_holm": adjusted[one["name"]]} for one in rungs],
-        "chosen": [row(one, Cell(one.form)) for one in chosen],
+        "untouched": row(UNTOUCHED, UNTOUCHED),
+        "rungs": [found | {"p_holm": adjusted[name]} for name, found in rungs.items()],
+        "chosen": {name: row(change, Change(form=change.form)) for name, change in chosen.items()},
     }
 
 
-def _mean(found: Mapping[str, Scores], cell: Cell) -> float:
-    return fmean(fmean(scores[cell]) for scores in found.values())
+def _mean(found: Mapping[str, ChangeScores], change: Change) -> Any:  # noqa: ANN401 - None of no sets
+    return fmean(fmean(scores[change]) for scores in found.values()) if found else None

@@ -19,7 +19,6 @@ from ragcun_cli.pipeline.report.figures.contrasts import forest_figure, quality_
 from ragcun_cli.pipeline.report.figures.isotropy import isotropy_figures
 from ragcun_cli.pipeline.report.figures.mining import gather_minings, mining_figures
 from ragcun_cli.pipeline.report.figures.training import training_figures
-from ragcun_cli.pipeline.report.figures.what_if import what_if_figure
 from ragcun_cli.pipeline.report.formats.formats import (
     EXTENSIONS,
     FIGURE_FILES,
@@ -46,18 +45,14 @@ from ragcun_cli.pipeline.report.tables.results import (
     results_table,
 )
 from ragcun_cli.pipeline.report.tables.trials import trials_table
-from ragcun_cli.pipeline.report.tables.what_if import what_if_tables
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details, Task
 from ragcun_cli.spec.manifest import Stage, digest
-from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE, WHAT_IF
+from ragcun_cli.spec.paths import CARDS, FIGURES, PLAN_FILE
 from ragcun_cli.spec.plan import PaperPlan, PlannedContrast
-
-_DRAWN = sorted(FIGURE_FILES.values())
-_FILES = (*(f"report.{extension}" for extension in EXTENSIONS.values()), FIGURES)
 
 
 def report_task(
@@ -72,6 +67,8 @@ def report_task(
         road: of the runs.
         runner: knows what is current.
     """
+    files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
+    drawn = sorted(FIGURE_FILES.values())
 
     def action(draft: Path, progress: Progress) -> Details:
         rows = gather(runs, road, runner, columns_of(plan))
@@ -80,7 +77,7 @@ def report_task(
         tables, figures = tables_of(parts), figures_of(parts, road, runner)
         background = answered(parts, road, runner)
         write_cards(draft / CARDS, rows, road.place, runner)
-        return _write_report(draft, tables, figures, title=plan.name, background=background)
+        return write_report(draft, tables, figures, title=plan.name, background=background)
 
     return Task(
         stage=Stage.REPORT,
@@ -90,51 +87,30 @@ def report_task(
         values={
             "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
             "plan": digest(json.loads(plan.to_json())),
-            "figures": _DRAWN,  # a report that was made before it had any is made again
+            "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,
-        outputs=(*_FILES, CARDS, PLAN_FILE),
+        outputs=(*files, FIGURES, CARDS, PLAN_FILE),
         feeds=(),
         needs=tuple(needs),
         work=Workload(seconds=8 + 0.05 * len(needs), disk_bytes=2.5e6),
     )
 
 
-def what_if_report(ladder: Task, folder: Path, runner: Runner) -> Task:
-    """Write the tables and the figure of a ladder of free changes in every format."""
-
-    def action(draft: Path, progress: Progress) -> Details:
-        found = json.loads(runner.read(ladder, WHAT_IF))
-        figures = [what_if_figure(found)]
-        return _write_report(draft, what_if_tables(found), figures, title=ladder.label)
-
-    return Task(
-        stage=Stage.REPORT,
-        label=f"report {ladder.label}",
-        folder=folder,
-        key="report",
-        values={"figures": _DRAWN},
-        action=action,
-        outputs=_FILES,
-        feeds=(),
-        needs=(ladder,),
-        work=Workload(seconds=5, disk_bytes=1e6),
-    )
-
-
-def _write_report(
-    draft: Path,
+def write_report(
+    folder: Path,
     tables: Sequence[Table],
     figures: Sequence[Drawing],
     *,
     title: str,
     background: Background | None = None,
 ) -> Details:
+    """Write tables and figures in every format; how many there are."""
     for format_name, extension in EXTENSIONS.items():
         text = render(tables, figures, format_name, title=title, background=background)
-        (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
-    (draft / FIGURES).mkdir()
-    write_figures(figures, draft, _DRAWN)
+        (folder / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
+    (folder / FIGURES).mkdir(exist_ok=True)
+    write_figures(figures, folder, sorted(FIGURE_FILES.values()))
     return {"tables": len(tables), "figures": len(figures)}
 
 
