@@ -80,6 +80,7 @@ def changes_of(width: int, own: str) -> dict[str, list[Change]]:
     """
     signed = [name for name in TRANSFORMS if name != "mean-removal"]
     plain = UNTOUCHED if own == "euclidean" else Change(similarity="euclidean")
+    others = [name for name in get_args(Similarity) if name != own]
     scales = [factor for factor in FACTORS[::4] if factor != 1]
     cuts = [f"truncate-{width // part}" for part in (2, 3)]
     return {
@@ -87,7 +88,7 @@ def changes_of(width: int, own: str) -> dict[str, list[Change]]:
         "int8": [Change(name, turn, "int8") for name in TRANSFORMS for turn in ROTATIONS[:2]],
         "binary": [Change(name, turn, "binary") for name in signed for turn in ROTATIONS],
         **{cut: [Change(name, form=cut) for name in TRANSFORMS] for cut in cuts},
-        "similarity": [Change(similarity=name * (name != own)) for name in get_args(Similarity)],
+        "similarity": [UNTOUCHED, *(Change(similarity=name) for name in others)],
         "query scale": [plain, *(Change(similarity="euclidean", query_scale=a) for a in scales)],
     }
 
