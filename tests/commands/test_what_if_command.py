@@ -20,7 +20,7 @@ def written(workspace):
 
 
 def test_a_ladder_its_report_and_a_second_call(climb, ragcun, workspace, model):
-    words = (model, "--datasets", "smoke-numpy", "smoke-sklearn", "--dev", "smoke-train")
+    words = (model, "--datasets", "smoke-numpy", "smoke-sklearn", "--dev", "smoke")
     outcome = climb(*words)
     assert outcome.code == 0, outcome.err
     assert "whitening-0.5" in outcome.out
@@ -66,6 +66,7 @@ def test_without_dev_queries_nothing_is_chosen(climb, workspace, model):
     [
         (("no/such-model", "--datasets", "smoke-numpy"), "no/such-model"),
         (("ragcun/tiny", "--datasets", "elsewhere"), "no data set 'elsewhere'"),
+        (("ragcun/tiny", "--datasets", "smoke"), "judgements of test"),
         (("ragcun/tiny", "-d", "smoke-numpy", "--dev", "smoke-sklearn"), "judgements of dev"),
         (("ragcun/tiny", "-d", "smoke-numpy", "--profile", "smoke"), "--what-if MODEL"),
         (("ragcun/tiny", "-d", "smoke-numpy", "--seed", "1"), "--what-if MODEL"),

@@ -230,7 +230,10 @@ class EvaluationTasks:
             outputs=(paths.WHAT_IF,),
             feeds=(paths.WHAT_IF,),
             needs=(self._trainings.task(run), *sets.values()),
-            reads_splits=tuple((sets[name], "dev") for name in dev),
+            reads_splits=(
+                *((sets[name], reported_split(name)) for name in datasets),
+                *((sets[name], "dev") for name in dev),
+            ),
             work=sum((self._place.encoding(run, *one) for one in counts.items()), work),
         )
 

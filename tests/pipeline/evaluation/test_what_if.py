@@ -64,7 +64,7 @@ def a_set(queries, seed, passages=120):
 
 
 def transformed(change, sample):
-    """The map of a change, of numpy alone where it has no drawn rotation and no learned exponent."""
+    """The map of a change, by numpy alone where nothing in it is drawn or iterated."""
     mean = sample.mean(0)
     _, lengths, directions = np.linalg.svd(sample - mean, full_matrices=False)
     variances = lengths**2 / len(sample)
