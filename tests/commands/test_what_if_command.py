@@ -24,7 +24,7 @@ def test_a_ladder_its_report_and_a_second_call(climb, ragcun, workspace, model):
     outcome = climb(*words)
     assert outcome.code == 0, outcome.err
     assert "whitening-0.5" in outcome.out
-    assert "The best free change by dev queries" in outcome.out
+    assert "Best free change, binary: " in outcome.out
     content = json.loads(written(workspace).read_text())
     assert {"int8", "binary", "truncate-8", "truncate-5"} <= set(content["chosen"])
     report = workspace / "reports/what-if-model"

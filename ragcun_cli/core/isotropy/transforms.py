@@ -102,10 +102,17 @@ def rotated(transform: Affine, rotation: str, sample: Tensor) -> Affine:
     turn = random_rotation(len(transform.matrix), seed=0)
     if rotation == "rotation-itq":
         rows = transform(sample[:_ITQ_ROWS].cpu())
-        rows = rows - rows.mean(0)
+        rows, near = rows - rows.mean(0), turn.to(rows)
         for _ in range(_ITQ_STEPS):
-            signs = torch.where(rows @ turn.to(rows).T > 0, 1.0, -1.0)
-            left, _, right = torch.linalg.svd((signs.T @ rows).double())
-            turn = left @ right
+            signs = torch.where(rows @ near.T > 0, 1.0, -1.0).to(rows)
+            near = _orthogonal(signs.T @ rows)
+        turn = _orthogonal(near.double())
     name = f"{transform.name} + {rotation}"
     return Affine(name.removeprefix(f"{NONE} + "), transform.mean, turn @ transform.matrix)
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """The orthogonal matrix that is nearest to a square one."""
+    left, _, right = torch.linalg.svd(matrix)
+    nearest: Tensor = left @ right
+    return nearest

@@ -25,9 +25,6 @@ from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.marks import MARK
 from ragcun_cli.spec.section import stated
 
-WHAT_IF_PRODUCTS = 100 * 2.0 * 384
-"""Of a passage and a query: some hundred searches, of embeddings of a usual width."""
-
 
 class EvaluationTasks:
     """Builds the tasks of searching and scoring in one place."""
@@ -207,18 +204,15 @@ class EvaluationTasks:
     def what_if(self, run: Run, datasets: Sequence[str], dev: Sequence[str]) -> Task:
         """Score free changes of a run's embeddings on some data sets, and choose on dev queries."""
         sets = {name: self._place.sets.task(name) for name in (*datasets, *dev)}
-        counts = {name: self._place.sets.counts(name) for name in sets}
-        searched = sum(WHAT_IF_PRODUCTS * passages * asked for passages, asked in counts.values())
-        work = Workload(products=searched, seconds=30.0 * len(sets))
+        work = Workload(seconds=60.0 * len(sets))
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.evaluation.what_if import WhatIf
 
             model = self._place.source(run, keep=True).load(progress)
             folders = {name: task.folder for name, task in sets.items()}
-            return WhatIf(model, run.profile.evaluation, progress).write(
-                folders, datasets, dev, draft
-            )
+            ladder = WhatIf(model, run.profile.evaluation, progress)
+            return ladder.write(folders, datasets, dev, draft)
 
         return Task(
             stage=Stage.ISOTROPY,
@@ -234,7 +228,9 @@ class EvaluationTasks:
                 *((sets[name], reported_split(name)) for name in datasets),
                 *((sets[name], "dev") for name in dev),
             ),
-            work=sum((self._place.encoding(run, *one) for one in counts.items()), work),
+            work=sum(
+                (self._place.encoding(run, n, self._place.sets.counts(n)) for n in sets), work
+            ),
         )
 
     # The query scale

@@ -23,10 +23,10 @@ from ragcun_cli.core.isotropy.transforms import NONE, ROTATIONS, TRANSFORMS
 from ragcun_cli.core.rankings.contrasts import contrast, holm
 from ragcun_cli.core.search.quantise import Codec, parse_variant
 from ragcun_cli.core.search.ranking import ExactTopK, Similarity
-from ragcun_cli.pipeline.encoders.encode import Side, encode_block
+from ragcun_cli.pipeline.encoders.encode import encode
 from ragcun_cli.pipeline.evaluation.query_scale import FACTORS
-from ragcun_cli.pipeline.machine.progress import Advance, Progress
-from ragcun_cli.pipeline.search.dense import SAMPLE, WHOLE, named_hits, similarity_of
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.search.dense import SAMPLE, named_hits, similarity_of
 from ragcun_cli.pipeline.search.held_out import digests_of
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
 from ragcun_cli.pipeline.search.rankings import ranking_of, score_ranking
@@ -116,18 +116,24 @@ class WhatIf:
             ValueError: an embedding is of no use, as of length 0 under cosine.
         """
         corpus, asked = tests[0].corpus, [query for test in tests for query in test.queries]
-        passages = self._passages(tests[0])
-        queries = torch.cat([self._encoded([*test.queries.values()], "query") for test in tests])
+        how: Any = self.config.model_dump(include={"batch_size", "precision"})
+        how |= {"label": f"{tests[0].name} texts", "progress": self.progress}
+        passages = encode(self.model, corpus.texts, side="document", **how)
+        texts = [[*test.queries.values()] for test in tests]
+        queries = torch.cat([encode(self.model, some, side="query", **how) for some in texts])
         sample = passages[corpus.rows_of(smallest(VARIANTS, corpus.ids, FIT_ROWS))].cpu()
         scored, map_of = [ChangeScores() for _ in tests], itemgetter(0, 1)
-        label = f"{tests[0].name} what if"
+        label, own = f"{tests[0].name} what if", similarity_of(self.model, self.config)
         with self.progress.bar(label, total=len(changes), unit="searches") as advance:
             for (transform, rotation), some in groupby(sorted(changes, key=map_of), map_of):
                 affine = transforms.fit_transform(transform, sample)
                 affine = transforms.rotated(affine, rotation, sample)
                 turned, given, rows = affine(passages), affine(queries), affine(sample[:SAMPLE])
                 for change in some:
-                    codec = self._codec(change, rows)
+                    similarity = cast(Similarity, change.similarity or own)
+                    codec = Codec(Tensor.float, Tensor.float, similarity, 4 * rows.shape[1])
+                    if change.form != FP32:
+                        codec = parse_variant(change.form).fit(rows, similarity=similarity)
                     scaled = codec.queries(change.query_scale * given)
                     search = ExactTopK(scaled, k=_DEPTH + 1, similarity=codec.similarity)
                     search.add(codec.passages(turned), first_row=0)
@@ -137,24 +143,6 @@ class WhatIf:
                         scores[change] = np.array([*values])
                     advance(1)
         return scored
-
-    def _passages(self, test: JudgedSet) -> Tensor:
-        texts, size = test.corpus.texts, self.config.block_passages
-        with self.progress.bar(f"{test.name} passages", total=len(texts), unit="texts") as advance:
-            blocks = [texts[rows.start : rows.stop] for rows in WHOLE.blocks(len(texts), size)]
-            found = torch.cat([self._encoded(block, "document", advance) for block in blocks])
-        return found.half().float() if self.config.embeddings == "fp16" else found
-
-    def _encoded(self, texts: Sequence[str], side: Side, *advance: Advance) -> Tensor:
-        how: Any = self.config.model_dump(include={"batch_size", "precision"})
-        how |= zip(["advance"], advance, strict=False)
-        return encode_block(self.model, texts, side=side, **how)
-
-    def _codec(self, change: Change, sample: Tensor) -> Codec:
-        similarity = cast(Similarity, change.similarity) or similarity_of(self.model, self.config)
-        if change.form != FP32:
-            return parse_variant(change.form).fit(sample, similarity=similarity)
-        return Codec(Tensor.float, Tensor.float, similarity, 4 * sample.shape[1])
 
     def write(
         self, folders: Mapping[str, Path], datasets: Sequence[str], dev: Sequence[str], draft: Path
@@ -197,11 +185,11 @@ class WhatIf:
         """The judged set without queries that have the words of test queries."""
         digests = zip(dev.queries.items(), digests_of(dev.queries), strict=True)
         kept = dict(item for item, digest in digests if digest not in known)
-        number = f"{len(dev.queries) - len(kept)} of {len(dev.queries)} dev queries of {dev.name}"
+        shared = f"{len(dev.queries) - len(kept)} of {len(dev.queries)} dev queries of {dev.name}"
         if not kept:
-            raise DataError(f"{number} are test queries", hint="--dev ANOTHER")
+            raise DataError(f"{shared} are test queries", hint="--dev ANOTHER")
         if len(kept) < len(dev.queries):
-            self.progress.note(f"{number} left out: test queries")
+            self.progress.note(f"{shared} are left out, as they are test queries")
         return replace(dev, queries=kept, qrels={name: dev.qrels[name] for name in kept})
 
 

@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.figures.contrasts import what_if_figure
 from ragcun_cli.pipeline.report.formats.formats import render
 from ragcun_cli.pipeline.report.table import Table
-from ragcun_cli.pipeline.report.tables.contrasts import what_if_tables
+from ragcun_cli.pipeline.report.tables.contrasts import what_if_table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.walk import Consent
@@ -106,7 +106,7 @@ class EvaluationSession(Session):
         if not self._bring(lambda: [ladder()], [run]):
             self._progress.note("nothing to do: all is current")
         text = self._runner.read(ladder(), WHAT_IF).decode()
-        tables, figures = what_if_tables(json.loads(text)), [what_if_figure(json.loads(text))]
+        tables, figures = [what_if_table(json.loads(text))], [what_if_figure(json.loads(text))]
         title = f"what-if-{Path(run.profile.encoder.base).name}"
         folder = self.workspace.report(title)
         if is_writable(folder):  # a workspace of others is shown all the same

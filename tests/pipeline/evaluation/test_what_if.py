@@ -15,7 +15,7 @@ from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 
-CONFIG = EvaluationConfig(block_passages=50)
+CONFIG = EvaluationConfig()
 WORDS = [
     "sea",
     "river",
@@ -265,7 +265,7 @@ def test_dev_queries_that_are_test_queries_are_left_out(model, take_in, tmp_path
     progress = Heard()
     folder = take_in("half", {"test": test, "dev": shared})
     WhatIf(model, CONFIG, progress).write({"half": folder}, ["half"], ["half"], tmp_path)
-    assert progress.notes == ["1 of 5 dev queries of half left out: test queries"]
+    assert progress.notes == ["1 of 5 dev queries of half are left out, as they are test queries"]
     folder = take_in("every", {"test": test, "dev": named(test, "dev-")})
     with pytest.raises(DataError, match="9 of 9 dev queries of every are test queries") as error:
         WhatIf(model, CONFIG, progress).write({"every": folder}, ["every"], ["every"], tmp_path)

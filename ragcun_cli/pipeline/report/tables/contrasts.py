@@ -10,7 +10,7 @@ from ragcun_cli.core.rankings.contrasts import Contrast, holm
 from ragcun_cli.core.rankings.significance import randomisation_p_value
 from ragcun_cli.pipeline.report.contrasts import POINTS, Compared, difference_of
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC
-from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, cell_parts
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, cell_parts, cell_text
 
 _SIGNS_SEED = 0
 
@@ -95,48 +95,38 @@ def sets_table(compared: Sequence[Compared]) -> Table | None:
     )
 
 
-def what_if_tables(found: Mapping[str, Any]) -> list[Table]:
-    """Of `what_if.json`: every change, and what dev queries choose, if there are any."""
-    base, score = found["untouched"], Column("ndcg", "nDCG@10", digits=2, scale=POINTS)
-    on_dev = replace(score, key="dev", label="On dev")
+def what_if_table(found: Mapping[str, Any]) -> Table:
+    """The changes of `what_if.json`, and what dev queries choose among them."""
+    score = Column("ndcg", "nDCG@10", digits=2, scale=POINTS)
     difference, p_holm = (one for one in CONTRAST_COLUMNS if one.key in ("difference", "p_holm"))
-    rungs = [
+    rows = [
         (one["name"], one[MAIN_METRIC], Difference(*one["difference"]), one["p_holm"], one["dev"])
         for one in found["rungs"]
     ]
-    dev = ", ".join(base["dev_by_set"])
-    said = f"On dev: queries of {dev}." if dev else "Not chosen: no set has dev queries."
-    changes = Table(
+    base, keys = found["untouched"], ("by_set", "dev_by_set")
+    on, dev = (", ".join(base[key]) for key in keys)
+    notes = [
+        f"Points, means over {on}; untouched is fp32 by {found['similarity']}. Differences to it "
+        "are paired by query; Holm's p is over all changes. Transforms and forms are fitted to "
+        "passages of each set.",
+        f"Chosen on dev queries of {dev}; the differences are to the same precision or width "
+        "without a transform, on test and uncorrected."
+        if dev
+        else "Not chosen: no set has dev queries.",
+    ]
+    for group, one in found["chosen"].items():
+        said = cell_text(difference, Difference(*one["difference"]))
+        notes.append(f"Best free change, {group}: {one['name']}, {said} points.")
+    return Table(
         key="what-if",
         caption="What free changes of the embeddings would do",
-        columns=(Column("change", "Change"), score, difference, p_holm, on_dev),
-        rows=((base["name"], base[MAIN_METRIC], "–", "–", base["dev"]), *rungs),
-        notes=(
-            f"Points, means over {', '.join(base['by_set'])}; untouched is fp32 by "
-            f"{found['similarity']}. Differences to it are paired by query; Holm's p is over all "
-            f"changes. Transforms and forms are fitted to passages of each set. {said}",
-        ),
-    )
-    best = Table(
-        key="what-if-chosen",
-        caption="The best free change by dev queries",
         columns=(
-            *(Column("among", "Among"), Column("name", "Chosen"), on_dev),
-            *(replace(score, key="dev_untouched", label="Untouched"), score, difference),
+            *(Column("change", "Change"), score, difference, p_holm),
+            replace(score, key="dev", label="On dev"),
         ),
-        rows=tuple(
-            (
-                *(among, one["name"], one["dev"], one["dev_untouched"], one[MAIN_METRIC]),
-                Difference(*one["difference"]),
-            )
-            for among, one in found["chosen"].items()
-        ),
-        notes=(
-            "Untouched, on dev, and the difference to it, on test and uncorrected: in the same "
-            "precision or width, without a transform.",
-        ),
+        rows=((base["name"], base[MAIN_METRIC], "–", "–", base["dev"]), *rows),
+        notes=tuple(notes),
     )
-    return [changes, best] if best.rows else [changes]
 
 
 def answer(compared: Sequence[Compared], smallest_effect: float | None = None) -> str | None:
