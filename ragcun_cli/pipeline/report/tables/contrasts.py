@@ -95,6 +95,39 @@ def sets_table(compared: Sequence[Compared]) -> Table | None:
     )
 
 
+def answer(compared: Sequence[Compared], smallest_effect: float | None = None) -> str | None:
+    """One sentence: what the first primary contrast says; None where none was measured."""
+    first = primary_of(compared)
+    if first is None or first.found is None:
+        return None
+    column = next(one for one in CONTRAST_COLUMNS if one.key == "difference")
+    difference, interval = cell_parts(column, difference_of(first.found))
+    seeds = {0: "no seeds", 1: "one seed"}.get(first.seeds, f"{first.seeds} seeds")
+    sets = "one set" if len(first.by_set) == 1 else f"{len(first.by_set)} sets"
+    margin = None if smallest_effect is None else smallest_effect / POINTS
+    shows = verdict(first.found, margin)
+    within = f" within ±{smallest_effect:g} points" if "equivalent" in shows else ""
+    return (
+        f"{first.name} is {difference} points {interval} of {first.planned.scores} over {sets} and "
+        f"{seeds}: {shows}{within}."
+    )
+
+
+def verdict(found: Contrast, margin: float | None = None) -> str:
+    """What a contrast shows, in words."""
+    low, high = found.interval()
+    equal = margin is not None and found.is_within(margin)
+    if low > 0 or high < 0:
+        side = "above 0" if low > 0 else "below 0"
+        return f"{side}, equivalent" if equal else side
+    return "equivalent" if equal else "not told apart from 0"
+
+
+def primary_of(compared: Sequence[Compared]) -> Compared | None:
+    """The first primary contrast that was measured."""
+    return next((one for one in compared if one.planned.primary and one.found), None)
+
+
 def what_if_table(found: Mapping[str, Any]) -> Table:
     """The changes of `what_if.json`, and what dev queries choose among them."""
     score = Column("ndcg", "nDCG@10", digits=2, scale=POINTS)
@@ -127,39 +160,6 @@ def what_if_table(found: Mapping[str, Any]) -> Table:
         rows=((base["name"], base[MAIN_METRIC], "–", "–", base["dev"]), *rows),
         notes=tuple(notes),
     )
-
-
-def answer(compared: Sequence[Compared], smallest_effect: float | None = None) -> str | None:
-    """One sentence: what the first primary contrast says; None where none was measured."""
-    first = primary_of(compared)
-    if first is None or first.found is None:
-        return None
-    column = next(one for one in CONTRAST_COLUMNS if one.key == "difference")
-    difference, interval = cell_parts(column, difference_of(first.found))
-    seeds = {0: "no seeds", 1: "one seed"}.get(first.seeds, f"{first.seeds} seeds")
-    sets = "one set" if len(first.by_set) == 1 else f"{len(first.by_set)} sets"
-    margin = None if smallest_effect is None else smallest_effect / POINTS
-    shows = verdict(first.found, margin)
-    within = f" within ±{smallest_effect:g} points" if "equivalent" in shows else ""
-    return (
-        f"{first.name} is {difference} points {interval} of {first.planned.scores} over {sets} and "
-        f"{seeds}: {shows}{within}."
-    )
-
-
-def verdict(found: Contrast, margin: float | None = None) -> str:
-    """What a contrast shows, in words."""
-    low, high = found.interval()
-    equal = margin is not None and found.is_within(margin)
-    if low > 0 or high < 0:
-        side = "above 0" if low > 0 else "below 0"
-        return f"{side}, equivalent" if equal else side
-    return "equivalent" if equal else "not told apart from 0"
-
-
-def primary_of(compared: Sequence[Compared]) -> Compared | None:
-    """The first primary contrast that was measured."""
-    return next((one for one in compared if one.planned.primary and one.found), None)
 
 
 def _row(
