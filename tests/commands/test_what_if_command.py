@@ -47,11 +47,18 @@ def test_a_ladder_its_report_and_a_second_call(climb, ragcun, workspace, model):
         assert ragcun(*command.split(), "-w", workspace).code == 0
 
 
-def test_outputs_are_kept_and_found_by_the_same_model_again(climb, workspace, model):
-    assert climb(model, "--datasets", "smoke-numpy").code == 0
-    kept = {*(workspace / "cache/base-outputs").rglob("*.npy")}
-    assert climb(model, "--datasets", "smoke-numpy", "--force").code == 0
-    assert {*(workspace / "cache/base-outputs").rglob("*.npy")} == kept
+def test_outputs_are_those_of_a_search_of_the_untouched_base(climb, workspace):
+    """The plan's untouched run has searched these sets, and not encoded the dev queries."""
+    folder = workspace / "cache/base-outputs"
+    kept = {*folder.rglob("*.npy")}
+    words = ("ragcun/tiny", "--datasets", "smoke-numpy", "smoke-sklearn", "--set")
+    assert climb(*words, "encoder.max_seq_length=32").code == 0
+    assert {*folder.rglob("*.npy")} == kept
+    assert climb(*words, "encoder.max_seq_length=16").code == 0
+    more = {*folder.rglob("*.npy")}
+    assert len(more - kept) == 4
+    assert climb(*words, "encoder.max_seq_length=16", "--force").code == 0
+    assert {*folder.rglob("*.npy")} == more
 
 
 def test_without_dev_queries_nothing_is_chosen(climb, workspace, model):
