@@ -86,14 +86,12 @@ def _options(
 def spread_lists(arguments: Sequence[str]) -> list[str]:
     """``--datasets a b`` as ``--datasets a --datasets b``, which the parser understands."""
     spread: list[str] = []
-    inside = False
+    option: str | None = None
     for argument in arguments:
-        if argument in ("--datasets", "-d"):
-            inside = True
-        elif argument.startswith("-"):
-            inside = False
-        elif inside and spread[-1] not in ("--datasets", "-d"):
-            spread.append("--datasets")
+        if argument.startswith("-"):
+            option = argument if argument in ("--datasets", "-d", "--dev") else None
+        elif option is not None and spread[-1] != option:
+            spread.append(option)
         spread.append(argument)
     return spread
 

@@ -132,8 +132,12 @@ class Place:
 
     # Models
 
-    def source(self, run: Run) -> ModelSource:
+    def source(self, run: Run, *, keep: bool = False) -> ModelSource:
         """The model that a run's rows are about, on this place's device.
+
+        Args:
+            run: whose model it is.
+            keep: outputs of its base, of a model that was named, too.
 
         Raises:
             RagcunError: the device does not compute in the precision of the run's evaluation.
@@ -141,23 +145,26 @@ class Place:
         check_precision(run.profile.evaluation.precision, self.device)
         if run.reference == "untouched":
             found = self.fetch_encoder(run.profile.encoder)
-            outputs = self.outputs(run, found.digests())
+            outputs = self.outputs(run, found.digests(), keep=keep)
             return ModelSource(found.folder, self.device, (found, run.profile.encoder), outputs)
         trained = Manifest.load(run.folder / paths.MANIFEST).stages.get("train")
         base = None if trained is None else trained.details.get("encoder", {}).get("digests")
         outputs = None if base is None else self.outputs(run, base)
         return ModelSource(run.folder / paths.MODEL, self.device, outputs=outputs)
 
-    def outputs(self, run: Run, encoder: Mapping[str, str]) -> OutputsFolder | None:
+    def outputs(
+        self, run: Run, encoder: Mapping[str, str], *, keep: bool = False
+    ) -> OutputsFolder | None:
         """Where outputs of a run's base are kept; None where it is trained, or to be run each time.
 
         Args:
             run: a training, or a reference that shares its base.
             encoder: digests of the base.
+            keep: those of a model that was named, too.
         """
         training = run.profile.training
         stays = run.reference is not None or training.freeze_base
-        if not (stays and training.cache_frozen_base) or run.is_named_model:
+        if not (stays and training.cache_frozen_base) or (run.is_named_model and not keep):
             return None
         return OutputsFolder(self.workspace.base_outputs, encoder, self.cache_bytes)
 

@@ -164,6 +164,7 @@ SHARDS = "shards"
 MTEB = "mteb"
 """Of an evaluation: its scores in mteb's layout."""
 ISOTROPY = "isotropy.json"
+WHAT_IF = "what_if.json"
 MODEL_META = "model_meta.json"
 
 # Files of a report.

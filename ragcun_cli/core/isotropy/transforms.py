@@ -100,12 +100,12 @@ def rotated(transform: Affine, rotation: str, sample: Tensor) -> Affine:
     if rotation == NONE:
         return transform
     turn = random_rotation(len(transform.matrix), seed=0)
-    if rotation == "rotation-itq":
-        rows = transform(sample[:_ITQ_ROWS].cpu())
-        rows = rows - rows.mean(0)
+    if rotation == "rotation-itq":  # in float64: one sign that rounding turns changes the rest
+        rows = transform(sample[:_ITQ_ROWS].cpu().double())
+        rows -= rows.mean(0)
         for _ in range(_ITQ_STEPS):
-            signs = torch.where(rows @ turn.to(rows).T > 0, 1.0, -1.0)
-            left, _, right = torch.linalg.svd((signs.T @ rows).double())
+            signs = torch.where(rows @ turn.T > 0, 1.0, -1.0).double()
+            left, _, right = torch.linalg.svd(signs.T @ rows)
             turn = left @ right
     name = f"{transform.name} + {rotation}"
     return Affine(name.removeprefix(f"{NONE} + "), transform.mean, turn @ transform.matrix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,40 @@ class EvaluationTasks:
         values = stated(config)
         values.pop("datasets", None)
         return values
+
+    # What free changes would do
+
+    def what_if(self, run: Run, datasets: Sequence[str], dev: Sequence[str]) -> Task:
+        """Score free changes of a run's embeddings on some data sets, and choose on dev queries."""
+        sets = {name: self._place.sets.task(name) for name in (*datasets, *dev)}
+        work = Workload(seconds=60.0 * len(sets))
+
+        def action(draft: Path, progress: Progress) -> Details:
+            from ragcun_cli.pipeline.evaluation.what_if import WhatIf
+
+            model = self._place.source(run, keep=True).load(progress)
+            folders = {name: task.folder for name, task in sets.items()}
+            ladder = WhatIf(model, run.profile.evaluation, progress)
+            return ladder.write(folders, datasets, dev, draft)
+
+        return Task(
+            stage=Stage.ISOTROPY,
+            label=f"what if {run.label}",
+            folder=run.folder,
+            key="what_if",
+            values={"datasets": [*datasets], "dev": [*dev], "evaluation": self._values(run)},
+            action=action,
+            outputs=(paths.WHAT_IF,),
+            feeds=(paths.WHAT_IF,),
+            needs=(self._trainings.task(run), *sets.values()),
+            reads_splits=(
+                *((sets[name], reported_split(name)) for name in datasets),
+                *((sets[name], "dev") for name in dev),
+            ),
+            work=sum(
+                (self._place.encoding(run, n, self._place.sets.counts(n)) for n in sets), work
+            ),
+        )
 
     # The query scale
 

@@ -77,13 +77,8 @@ def report_task(
         parts = [Part(plan.name, rows, plan)]
         tables, figures = tables_of(parts), figures_of(parts, road, runner)
         background = answered(parts, road, runner)
-        for format_name, extension in EXTENSIONS.items():
-            text = render(tables, figures, format_name, title=plan.name, background=background)
-            (draft / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
-        (draft / FIGURES).mkdir()
-        write_figures(figures, draft, drawn)
         write_cards(draft / CARDS, rows, road.place, runner)
-        return {"tables": len(tables), "figures": len(figures)}
+        return write_report(draft, tables, figures, title=plan.name, background=background)
 
     return Task(
         stage=Stage.REPORT,
@@ -101,6 +96,23 @@ def report_task(
         needs=tuple(needs),
         work=Workload(seconds=8 + 0.05 * len(needs), disk_bytes=2.5e6),
     )
+
+
+def write_report(
+    folder: Path,
+    tables: Sequence[Table],
+    figures: Sequence[Drawing],
+    *,
+    title: str,
+    background: Background | None = None,
+) -> Details:
+    """Write tables and figures in every format; how many there are."""
+    for format_name, extension in EXTENSIONS.items():
+        text = render(tables, figures, format_name, title=title, background=background)
+        (folder / f"report.{extension}").write_text(text, encoding="utf-8", newline="")
+    (folder / FIGURES).mkdir(exist_ok=True)
+    write_figures(figures, folder, sorted(FIGURE_FILES.values()))
+    return {"tables": len(tables), "figures": len(figures)}
 
 
 def columns_of(plan: PaperPlan | None) -> set[ScoreColumn]:

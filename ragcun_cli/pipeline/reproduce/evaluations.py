@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
 from ragcun_cli.pipeline.profiles.load import profile_of_model
+from ragcun_cli.pipeline.report import tasks as reporting
+from ragcun_cli.pipeline.report.figures.contrasts import what_if_figure
+from ragcun_cli.pipeline.report.formats.formats import render
+from ragcun_cli.pipeline.report.table import Table
+from ragcun_cli.pipeline.report.tables.contrasts import what_if_table
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.walk import Consent
@@ -16,6 +24,7 @@ from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec.errors import DataError, RagcunError
 from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.paths import WHAT_IF
 
 HITS = 10
 """Shown of a query."""
@@ -50,6 +59,61 @@ class EvaluationSession(Session):
         if baseline_check:
             return self._compare(runs, names)
         return self._scored(runs, names)
+
+    def isotropy_or_what_if(
+        self,
+        choice: Choice,
+        model: str | None,
+        datasets: Sequence[str] | None,
+        dev: Sequence[str] | None,
+    ) -> tuple[list[Table], str]:
+        """Measure isotropy or, of a named model, what free changes of its embeddings would do.
+
+        Args:
+            choice: of runs; of a model that is named, ``--set`` alone.
+            model: a folder or a name; its report is written, too.
+            datasets: to score; all that are here by default.
+            dev: whose dev queries choose; those of the data sets that have any by default.
+
+        Returns:
+            Tables, and a JSON document: of a model, the text of `what_if.json`.
+
+        Raises:
+            RagcunError: options of one stand beside the other.
+        """
+        rows = choice.name or choice.seeds or choice.experiments or choice.references is not None
+        if rows if model else datasets or dev:
+            raise RagcunError(
+                "--datasets and --dev go with --what-if MODEL, and options of profiles do not",
+                hint=f"ragcun isotropy --what-if {model or 'MODEL'} --datasets scifact",
+            )
+        if model is None:
+            tables = self.isotropy(choice)
+            return tables, render(tables, (), "json", title="isotropy")
+        names = data_set_names(datasets) or self._testable()
+        names = walk.spread_groups(names, self._place, self._progress)
+        (run,) = self._chosen(Choice(sets=choice.sets), [model], names)
+        sets = {name: self._place.sets.task(name) for name in names}
+        if self._consent.prerequisites:  # the splits of a set are known once it is here
+            self._bring(lambda: [*sets.values()], (), Consent(ask=self._consent.ask))
+        judged = {name: {*self._judged(task)} for name, task in sets.items()}
+        own = [name for name in names if "dev" in judged[name] - {sources.reported_split(name)}]
+        chosen_on = data_set_names(dev) or own
+
+        def ladder() -> Task:
+            return self._road.evaluations.what_if(run, names, chosen_on)
+
+        if not self._bring(lambda: [ladder()], [run]):
+            self._progress.note("nothing to do: all is current")
+        text = self._runner.read(ladder(), WHAT_IF).decode()
+        tables, figures = [what_if_table(json.loads(text))], [what_if_figure(json.loads(text))]
+        title = f"what-if-{Path(run.profile.encoder.base).name}"
+        folder = self.workspace.report(title)
+        if is_writable(folder):  # a workspace of others is shown all the same
+            folder.mkdir(parents=True, exist_ok=True)
+            reporting.write_report(folder, tables, figures, title=title)
+            self._progress.note(f"written: {folder}")
+        return tables, text
 
     def require_reproduced(self) -> None:
         """Pass if bases that were held against published scores came back; none does.

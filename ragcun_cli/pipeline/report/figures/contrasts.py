@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,19 @@ def _estimate(label: str, found: Contrast) -> Estimate:
     low, high = (POINTS * end for end in found.interval())
     seeds = tuple(POINTS * value for value in found.by_seed) if found.seeds > 1 else ()
     return Estimate(label, POINTS * found.mean, low, high, seeds)
+
+
+def what_if_figure(found: Mapping[str, Any]) -> Forest:
+    """The difference that each free change of `what_if.json` makes."""
+    lines = {one["name"]: [POINTS * end for end in one["difference"]] for one in found["rungs"]}
+    return Forest(
+        key="what-if-forest",
+        caption="What free changes of the embeddings would do",
+        x_label="Difference of nDCG@10 to the untouched model in points",
+        estimates=tuple(Estimate(name, *ends) for name, ends in lines.items()),
+        notes=("A line is the 95 % interval over queries, uncorrected.",),
+        y_label="Change",
+    )
 
 
 def quality_figures(rows: Sequence[ModelRow], averaged: Sequence[str]) -> list[Figure]:

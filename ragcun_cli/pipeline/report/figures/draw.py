@@ -21,6 +21,8 @@ FigureFormat = Literal["svg", "pdf"]
 
 INCHES = 4.8, 2.9
 """So that letters of 11 points are 7 where the figure fills one of two columns."""
+LABEL_INCHES = 1.8
+"""Of the labels beside a forest plot, beyond which it grows wider."""
 LEGEND_LINE = 0.22
 """Inches that a line of a legend under the axes takes."""
 SAMPLE_INCHES = 0.55
@@ -80,7 +82,8 @@ def draw(figure: Drawing, format: FigureFormat) -> bytes:
         FigureCanvasAgg(canvas)
         axes = canvas.add_subplot()
         if isinstance(figure, Forest):
-            canvas.set_size_inches(INCHES[0], forest_height(figure))
+            longer = max(map(_inches, figure.lines)) - LABEL_INCHES
+            canvas.set_size_inches(INCHES[0] + max(0.0, longer), forest_height(figure))
             draw_forest(axes, figure)
         else:
             for number, series in enumerate(figure.series):

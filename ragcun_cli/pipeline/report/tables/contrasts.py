@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from ragcun_cli.core.rankings.contrasts import Contrast, holm
 from ragcun_cli.core.rankings.significance import randomisation_p_value
 from ragcun_cli.pipeline.report.contrasts import POINTS, Compared, difference_of
-from ragcun_cli.pipeline.report.table import Cell, Column, Table, cell_parts
+from ragcun_cli.pipeline.report.rows import MAIN_METRIC
+from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, cell_parts, cell_text
 
 _SIGNS_SEED = 0
 
@@ -125,6 +128,40 @@ def verdict(found: Contrast, margin: float | None = None) -> str:
 def primary_of(compared: Sequence[Compared]) -> Compared | None:
     """The first primary contrast that was measured."""
     return next((one for one in compared if one.planned.primary and one.found), None)
+
+
+def what_if_table(found: Mapping[str, Any]) -> Table:
+    """The changes of `what_if.json`, and what dev queries choose among them."""
+    score = Column("ndcg", "nDCG@10", digits=2, scale=POINTS)
+    difference, p_holm = (one for one in CONTRAST_COLUMNS if one.key in ("difference", "p_holm"))
+    rows = [
+        (one["name"], one[MAIN_METRIC], Difference(*one["difference"]), one["p_holm"], one["dev"])
+        for one in found["rungs"]
+    ]
+    base, keys = found["untouched"], ("by_set", "dev_by_set")
+    on, dev = (", ".join(base[key]) for key in keys)
+    notes = [
+        f"Points, means over {on}; untouched is fp32 by {found['similarity']}. Differences to it "
+        "are paired by query; Holm's p is over all changes. Transforms and forms are fitted to "
+        "passages of each set.",
+        f"Chosen on dev queries of {dev}; the differences are to the same precision or width "
+        "without a transform, on test and uncorrected."
+        if dev
+        else "Not chosen: no set has dev queries.",
+    ]
+    for group, one in found["chosen"].items():
+        said = cell_text(difference, Difference(*one["difference"]))
+        notes.append(f"Best free change, {group}: {one['name']}, {said} points.")
+    return Table(
+        key="what-if",
+        caption="What free changes of the embeddings would do",
+        columns=(
+            *(Column("change", "Change"), score, difference, p_holm),
+            replace(score, key="dev", label="On dev"),
+        ),
+        rows=((base["name"], base[MAIN_METRIC], "–", "–", base["dev"]), *rows),
+        notes=tuple(notes),
+    )
 
 
 def _row(
