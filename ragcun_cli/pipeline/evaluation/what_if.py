@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter, ne
 from pathlib import Path
@@ -27,12 +27,14 @@ from ragcun_cli.pipeline.encoders.encode import encode
 from ragcun_cli.pipeline.evaluation.query_scale import FACTORS
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.dense import SAMPLE, named_hits, similarity_of
-from ragcun_cli.pipeline.search.held_out import digests_of
+from ragcun_cli.pipeline.search.held_out import digests_of, read_held_out, refuse_test_queries
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_set
 from ragcun_cli.pipeline.search.rankings import ranking_of, score_ranking
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import EvaluationConfig
 from ragcun_cli.spec.paths import WHAT_IF
+from ragcun_cli.spec.section import LARGEST
+from ragcun_cli.spec.training_config import SelectionConfig
 
 FIT_ROWS = 20_000
 """Passages that transforms are fitted to, at most: those whose ids have the smallest digests."""
@@ -152,18 +154,21 @@ class WhatIf:
         Args:
             folders: of the data sets.
             datasets: whose reported split is scored.
-            dev: whose dev queries choose, but those that are test queries; nothing is chosen
-                without any.
+            dev: whose dev queries choose, but those that the same set reports on; nothing is
+                chosen without any.
             draft: to write into.
 
         Raises:
-            DataError: all dev queries of a set are test queries, a set has fewer than two test
+            DataError: a dev query is a test query of another set, a set has fewer than two test
                 queries, or an embedding is of no use.
         """
         tests = {name: read_judged_set(name, folders[name]) for name in datasets}
-        known = {digest for test in tests.values() for digest in digests_of(test.queries)}
-        tuned = {name: read_judged_set(name, folders[name], split="dev") for name in dev}
-        sets = {"test": tests, "dev": {name: self._new(tuned[name], known) for name in dev}}
+        every = SelectionConfig(queries=LARGEST, passages=LARGEST)
+        tuned = {name: read_held_out(folders[name], name, "dev", every, seed=0) for name in dev}
+        for test in tests.values():
+            digests = (digest for some in tuned.values() for digest in digests_of(some.queries))
+            refuse_test_queries(digests, test, where="--dev")
+        sets = {"test": tests, "dev": tuned}
         own = similarity_of(self.model, self.config)
         groups = changes_of(self.model.get_embedding_dimension(), own)
         changes = [*dict.fromkeys(change for some in groups.values() for change in some)]
@@ -180,17 +185,6 @@ class WhatIf:
         text = json.dumps(content, indent=1, allow_nan=False)
         (draft / WHAT_IF).write_text(text + "\n", encoding="utf-8")
         return {"chosen": {group: one["name"] for group, one in content["chosen"].items()}}
-
-    def _new(self, dev: JudgedSet, known: Collection[str]) -> JudgedSet:
-        """The judged set without queries that have the words of test queries."""
-        digests = zip(dev.queries.items(), digests_of(dev.queries), strict=True)
-        kept = dict(item for item, digest in digests if digest not in known)
-        shared = f"{len(dev.queries) - len(kept)} of {len(dev.queries)} dev queries of {dev.name}"
-        if not kept:
-            raise DataError(f"{shared} are test queries", hint="--dev ANOTHER")
-        if len(kept) < len(dev.queries):
-            self.progress.note(f"{shared} are left out, as they are test queries")
-        return replace(dev, queries=kept, qrels={name: dev.qrels[name] for name in kept})
 
 
 def ladder(

@@ -71,7 +71,7 @@ def read_held_out(
     Queries with the words of a query that the set reports on are left out.
 
     Raises:
-        DataError: the split is absent.
+        DataError: the split is absent, or no query is left.
     """
     whole = read_judged_set(name, folder, split=split)
     tested: set[str] = set()
@@ -84,6 +84,8 @@ def read_held_out(
         for query, judged in whole.qrels.items()
         if max(judged.values()) > 0 and beir.words(whole.queries[query]) not in tested
     }
+    if not relevant:
+        raise DataError(f"'{name}' has no {split} queries that are none of those it reports on")
     chosen = sorted(smallest(SELECTION_QUERIES, relevant, config.queries, seed=seed))
     needed = {passage for query in chosen for passage in relevant[query]}
     others = (passage for passage in whole.corpus.ids if passage not in needed)

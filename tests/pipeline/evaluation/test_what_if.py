@@ -36,14 +36,6 @@ WORDS = [
 ]
 
 
-class Heard(Silent):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
-
-
 def texts(count, seed):
     drawn = random.Random(seed)
     return [" ".join(drawn.choices(WORDS, k=drawn.randint(3, 9))) for _ in range(count)]
@@ -262,14 +254,22 @@ def test_dev_queries_that_are_test_queries_are_left_out(model, take_in, tmp_path
     queries = half.queries | {"dev-same": f"  {test.queries['q2-1'].upper()} "}
     qrels = half.qrels | {"dev-same": {"d001": 1}}
     shared = JudgedSet("some", test.corpus, queries, qrels)
-    progress = Heard()
-    folder = take_in("half", {"test": test, "dev": shared})
-    WhatIf(model, CONFIG, progress).write({"half": folder}, ["half"], ["half"], tmp_path)
-    assert progress.notes == ["1 of 5 dev queries of half are left out, as they are test queries"]
+    for name, dev in (("half", half), ("shared", shared)):
+        draft = tmp_path / name
+        draft.mkdir()
+        folder = take_in(name, {"test": test, "dev": dev})
+        WhatIf(model, CONFIG, Silent()).write({name: folder}, [name], [name], draft)
+    found = [json.loads((tmp_path / f"{n}/what_if.json").read_text()) for n in ("half", "shared")]
+    assert found[0]["untouched"]["dev"] == found[1]["untouched"]["dev"]
     folder = take_in("every", {"test": test, "dev": named(test, "dev-")})
-    with pytest.raises(DataError, match="9 of 9 dev queries of every are test queries") as error:
-        WhatIf(model, CONFIG, progress).write({"every": folder}, ["every"], ["every"], tmp_path)
-    assert error.value.hint == "--dev ANOTHER"
+    with pytest.raises(DataError, match="no dev queries that are none of those it reports on"):
+        WhatIf(model, CONFIG, Silent()).write({"every": folder}, ["every"], ["every"], tmp_path)
+    other = take_in("other", {"test": a_set(5, seed=5), "dev": shared})
+    folder = take_in("first", {"test": test})
+    with pytest.raises(DataError, match="--dev: 1 queries of the selection set are test queries"):
+        WhatIf(model, CONFIG, Silent()).write(
+            {"first": folder, "other": other}, ["first"], ["other"], tmp_path
+        )
 
 
 # The ladder, from scores by hand.
