@@ -81,7 +81,7 @@ def test_the_question_says_how_to_ask_for_less(ragcun, tmp_path, smoke_workspace
     """After a plan of minutes, an experiment of it was asked for by its name: days."""
     outcome = ragcun("train", "--profile", "with_isotropy", "-w", tmp_path)
     assert outcome.code == 2
-    plans = "publication|publication_minimum|quickstart|smoke"
+    plans = "never_trained|publication|publication_minimum|quickstart|smoke"
     less = f"as in a plan: --profile {plans} --experiment with_isotropy"
     assert less in outcome.err
     assert outcome.err.index(less) < outcome.err.index("Go on?")
@@ -89,7 +89,7 @@ def test_the_question_says_how_to_ask_for_less(ragcun, tmp_path, smoke_workspace
     assert "for one of the 7 experiments: --experiment NAME" in outcome.err
     (tmp_path / "reports/smoke").mkdir(parents=True)
     outcome = ragcun("train", "--profile", "with_isotropy", "-w", tmp_path)
-    assert "as in a plan: --profile smoke|publication|" in outcome.err
+    assert "as in a plan: --profile smoke|never_trained|" in outcome.err
 
 
 def test_words_for_several_sets_are_the_same_in_every_command(ragcun, smoke_workspace, tmp_path):

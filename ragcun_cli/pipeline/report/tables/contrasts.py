@@ -28,10 +28,9 @@ CONTRAST_COLUMNS = (
     Column("shrinks", "Shrinks with"),
 )
 NOTES = (
-    "Points of the average over the sets, or over those that are named. The 95 % interval and p "
-    "are of one formula, in which queries and training seeds are both samples "
-    "(docs/EVALUATION.md); Holm's p is over all planned contrasts. Of one seed, the p of a primary "
-    "contrast is that of queries alone.",
+    "Points of the average over the sets. The 95 % interval and p are of one formula, in which "
+    "queries and training seeds are both samples (docs/EVALUATION.md); Holm's p is over all "
+    "planned contrasts. Of one seed, the p of a primary contrast is that of queries alone.",
     "Detectable: the true difference that such an experiment finds at 5 % in four of five cases.",
 )
 
