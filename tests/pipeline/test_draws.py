@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from ragcun_cli.core.draw import (
     SAMPLE_QUERIES,
@@ -35,7 +36,7 @@ from ragcun_cli.pipeline.training import start_encoder
 from ragcun_cli.spec.measuring_config import EvaluationConfig, IsotropyConfig
 from ragcun_cli.spec.mining_config import MiningConfig
 from ragcun_cli.spec.paths import Workspace
-from ragcun_cli.spec.profile import DataConfig
+from ragcun_cli.spec.profile import DataConfig, RunProfile
 from ragcun_cli.spec.training_config import SelectionConfig
 
 
@@ -68,9 +69,17 @@ def test_the_smallest_digests_come_first():
         assert smallest(TRAINING_QUERIES, names, count, seed=3) == ordered[:count]
 
 
-def test_the_texts_of_a_linear_start(dataset):
-    texts = start_encoder._start_passages(dataset, count=4)
-    assert texts == [
+def test_the_texts_of_a_linear_start(dataset, model, monkeypatch):
+    encoded = []
+
+    def record(base, texts, **how):
+        encoded.extend(texts)
+        return torch.zeros(len(texts), 2)
+
+    monkeypatch.setattr(start_encoder, "encode", record)
+    profile = RunProfile(name="x", encoder={"head": {"init_passages": 4}})
+    start_encoder.start_sample(profile, model, dataset, Silent())
+    assert encoded == [
         "tide 1 moon 8 reef 8",
         "tide 3 moon 4 reef 59",
         "tide 4 moon 5 reef 60",

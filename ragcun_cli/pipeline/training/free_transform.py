@@ -21,9 +21,8 @@ from ragcun_cli.pipeline.encoders.encode import kept_base_of, set_kept_base
 from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.runs import Run
-from ragcun_cli.pipeline.training.model_card import save_with_card
 from ragcun_cli.pipeline.training.prepare import read_selection
-from ragcun_cli.pipeline.training.start_encoder import start_base, start_sample
+from ragcun_cli.pipeline.training.start_encoder import save_with_card, start_base, start_sample
 from ragcun_cli.spec.paths import MODEL, OutputsFolder
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sentence_transformers import SentenceTransformer
-
 from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.stages.runs import Run
-from ragcun_cli.pipeline.training.job import objective_settings
 from ragcun_cli.spec.manifest import write_atomically
 from ragcun_cli.spec.training_config import TrainingConfig
 
@@ -55,15 +52,6 @@ def objective_line(training: TrainingConfig, weights: Mapping[str, float]) -> st
         f"{weights['contrastive']:g} InfoNCE ({training.contrastive}, scale {training.scale:g}) "
         f"+ {weights['isotropy']:g} {training.regulariser} + {weights['variance']:g} variance"
     )
-
-
-def save_with_card(
-    model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder
-) -> None:
-    """Save a run's encoder as a sentence-transformer that says what it is."""
-    model.save(str(folder), create_model_card=False)
-    weights = objective_settings(run.profile).weights
-    write_model_card(folder / "README.md", run=run, encoder=encoder, weights=weights)
 
 
 def write_model_card(

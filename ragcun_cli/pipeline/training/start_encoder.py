@@ -16,6 +16,9 @@ from ragcun_cli.pipeline.encoders.base_outputs import keep_base
 from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode, kept_base_of, set_kept_base
 from ragcun_cli.pipeline.encoders.find import FoundEncoder, load_encoder
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.training.job import objective_settings
+from ragcun_cli.pipeline.training.model_card import write_model_card
 from ragcun_cli.spec.paths import OutputsFolder
 from ragcun_cli.spec.profile import RunProfile
 
@@ -97,3 +100,12 @@ def head_modules(model: SentenceTransformer, profile: RunProfile) -> Sequence[in
     if profile.encoder.head.kind == "none":
         return ()
     return len(model) - HEAD_MODULES, len(model) - 1
+
+
+def save_with_card(
+    model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder
+) -> None:
+    """Save a run's encoder as a sentence-transformer that says what it is."""
+    model.save(str(folder), create_model_card=False)
+    weights = objective_settings(run.profile).weights
+    write_model_card(folder / "README.md", run=run, encoder=encoder, weights=weights)

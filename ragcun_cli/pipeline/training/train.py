@@ -35,10 +35,9 @@ from ragcun_cli.pipeline.machine.devices import check_precision
 from ragcun_cli.pipeline.machine.progress import Advance, Progress, Silent
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.job import Job, objective_settings, trainer_settings
-from ragcun_cli.pipeline.training.model_card import save_with_card
 from ragcun_cli.pipeline.training.prepare import Prepared, prepare, use_cached_base
 from ragcun_cli.pipeline.training.probe_start import probe_start, say_unknown
-from ragcun_cli.pipeline.training.start_encoder import start_encoder
+from ragcun_cli.pipeline.training.start_encoder import save_with_card, start_encoder
 from ragcun_cli.spec.errors import RagcunError, StageFailedError
 from ragcun_cli.spec.manifest import digest, write_atomically
 from ragcun_cli.spec.paths import CHECKPOINTS, MODEL, TRACKER, TRAINING_LOG, OutputsFolder
