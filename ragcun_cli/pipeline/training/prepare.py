@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -150,9 +151,13 @@ def use_cached_base(job: Job, ready: Prepared, progress: Progress) -> dict[str, 
         )
         return None
     started, before = time.perf_counter(), base.encoded
+    whole = job.profile.data.train, wanted[1].total  # encoded anyway where selection ranks it
+    ranked = [] if ready.selection is None else ready.selection.tests
+    anyway = whole in [(test.name, len(test.corpus)) for test in ranked]
+    worth = math.inf if anyway else steps * each_step / distinct
     ready.fitted = on_wanted_outputs(
         ready.model,
-        [replace(one, most=min(one.most, steps * each_step / distinct)) for one in wanted],
+        [replace(one, most=min(one.most, worth)) for one in wanted],
         job.draft / "base_outputs.f32",
         batch_size=BATCH_TEXTS,
         precision=training.precision,
