@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -52,7 +52,7 @@ def planned_contrasts(
     """The plan's own between rows that are there; by default those of the original plan."""
     names = [row.name for row in rows]
     if contrasts:
-        return [one for one in contrasts if one.arm in names and one.against in names]
+        return [one for one in contrasts if None not in _two_rows(one, rows)]
     trained = [row.name for row in rows if row.run.reference is None]
     references = [row.name for row in rows if row.run.reference is not None]
     asks = set(QUESTION) <= set(names)
@@ -67,9 +67,9 @@ def planned_contrasts(
 def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[str]) -> Compared:
     """What the scores of two rows say of a contrast, on its own sets or else on these."""
     sets = planned.datasets or sets
-    arm, against = (
-        next(row for row in rows if row.name == name) for name in (planned.arm, planned.against)
-    )
+    arm, against = _two_rows(planned, rows)
+    assert arm is not None
+    assert against is not None
     column = planned.form, planned.metric
     ours, theirs = (_complete(row, sets, column) for row in (arm, against))
     seeded = [row for row in (arm, against) if row.run.seed is not None]
@@ -92,6 +92,19 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
     parts, weights = _by_part(differences)
     by_query = {part: rows.mean(0).tolist() for part, rows in parts.items()}
     return Compared(*said, contrast(parts, weights), by_set, by_query, weights)
+
+
+def _two_rows(
+    planned: PlannedContrast, rows: Sequence[ModelRow]
+) -> tuple[ModelRow | None, ModelRow | None]:
+    """Its rows by name; of several starts of that name, an arm is held against its own."""
+    arm = next((row for row in rows if row.name == planned.arm), None)
+    if arm is None:
+        return None, None
+    start = replace(arm.run, seed=None, reference="untouched_start")
+    own = start.folder if planned.against == start.name else None
+    named = (row for row in rows if planned.against == row.name or own == row.run.folder)
+    return arm, next(named, None)
 
 
 def average_of(row: ModelRow, sets: Sequence[str]) -> Contrast | None:

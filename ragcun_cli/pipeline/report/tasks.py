@@ -229,7 +229,7 @@ def compared_of(part: Part) -> list[Compared]:
 
 
 def _shown(compared: Sequence[Compared], part: Part) -> list[Compared]:
-    names = {row.name for row in part.rows}
+    names = {name for row in part.rows for name in (row.name, row.run.name)}
     return [one for one in compared if {one.planned.arm, one.planned.against} <= names]
 
 
