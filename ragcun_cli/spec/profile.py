@@ -125,6 +125,12 @@ class RunProfile(Section):
         return tuple(split.items()) if config.queries else ()
 
     @property
+    def untrained(self) -> RunProfile:
+        """The same with the default dropout, which only a training has."""
+        head = self.encoder.head.model_copy(update={"dropout": HeadConfig().dropout})
+        return self.model_copy(update={"encoder": self.encoder.model_copy(update={"head": head})})
+
+    @property
     def selected_on(self) -> str:
         """The same for people, as `fiqa (dev) and nfcorpus (dev)`."""
         return " and ".join(f"{name} ({split})" for name, split in self.selection_sets)

@@ -16,7 +16,7 @@ from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import MANIFEST, RUN, Workspace
 from ragcun_cli.spec.plan import PaperPlan, Reference
-from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, HeadConfig, RunProfile, model_values
+from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values
 from ragcun_cli.spec.section import stated
 
 _DESCRIPTION = "run"
@@ -54,9 +54,7 @@ class Run:
         if self.reference == "untouched_start":
             data = {"train": self.profile.data.train}
             similarity = self.profile.training.contrastive
-            still = HeadConfig.model_fields["dropout"].default  # nothing is trained
-            head = self.profile.encoder.head.model_copy(update={"dropout": still})
-            encoder = stated(self.profile.encoder.model_copy(update={"head": head}))
+            encoder = stated(self.profile.untrained.encoder)
             return {"encoder": encoder, "data": data, "for": similarity}
         if self.reference == "free_transform":
             config = self.profile.encoder

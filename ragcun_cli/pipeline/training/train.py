@@ -119,7 +119,7 @@ def set_up_start(
 ) -> dict[str, Any]:
     """Save the encoder that every experiment with a linear head starts from."""
     how: Any = {"device": device, "outputs": outputs, "progress": progress}
-    model = start_encoder(run.profile, encoder, dataset, **how)
+    model = start_encoder(run.profile.untrained, encoder, dataset, **how)
     save_with_card(model, draft / MODEL, run, encoder)
     return {
         **parameter_counts(model),

@@ -1,5 +1,6 @@
 """The tables of contrasts, of scores that are written here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,18 @@ def test_bold_is_the_best_and_what_its_contrast_does_not_put_below_it():
         assert {name for name, column in table.best if column == key} == expected
         assert "c" not in expected
     assert results_table([row("a")]).best == frozenset()
+
+
+def test_of_several_starts_an_arm_is_held_against_its_own():
+    arm, first, second = row("a"), row("start (x)", reference="untouched_start"), row("b")
+    other = RunProfile.model_validate({"name": "y", "encoder": {"output_dim": 8}})
+    run = Run(other, None, "untouched_start", SPACE)
+    drawn = row("start (y)", reference="untouched_start").seeds[0]
+    second = ModelRow("start (y)", (replace(drawn, run=run),))
+    asked = planned(against="untouched_start")
+    for rows in ([arm, first, second], [second, arm, first]):
+        assert planned_contrasts([asked], rows) == [asked]
+        found = compare(asked, rows, list(SETS))
+        assert found.found == by_hand(arm, first, (1, 2, 3))
+        assert "start (x)" in found.name
+    assert planned_contrasts([asked], [arm, second]) == []

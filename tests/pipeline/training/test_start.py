@@ -96,6 +96,8 @@ def plan(*experiments):
 def test_arms_of_one_start_share_the_reference_and_a_random_head_has_none():
     arms = (profile("a"), profile("b", training={"lambda_reg": 0.1}))
     assert [run.name for run in runs_of(plan(*arms), SPACE)][:2] == ["untouched_start", "a"]
+    still = profile("e", dropout=0.0)
+    assert [run.name for run in runs_of(plan(*arms, still), SPACE)][:2] == ["untouched_start", "a"]
     turned = profile("c", rotation_seed=1)
     found = [run.name for run in runs_of(plan(*arms, turned), SPACE)]
     assert found[:3] == ["untouched_start", "untouched_start", "a"]
