@@ -136,14 +136,14 @@ def build_encoder(
     width = base.get_embedding_dimension()
     head = gaussian_head(width, output_dim=output_dim, dropout=dropout)
     if linear_start is not None:
-        first, second, bias = linear_head_weights(
+        weights = linear_head_weights(
             linear_start,
             output_dim=output_dim,
             centre=similarity == "euclidean",
             whitening=whitening,
             rotation_seed=rotation_seed,
         )
-        _set_head(head, first, second, bias)
+        _set_head(head, *weights)
     return _assembled([*base, *head], base, similarity=similarity)
 
 

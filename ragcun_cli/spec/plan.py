@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, mo
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest
+from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.profile import RunProfile
 from ragcun_cli.spec.section import LARGEST, NAME, Section
 from ragcun_cli.spec.training_config import SelectionConfig
@@ -44,7 +45,7 @@ class PlannedContrast(Section):
     metric: str = "ndcg@10"
     """Of the scores by query."""
 
-    form: str = "float32"
+    form: str = FULL_FORM
     """Of the embeddings: as they are, or one of `evaluation.variants`, as `int8` or `binary`."""
 
     datasets: tuple[str, ...] = ()
@@ -62,12 +63,12 @@ class PlannedContrast(Section):
     def scores(self) -> str:
         """What the difference is of, for people."""
         metric = "nDCG@10" if self.metric == "ndcg@10" else self.metric
-        return metric if self.form == "float32" else f"{metric} of {self.form} embeddings"
+        return metric if self.form == FULL_FORM else f"{metric} of {self.form} embeddings"
 
     def called(self, arm: str, against: str) -> str:
         """The same with other names of the two rows."""
         metric = "" if self.metric == "ndcg@10" else f", {self.metric}"
-        form = "" if self.form == "float32" else f", {self.form}"
+        form = "" if self.form == FULL_FORM else f", {self.form}"
         sets = f", {' '.join(self.datasets)}" if self.datasets else ""
         return f"{arm} \N{MINUS SIGN} {against}{metric}{form}{sets}"
 

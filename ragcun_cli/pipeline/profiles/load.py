@@ -20,7 +20,7 @@ from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.spec.errors import ProfileError
 from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest
-from ragcun_cli.spec.measuring_config import EvaluationConfig
+from ragcun_cli.spec.measuring_config import FULL_FORM, EvaluationConfig
 from ragcun_cli.spec.paths import path_of
 from ragcun_cli.spec.plan import Arm, PaperPlan, PlanFile, Trial, TunedArm, TuningConfig
 from ragcun_cli.spec.profile import NAMED_MODEL, RunProfile, model_values
@@ -230,7 +230,7 @@ def _refuse_unknown(plan: PlanFile, file: Path, experiments: Sequence[RunProfile
     if plan.contrasts:
         from ragcun_cli.core.rankings.metrics import metrics_to
 
-        metrics, forms = metrics_to(evaluation.depth), ("float32", *evaluation.variants)
+        metrics, forms = metrics_to(evaluation.depth), (FULL_FORM, *evaluation.variants)
         asked += [("a metric that is scored", one.metric, list(metrics)) for one in plan.contrasts]
         asked += [("a form that is scored", one.form, list(forms)) for one in plan.contrasts]
         sets = list(evaluation.datasets)

@@ -106,7 +106,8 @@ class EvaluationSession(Session):
         if not self._bring(lambda: [ladder()], [run]):
             self._progress.note("nothing to do: all is current")
         text = self._runner.read(ladder(), WHAT_IF).decode()
-        tables, figures = [what_if_table(json.loads(text))], [what_if_figure(json.loads(text))]
+        found = json.loads(text)
+        tables, figures = [what_if_table(found)], [what_if_figure(found)]
         title = f"what-if-{Path(run.profile.encoder.base).name}"
         folder = self.workspace.report(title)
         if is_writable(folder):  # a workspace of others is shown all the same

@@ -16,14 +16,14 @@ from ragcun_cli.core.isotropy.transforms import (
     fit_transform,
     rotated,
 )
-from ragcun_cli.core.model import affine_encoder, parameter_counts
+from ragcun_cli.core.model import affine_encoder
 from ragcun_cli.pipeline.encoders.encode import kept_base_of, set_kept_base
 from ragcun_cli.pipeline.encoders.find import FoundEncoder
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.prepare import read_selection
-from ragcun_cli.pipeline.training.start_encoder import save_with_card, start_base, start_sample
-from ragcun_cli.spec.paths import MODEL, OutputsFolder
+from ragcun_cli.pipeline.training.start_encoder import save_reference, start_base, start_sample
+from ragcun_cli.spec.paths import OutputsFolder
 
 
 def choose_free_transform(
@@ -58,12 +58,8 @@ def choose_free_transform(
                 advance(1)
     score, best = max(found.values(), key=lambda pair: pair[0])
     model = _behind(base, best)
-    save_with_card(model, draft / MODEL, run, encoder)
     held_out.write(draft)
-    return {
-        **parameter_counts(model),
-        "trainable_parameters": 0,
-        "encoder": encoder.provenance(),
+    return save_reference(model, draft, run, encoder) | {
         "transform": best.name,
         "kept": f"{best.name}, the best of {len(found)} by nDCG@10 on "
         f"{len(held_out.texts)} queries of {run.profile.selected_on}, {score:.4f}",

@@ -10,7 +10,13 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from ragcun_cli.core.draw import START, smallest
-from ragcun_cli.core.model import HEAD_MODULES, as_served, build_encoder, without_normalize
+from ragcun_cli.core.model import (
+    HEAD_MODULES,
+    as_served,
+    build_encoder,
+    parameter_counts,
+    without_normalize,
+)
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.base_outputs import keep_base
 from ragcun_cli.pipeline.encoders.encode import BATCH_TEXTS, encode, kept_base_of, set_kept_base
@@ -19,7 +25,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.job import objective_settings
 from ragcun_cli.pipeline.training.model_card import write_model_card
-from ragcun_cli.spec.paths import OutputsFolder
+from ragcun_cli.spec.paths import MODEL, OutputsFolder
 from ragcun_cli.spec.profile import RunProfile
 
 
@@ -109,3 +115,12 @@ def save_with_card(
     model.save(str(folder), create_model_card=False)
     weights = objective_settings(run.profile).weights
     write_model_card(folder / "README.md", run=run, encoder=encoder, weights=weights)
+
+
+def save_reference(
+    model: SentenceTransformer, draft: Path, run: Run, encoder: FoundEncoder
+) -> dict[str, Any]:
+    """Save the encoder of a row that nothing was trained for; what its record says of it."""
+    save_with_card(model, draft / MODEL, run, encoder)
+    counts = parameter_counts(model)
+    return {**counts, "trainable_parameters": 0, "encoder": encoder.provenance()}

@@ -37,7 +37,7 @@ from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.training.job import Job, objective_settings, trainer_settings
 from ragcun_cli.pipeline.training.prepare import Prepared, prepare, use_cached_base
 from ragcun_cli.pipeline.training.probe_start import probe_start, say_unknown
-from ragcun_cli.pipeline.training.start_encoder import save_with_card, start_encoder
+from ragcun_cli.pipeline.training.start_encoder import save_reference, save_with_card, start_encoder
 from ragcun_cli.spec.errors import RagcunError, StageFailedError
 from ragcun_cli.spec.manifest import digest, write_atomically
 from ragcun_cli.spec.paths import CHECKPOINTS, MODEL, TRACKER, TRAINING_LOG, OutputsFolder
@@ -120,12 +120,7 @@ def set_up_start(
     """Save the encoder that every experiment with a linear head starts from."""
     how: Any = {"device": device, "outputs": outputs, "progress": progress}
     model = start_encoder(run.profile.untrained, encoder, dataset, **how)
-    save_with_card(model, draft / MODEL, run, encoder)
-    return {
-        **parameter_counts(model),
-        "trainable_parameters": 0,
-        "encoder": encoder.provenance(),
-    }
+    return save_reference(model, draft, run, encoder)
 
 
 def _warn(profile: RunProfile, progress: Progress) -> None:
