@@ -30,7 +30,8 @@ References = Annotated[
     typer.Option(
         "--references",
         metavar="NAMES",
-        help="Rows beside the experiments: untouched,untouched_start,free_transform,bm25, or none.",
+        help="Rows beside the experiments: untouched,untouched_start,free_transform,bm25,fusion, "
+        "or none.",
     ),
 ]
 

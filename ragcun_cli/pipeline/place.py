@@ -72,7 +72,7 @@ class Place:
         """
         precisions: set[str] = set()
         for run in runs:
-            if run.reference != "bm25" and stages & {Stage.SEARCH, Stage.ISOTROPY}:
+            if run.embeds and stages & {Stage.SEARCH, Stage.ISOTROPY}:
                 precisions.add(run.profile.evaluation.precision)
             if run.reference is None and Stage.TRAIN in stages:
                 precisions.add(run.profile.training.precision)

@@ -20,14 +20,31 @@ from ragcun_cli.spec.training_config import SelectionConfig
 REFERENCES_ONCE_CALLED = {"untouched_pca": "untouched_start"}
 """Old name of a reference -> its name, in plans and in the files of old runs."""
 
-ReferenceName = Literal["untouched", "untouched_start", "free_transform", "bm25"]
+ReferenceName = Literal["untouched", "untouched_start", "free_transform", "bm25", "fusion"]
+
 Reference = Annotated[
     ReferenceName,
     BeforeValidator(lambda name: REFERENCES_ONCE_CALLED.get(str(name), name)),
 ]
 """Rows that nothing was trained for: the base encoder as published; the base behind the untrained
 linear head that every experiment starts from, rotation included; the base behind the free transform
-that held-out queries choose; and BM25."""
+that held-out queries choose; BM25; and the reciprocal-rank fusion of BM25 with the base."""
+
+FUSED: tuple[ReferenceName, ...] = ("untouched", "bm25")
+"""The references whose rankings `fusion` is made of."""
+
+
+def refuse_half_fused(references: Sequence[str]) -> None:
+    """Pass if what `fusion` is made of stands beside it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if "fusion" in references and (lacking := [n for n in FUSED if n not in references]):
+        raise ValueError(
+            f"the reference fusion is made of the rows {' and '.join(FUSED)}, and references has "
+            f"no {' and no '.join(lacking)}"
+        )
 
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -243,6 +260,7 @@ class PlanFile(Section):
             values = [getattr(v, "name", v) or getattr(v, "profile", None) for v in listed]
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names the same one twice")
+        refuse_half_fused(self.references)
         if {"name", "extends"} & set(self.overrides):
             raise ValueError("overrides cannot change name or extends")
         return self
@@ -384,6 +402,12 @@ class PaperPlan:
                         f"'{name}' is not {what}; these are: {', '.join(there)}",
                         hint=f"ragcun profile show {self.name}",
                     )
+        try:
+            refuse_half_fused([*chosen])
+        except ValueError as error:
+            raise ProfileError(
+                str(error), hint=f"--references {','.join(dict.fromkeys([*FUSED, *chosen]))}"
+            ) from error
         tuned = tuple(arm for arm in self.tuned if arm.name in (experiments or names))
         if tuned and self.tuning_seed in (seeds or ()):
             raise ProfileError(

@@ -89,7 +89,7 @@ class BaselineGate:
             datasets: to check on, of those that have published scores.
         """
         self._place, self._evaluations, self._datasets = place, evaluations, datasets
-        dense = [run for run in runs if run.reference != "bm25"]
+        dense = [run for run in runs if run.embeds]
         bases = [Run(run.profile, None, "untouched", run.workspace) for run in dense]
         self._runs = list({run.folder: run for run in bases}.values())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ragcun_cli.core.rankings.fusion import RANK_OFFSET
 from ragcun_cli.core.search.ranking import Hits, merge
 from ragcun_cli.pipeline.encoders.kept import open_cache
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
@@ -29,7 +30,7 @@ from ragcun_cli.pipeline.search.held_out import recorded_digests, refuse_test_qu
 from ragcun_cli.pipeline.search.hits_files import read_hits, write_hits
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
 from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
-from ragcun_cli.pipeline.search.rankings import ranking_of, write_run
+from ragcun_cli.pipeline.search.rankings import fused, ranking_of, read_run, write_run
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Details
 from ragcun_cli.spec.errors import StaleInputError
@@ -139,6 +140,26 @@ def search_lexically(
         ranking = rank_lexical(test, config, mining, workspace=place.workspace, progress=progress)
         write_run(ranking, folder / run_file(test.file_stem), tag=run.name)
     return {"similarity": f"BM25, {mining.method}, k1 {mining.k1:g}, b {mining.b:g}"}
+
+
+def fuse_runs(
+    place: Place, run: Run, dataset: str, folder: Path, parts: Sequence[tuple[Path, Details]]
+) -> Details:
+    """Make one run file of two for each part of a data set.
+
+    Args:
+        place: of the run.
+        run: whose rankings they are.
+        dataset: that was searched.
+        folder: for the run files.
+        parts: folder of the evaluation of each of the two, and what its search remembers.
+    """
+    for test in _judged_sets(place, dataset):
+        ranked = [read_run(source / run_file(test.file_stem)) for source, _ in parts]
+        depth = run.profile.evaluation.depth
+        write_run(fused(*ranked, depth=depth), folder / run_file(test.file_stem), tag=run.name)
+    similarities = " and ".join(details["similarity"] for _, details in parts)
+    return {"similarity": f"reciprocal ranks, k {RANK_OFFSET}, of {similarities}"}
 
 
 def merge_shards(place: Place, run: Run, dataset: str, files: Sequence[Path], folder: Path) -> None:

@@ -42,23 +42,22 @@ class EvaluationTasks:
     def tasks(self, run: Run, dataset: str) -> list[Task]:
         """What there is to do for one run and one data set: of a shard, its share of the search.
 
-        BM25 is not divided: it is searched where shards are merged.
+        BM25 and fusions are not divided: they are ranked where shards are merged.
         """
         if self.how.shard is None:
             return [self.search(run, dataset), self.score(run, dataset)]
-        return [] if run.reference == "bm25" else [self.search(run, dataset)]
+        return [self.search(run, dataset)] if run.embeds else []
 
     def score(self, run: Run, dataset: str) -> Task:
         """Score the run files of one run on one data set."""
         search, data = self.search(run, dataset), self._place.sets.task(dataset)
         key = f"{paths.EVALUATIONS}/{self.name(run, dataset)}"
-        lexical = run.reference == "bm25"
         config = run.profile.evaluation
-        variants = () if lexical else config.variants
+        variants = config.variants if run.embeds else ()
         passages, queries = self._place.sets.counts(dataset)
         lines = queries * min(config.depth, passages)
         names = [paths.METRICS_FILE, paths.PER_QUERY, paths.SCORES]
-        if not lexical and is_known_to_mteb(dataset):
+        if run.embeds and is_known_to_mteb(dataset):
             names.append(paths.MTEB)
 
         def action(draft: Path, progress: Progress) -> Details:
@@ -107,7 +106,7 @@ class EvaluationTasks:
 
     def search(self, run: Run, dataset: str) -> Task:
         """Rank the passages of one data set, by one run, for its judged queries."""
-        return self._search(run, dataset, None if run.reference == "bm25" else self.how.shard)
+        return self._search(run, dataset, self.how.shard if run.embeds else None)
 
     def measured(self, run: Run, dataset: str, runner: Runner) -> dict[str, Any] | None:
         """What a current evaluation has measured, as its `metrics.json` holds it; else None.
@@ -130,7 +129,6 @@ class EvaluationTasks:
         return run.folder / paths.EVALUATIONS / self.name(run, dataset)
 
     def _search(self, run: Run, dataset: str, shard: Shard | None) -> Task:
-        lexical = run.reference == "bm25"
         data, train = self._place.sets.task(dataset), self._trainings.task(run)
         scale = self._scale(run)
         name = self.name(run, dataset)
@@ -141,12 +139,21 @@ class EvaluationTasks:
         passages, queries = self._place.sets.counts(dataset)
         share = 1 if shard is None else shard.count
         mark = "" if shard is None else f", shard {shard}"
+        parts = [(part, self.search(part, dataset)) for part in run.parts]
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.evaluation import search_job
 
             folder = (draft / output).parent
-            if lexical:
+            if run.parts:
+                return search_job.fuse_runs(
+                    self._place,
+                    run,
+                    dataset,
+                    folder,
+                    [(self.folder(part, dataset), recorded(task)) for part, task in parts],
+                )
+            if not run.embeds:
                 return search_job.search_lexically(self._place, run, dataset, folder, progress)
             if shard is None and self.how.merge:
                 shards = self.shards(run, dataset)
@@ -173,9 +180,9 @@ class EvaluationTasks:
             action=action,
             outputs=(output,) if shard is None else (output, f"{output}{MARK}"),
             feeds=(output,),
-            needs=(train, data, *([] if scale is None else [scale])),
+            needs=(train, data, *(task for _, task in parts), *filter(None, [scale])),
             reads_splits=((data, reported_split(dataset)),),
-            resumable=not lexical,
+            resumable=run.embeds,
             size=f"{passages // share:,} passages",
             work=self._work(run, dataset, passages / share, queries),
         )
@@ -183,6 +190,8 @@ class EvaluationTasks:
     def _work(self, run: Run, dataset: str, passages: float, queries: float) -> Workload:
         lines = queries * min(run.profile.evaluation.depth, passages)
         found = Workload(seconds=0.1, disk_bytes=estimate.RUN_LINE * lines)
+        if run.parts:
+            return found + Workload(seconds=estimate.FUSED_LINE * lines)
         if run.reference == "bm25":
             return estimate.bm25(queries=queries, passages=passages, name=dataset) + found
         hidden = self._place.shape(run.profile.encoder).hidden
@@ -238,7 +247,7 @@ class EvaluationTasks:
     def _scale(self, run: Run) -> Task | None:
         """Fit the query scale of a run, where it is compared by one."""
         config = run.profile.evaluation
-        if run.reference == "bm25" or config.similarity != "scaled_euclidean":
+        if not run.embeds or config.similarity != "scaled_euclidean":
             return None
         train = run.profile.data.train
         name = "msmarco-select" if train == "msmarco" else train

@@ -11,7 +11,7 @@ from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.dense import PLAIN, Search, named_hits
 from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
 from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
-from ragcun_cli.pipeline.search.rankings import ranking_of
+from ragcun_cli.pipeline.search.rankings import Ranking, fused, ranking_of
 from ragcun_cli.pipeline.stages.runs import Run
 
 QUERY = "\0"
@@ -35,23 +35,27 @@ def look(
     """
     whole = read_judged_sets(dataset, place.sets.task(dataset).folder)[0]
     test = JudgedSet(whole.name, whole.corpus, {QUERY: query}, {}, whole.folder)
-    config = run.profile.evaluation.model_copy(update={"variants": ()})
-    if run.reference == "bm25":
-        mining, workspace = run.profile.mining, place.workspace
-        ranking = rank_lexical(test, config, mining, workspace=workspace, progress=progress)
-    else:
-        search = Search(
-            place.load(run, progress),
-            test,
-            config,
-            query_scale=query_scale_of(run)[0],
-            cache=open_cache(
-                place.source(run), test.corpus, test.corpus_digest, config, place.workspace
-            ),
-            progress=progress,
-        )
-        hits = named_hits(search.run()[PLAIN], test.queries)
-        ranking = ranking_of(hits, test.corpus, depth=count)
-    best = ranking[QUERY][:count]
+    best = _ranked(place, run, test, progress)[QUERY][:count]
     texts = test.corpus.texts_by_id([passage for passage, _ in best])
     return [FoundPassage(*hit, text) for hit, text in zip(best, texts, strict=True)]
+
+
+def _ranked(place: Place, run: Run, test: JudgedSet, progress: Progress) -> Ranking:
+    config = run.profile.evaluation.model_copy(update={"variants": ()})
+    if run.parts:
+        both = [_ranked(place, part, test, progress) for part in run.parts]
+        return fused(*both, depth=config.depth)
+    if not run.embeds:
+        mining, workspace = run.profile.mining, place.workspace
+        return rank_lexical(test, config, mining, workspace=workspace, progress=progress)
+    source = place.source(run)
+    search = Search(
+        place.load(run, progress),
+        test,
+        config,
+        query_scale=query_scale_of(run)[0],
+        cache=open_cache(source, test.corpus, test.corpus_digest, config, place.workspace),
+        progress=progress,
+    )
+    hits = named_hits(search.run()[PLAIN], test.queries)
+    return ranking_of(hits, test.corpus, depth=config.depth)

@@ -24,12 +24,12 @@ class IsotropyTasks:
         self._place, self._trainings = place, trainings
 
     def task(self, run: Run) -> Task | None:
-        """Measure the isotropy of one run on the test sets that are here; none has BM25."""
+        """Measure one run on the test sets that are here; None of one without embeddings."""
         profile = run.profile
         datasets = [
             name for name in profile.evaluation.datasets if not self._place.sets.is_absent(name)
         ]
-        if run.reference == "bm25" or not datasets:
+        if not run.embeds or not datasets:
             return None
         evaluation = stated(profile.evaluation)
         evaluation = {k: v for k, v in evaluation.items() if k in ("batch_size", "precision")}

@@ -119,8 +119,8 @@ def _decides(found: Contrast, above: float) -> str:
 
 def _isotropy(claim: Claim, evidence: Evidence) -> JudgedClaim:
     row = evidence.row(claim.arm)
-    if row is not None and row.run.reference == "bm25":
-        return JudgedClaim(claim, "not measured", why="BM25 has no embeddings")
+    if row is not None and not row.run.embeds:
+        return JudgedClaim(claim, "not measured", why=f"{row.shown} has no embeddings")
     found = None if row is None else row.isotropy("queries")
     if found is None or claim.above is None:
         return JudgedClaim(claim, "not measured")

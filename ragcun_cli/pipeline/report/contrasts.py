@@ -76,8 +76,9 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
     shared = paired(ours, theirs)
     asked = max((len(row.every) for row in seeded), default=0)
     said = planned, planned.called(arm.shown, against.shown), len(shared) if seeded else 0, asked
-    if planned.form != FULL_FORM and "bm25" in (arm.run.reference, against.run.reference):
-        return Compared(*said, why="BM25 has no embeddings")
+    without = [row.shown for row in (arm, against) if not row.run.embeds]
+    if planned.form != FULL_FORM and without:
+        return Compared(*said, why=f"{without[0]} has no embeddings")
     if not (shared and sets):
         return Compared(*said, why="not measured")
     differences: dict[str, dict[str, Array]] = {}

@@ -100,7 +100,7 @@ class ModelRow:
         """One measure: over seeds where there are several, else with its interval if it has one."""
         measured = self.isotropy(side)
         if measured is None:
-            return "none" if self.run.reference == "bm25" else None
+            return None if self.run.embeds else "none"
         cell = over_seeds([each[key] for each in measured])
         if key == "plan_score" and isinstance(cell, float) and measured[0]["intervals"] is not None:
             return WithInterval(cell, *measured[0]["intervals"][key])

@@ -175,7 +175,8 @@ def recipe_of(row: ModelRow) -> Recipe:
                 words += ["--set", f"{key}={json.dumps(value)}"]
         return Recipe(row.shown, shlex.join(words))
     words = ["ragcun", "reproduce", "--profile", f"{profile.name}.toml"]
-    words += [] if run.reference is None else ["--references", run.reference]
+    made_of = [one.name for one in (*run.parts, run)]
+    words += [] if run.reference is None else ["--references", ",".join(made_of)]
     for seed in row.every:
         words += [] if seed.run.seed is None else ["--seed", str(seed.run.seed)]
     return Recipe(row.shown, shlex.join(words), without_home(as_toml(stated(profile))))

@@ -73,7 +73,7 @@ class DataSession(Session):
         available = walk.without_absent_gated(of_tests, self._place, self._progress)
         wanted = [name for name in names if name not in tested or name in available]
         found = self._get_sets(wanted, runs)
-        configs = {run.profile.encoder for run in runs if run.reference != "bm25"}
+        configs = {run.profile.encoder for run in runs if run.embeds}
         encoders = {config.base: self._place.fetch_encoder(config) for config in configs}
         for name, encoder in encoders.items():
             self._progress.note(f"encoder {name}: here ({encoder.source})")
@@ -194,7 +194,7 @@ class DataSession(Session):
         from ragcun_cli.pipeline.data.sets.beir import parts, read_splits
 
         runs = runs_of(self.plan(Choice(profile)), self.workspace) if profile else []
-        encoders = {run.profile.encoder for run in runs if run.reference != "bm25"}
+        encoders = {run.profile.encoder for run in runs if run.embeds}
         folder = self._here(name).folder
         training = self._here(train or name).folder
         split = sources.reported_split(name)

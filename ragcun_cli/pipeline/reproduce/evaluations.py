@@ -178,7 +178,7 @@ class EvaluationSession(Session):
         if how.merge:
             for run, name in asked:
                 search = self._road.evaluations.search(run, name)
-                if run.reference != "bm25" and not self._runner.is_current(search):
+                if run.embeds and not self._runner.is_current(search):
                     self._road.evaluations.check_shards(run, name, self._runner)
         self._run_stage(Stage.EVAL, runs, sets)
         if how.shard is not None:

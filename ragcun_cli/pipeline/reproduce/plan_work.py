@@ -156,11 +156,12 @@ class PlanWork:
             jobs.setdefault(name, RunJob(name, typed, after, on_gpu, round(held)))
             return name
 
-        for run in sorted(runs, key=lambda run: run.reference is None):  # a base to its own end
+        # A base to its own end, and what is made of others' rankings after them.
+        for run in sorted(runs, key=lambda run: (run.reference is None, bool(run.parts))):
             if not pending(self.tasks([run], last)):
                 continue
             base = Run(run.profile, None, "untouched", run.workspace)
-            after = []
+            after = [job_name(part.key) for part in run.parts]
             if run.seed is not None and base.folder in checked:
                 after.append(add(job_name(base.key), base, Stage.EVAL))
             if run.seed is not None and pending([mine := self.road.minings.task(run)]):
@@ -169,5 +170,5 @@ class PlanWork:
             if not self.is_settled(run):
                 after += [job_name(trial.key) for trial in self.trials_for(run)]
             if last not in (Stage.DATA, Stage.MINE):
-                add(job_name(run.key), run, last, *after, on_gpu=run.reference != "bm25")
+                add(job_name(run.key), run, last, *after, on_gpu=run.embeds)
         return list(jobs.values())

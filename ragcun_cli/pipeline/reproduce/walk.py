@@ -266,7 +266,7 @@ def make_ready(
     if computes_here:
         road.place.refuse_device(runs, {task.stage for task in pending})
     refuse_unfit(pending, runner)
-    encoders = [run.profile.encoder for run in runs if run.reference != "bm25"]
+    encoders = [run.profile.encoder for run in runs if run.embeds]
     pending = priced(pending, road)
     _say_why(pending, runner)
     _agree(runs, targets, pending, runner, consent)

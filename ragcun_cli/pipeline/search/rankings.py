@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ragcun_cli.core.rankings.fusion import fused_ranking
 from ragcun_cli.core.rankings.metrics import mean, score_queries
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.search.hits import QueryHits
@@ -35,6 +36,15 @@ def ranking_of(hits: Iterator[QueryHits], corpus: Corpus, *, depth: int) -> Rank
         pairs = zip(corpus.ids_of(rows), map(float, scores), strict=True)
         ranking[query] = [pair for pair in pairs if pair[0] != query][:depth]
     return ranking
+
+
+def fused(first: Ranking, second: Ranking, *, depth: int) -> Ranking:
+    """Reciprocal-rank fusion of two rankings; a query that one of them lacks is the other's."""
+    found: Ranking = {}
+    for query in first.keys() | second.keys():
+        ids = ([name for name, _ in one.get(query, [])] for one in (first, second))
+        found[query] = fused_ranking(*ids)[:depth]
+    return found
 
 
 def write_run(ranking: Ranking, file: Path, *, tag: str) -> None:

@@ -35,8 +35,8 @@ INDEXED, BM25_PAIRS, COMPILING = 21_600, 2.3e9, 6.0
 the first search in a process."""
 MEASURED_ROW, MEASURED_ROWS = 2.4e-3, 20_000
 """Seconds of isotropy for a row of 512 dimensions, and how many rows at most cost them."""
-RUN_LINE, SCORED_LINE = 15, 2.5e-6
-"""Bytes on disk, gzipped, and seconds of scoring for a line of a run file."""
+RUN_LINE, SCORED_LINE, FUSED_LINE = 15, 2.5e-6, 6e-6
+"""Bytes on disk, gzipped, and seconds of scoring and of fusion for a line of a run file."""
 PROCESS_BYTES = 1.0e9
 """What a process holds that has loaded torch."""
 OUTPUTS = "outputs of"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage, digest
 from ragcun_cli.spec.paths import MANIFEST, RUN, Workspace
-from ragcun_cli.spec.plan import PaperPlan, Reference
+from ragcun_cli.spec.plan import FUSED, PaperPlan, Reference
 from ragcun_cli.spec.profile import NAMED_MODEL, EncoderConfig, RunProfile, model_values
 from ragcun_cli.spec.section import stated
 
@@ -49,6 +49,8 @@ class Run:
         """Everything in the profile that changes the model, as JSON."""
         if self.reference == "bm25":
             return {"mining": stated(self.profile.mining)}
+        if self.reference == "fusion":
+            return {"of": {part.name: part.values for part in self.parts}}
         if self.reference == "untouched":
             return {"encoder": _untouched(self.profile.encoder)}
         if self.reference == "untouched_start":
@@ -70,9 +72,20 @@ class Run:
         return self.workspace.run(self.name, digest(self.values), self.seed)
 
     @property
+    def parts(self) -> tuple[Run, ...]:
+        """The runs whose rankings it is made of; none of a run that ranks by itself."""
+        names = FUSED if self.reference == "fusion" else ()
+        return tuple(replace(self, reference=name) for name in names)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it has embeddings: BM25 has none, nor has a fusion of its own."""
+        return self.reference not in ("bm25", "fusion")
+
+    @property
     def holds_model(self) -> bool:
         """Whether the model that its rows are about lies in its folder."""
-        return self.reference not in ("untouched", "bm25")
+        return self.embeds and self.reference != "untouched"
 
     @property
     def is_named_model(self) -> bool:

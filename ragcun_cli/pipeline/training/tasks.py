@@ -35,7 +35,7 @@ class TrainingTasks:
 
     def task(self, run: Run) -> Task:
         """Make the model of a run; a reference's is made without a step of training."""
-        if run.reference in ("untouched", "bm25"):
+        if run.reference is not None and not run.holds_model:
             return self._fix_reference(run)
         profile = run.profile
         data = self._place.sets.task(profile.data.train)
@@ -112,19 +112,20 @@ class TrainingTasks:
         """Write down what a reference is, so that its scores rest on it."""
         config = run.profile.encoder
         values = dict(run.values)
-        if run.reference == "untouched":
+        dense = next((one for one in (run, *run.parts) if one.embeds), None)
+        if dense is not None:
             values["weights"] = self._weights(run)
 
         def action(draft: Path, progress: Progress) -> Details:
             (draft / paths.REFERENCE).write_text(
                 json.dumps(without_home(values), indent=2) + "\n", encoding="utf-8"
             )
-            if run.reference == "bm25":
+            if dense is None:
                 return {"trainable_parameters": 0, "parameters": 0}
             from ragcun_cli.core.model import parameter_counts
 
             encoder = self._place.fetch_encoder(config)
-            counts = parameter_counts(self._place.load(run, progress))
+            counts = parameter_counts(self._place.load(dense, progress))
             return {**counts, "trainable_parameters": 0, "encoder": encoder.provenance()}
 
         return Task(
@@ -137,7 +138,7 @@ class TrainingTasks:
             outputs=(paths.REFERENCE,),
             feeds=(paths.REFERENCE,),
             work=Workload()
-            if run.reference == "bm25"
+            if dense is None
             else self._place.encoding(run, run.profile.data.train, (0, 0)),
         )
 

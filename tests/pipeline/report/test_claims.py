@@ -154,7 +154,7 @@ def test_what_is_not_there_reads_not_measured_with_the_command():
     there = row("with", (0.5,))
     lexical = row("bm25", (0.5,), reference="bm25")
     never = judged("isotropy", [lexical], arm="bm25", above=0.9)
-    assert (never.verdict, never.why) == ("not measured", "BM25 has no embeddings")
+    assert (never.verdict, never.why) == ("not measured", "bm25 has no embeddings")
     for measure, more in (
         ("gain", {**GAIN, "above": 1}),
         ("isotropy", {"arm": "with", "above": 1}),

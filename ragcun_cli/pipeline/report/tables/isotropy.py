@@ -53,7 +53,7 @@ PASSAGE_COLUMNS = tuple(c for c in MEASURE_COLUMNS if c.key not in ("isoscore", 
 
 def isotropy_tables(rows: Sequence[ModelRow]) -> list[Table]:
     """Of the queries, and of passages, pairs and hubs; BM25, without embeddings, has no row."""
-    dense = [row for row in rows if row.run.reference != "bm25"]
+    dense = [row for row in rows if row.run.embeds]
     return [queries_table(dense), passages_table(dense)]
 
 
