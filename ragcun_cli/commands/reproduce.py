@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.plans import Found
 
 
-SHOWN_TABLES = ("results", "contrasts")
+SHOWN_TABLES = ("results", "contrasts", "serving")
 """That a plan ends with on the terminal."""
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ragcun_cli.core.rankings.fusion import RANK_OFFSET
 from ragcun_cli.core.search.ranking import Hits, merge
 from ragcun_cli.pipeline.encoders.kept import open_cache
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.evaluation.query_scale import query_scale_of
+from ragcun_cli.pipeline.evaluation.query_time import (
+    TIMES,
+    a_query,
+    encoding_time,
+    times_of_fusion,
+)
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
@@ -62,6 +69,8 @@ class SearchJob:
     chunk: int
     caches: Workspace | None
     """Keeps the embeddings of passages; None keeps none."""
+    seconds: list[float | None] = field(default_factory=list)
+    """Of ranking, one of each part that this process has searched."""
 
     def on_rank(self, rank: int, world: int, progress: Progress) -> dict[Form, Hits]:
         """What one of the processes that share the work finds."""
@@ -83,6 +92,7 @@ class SearchJob:
             state = self.state / f"{test.file_stem}.rank-{rank + 1}-of-{world}.npz"
             share = self.share.part(rank, world)
             hits = search.run(share, state=state, chunk=self.chunk)
+            self.seconds.append(search.seconds)
             found |= {Form(test.part, variant): one for variant, one in hits.items()}
         return found
 
@@ -136,10 +146,15 @@ def search_lexically(
 ) -> Details:
     """Search by BM25: one run file for each part of a data set."""
     config, mining = run.profile.evaluation, run.profile.mining
+    took: list[float] = []
     for test in _judged_sets(place, dataset):
-        ranking = rank_lexical(test, config, mining, workspace=place.workspace, progress=progress)
+        how: Any = {"workspace": place.workspace, "progress": progress, "took": took}
+        ranking = rank_lexical(test, config, mining, **how)
         write_run(ranking, folder / run_file(test.file_stem), tag=run.name)
-    return {"similarity": f"BM25, {mining.method}, k1 {mining.k1:g}, b {mining.b:g}"}
+    return {
+        "similarity": f"BM25, {mining.method}, k1 {mining.k1:g}, b {mining.b:g}",
+        TIMES: {"encoding": None, "searching": 1000 * sum(took[::2]) / sum(took[1::2])},
+    }
 
 
 def fuse_runs(
@@ -154,12 +169,20 @@ def fuse_runs(
         folder: for the run files.
         parts: folder of the evaluation of each of the two, and what its search remembers.
     """
+    seconds, queries = 0.0, 0
     for test in _judged_sets(place, dataset):
-        ranked = [read_run(source / run_file(test.file_stem)) for source, _ in parts]
-        depth = run.profile.evaluation.depth
-        write_run(fused(*ranked, depth=depth), folder / run_file(test.file_stem), tag=run.name)
-    similarities = " and ".join(details["similarity"] for _, details in parts)
-    return {"similarity": f"reciprocal ranks, k {RANK_OFFSET}, of {similarities}"}
+        file = run_file(test.file_stem)
+        ranked = [read_run(source / file) for source, _ in parts]
+        started = time.perf_counter()
+        ranking = fused(*ranked, depth=run.profile.evaluation.depth)
+        seconds, queries = seconds + time.perf_counter() - started, queries + len(ranking)
+        write_run(ranking, folder / file, tag=run.name)
+    remembered = [details for _, details in parts]
+    similarities = " and ".join(details["similarity"] for details in remembered)
+    return {
+        "similarity": f"reciprocal ranks, k {RANK_OFFSET}, of {similarities}",
+        TIMES: times_of_fusion(remembered, 1000 * seconds / max(1, queries)),
+    }
 
 
 def merge_shards(place: Place, run: Run, dataset: str, files: Sequence[Path], folder: Path) -> None:
@@ -220,7 +243,12 @@ def search_densely(
         write_dense_runs(found, tests, output.parent, config=config, tag=run.name)
     else:
         write_shard(output, found)
-    model = source.load()
+    model, times = source.load(), {}
+    if shard is None:
+        asked = [text for test in tests for text in test.queries.values()]
+        known = a_query(job.seconds, len(asked)) if processes.is_alone() else None
+        encoding = encoding_time(model, asked, precision=config.precision)
+        times = {TIMES: {"encoding": encoding, "searching": known}}
     scaled = config.similarity == "scaled_euclidean"
     return {
         "similarity": config.similarity if scaled else similarity_of(model, config),
@@ -231,6 +259,7 @@ def search_densely(
         "max_tokens": max_tokens(model),
         "parameters": sum(values.numel() for values in model.parameters()),
         "model": source.digest(),
+        **times,
         **({"query_scale": query_scale} if scaled else {}),
     }
 

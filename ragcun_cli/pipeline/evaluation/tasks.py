@@ -62,10 +62,11 @@ class EvaluationTasks:
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.sets.beir import unreachable
+            from ragcun_cli.pipeline.evaluation.query_time import TIMES
             from ragcun_cli.pipeline.evaluation.scores import write_scores
             from ragcun_cli.pipeline.search.judged import read_judged_sets
 
-            settings = recorded(search)
+            settings = {key: one for key, one in recorded(search).items() if key != TIMES}
             tests = read_judged_sets(dataset, data.folder)
             for test in tests:
                 if lost := unreachable(test.qrels, test.corpus):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,8 @@ class Search:
         self._model, self._test, self._config = model, test, config
         self._cache, self._progress = cache, progress
         self._similarity = similarity_of(model, config)
+        self.seconds: float | None = 0.0
+        """Of ranking the embeddings as they are; None of a search that goes on from another."""
         if queries is None:
             texts = list(test.queries.values())
             with progress.bar(f"{test.name} queries", total=len(texts), unit="texts") as advance:
@@ -122,7 +125,9 @@ class Search:
         every = max(1, chunk // self._config.block_passages)
         kept = None if state is None else read_hits(state)
         held, done = ({}, 0) if kept is None else kept
+        self.seconds = None if done else 0.0
         rankers = self._rankers(held)
+        self._rankers({})[PLAIN].add(self._queries[:2], first_row=0)  # loads what is timed below
         label, total = f"{self._test.name} passages", sum(map(len, blocks))
         with self._progress.bar(label, total=total, unit="texts") as advance:
             advance(sum(map(len, blocks[:done])))
@@ -168,7 +173,10 @@ class Search:
         try:
             for name, ranker in rankers.items():
                 form = passages if name == PLAIN else self._codecs[name].passages(passages)
+                started = time.perf_counter()
                 ranker.add(form, first_row=rows.start)
+                if name == PLAIN and self.seconds is not None:
+                    self.seconds += time.perf_counter() - started
         except ValueError as error:
             raise self._unusable(error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from ragcun_cli.pipeline.evaluation.query_time import TIMES
 from ragcun_cli.pipeline.report.rows import (
     MAIN_METRIC,
     ModelRow,
@@ -23,11 +24,52 @@ CALIBRATION_COLUMNS = (
     Column("auroc", "AUROC", digits=3),
 )
 
+_TIMED = ("encoding", "searching")
+_FORMS = (("float32", "fp32"), ("int8", "int8"), ("binary", "binary"))
+
 
 def evaluation_tables(rows: Sequence[ModelRow]) -> list[Table]:
     """Calibration of the best hit's score and, where they were scored, smaller embeddings."""
-    smaller = variants_table(rows)
-    return [calibration_table(rows), *([] if smaller is None else [smaller])]
+    found = [variants_table(rows), serving_table(rows)]
+    return [calibration_table(rows), *(table for table in found if table is not None)]
+
+
+def serving_table(rows: Sequence[ModelRow]) -> Table | None:
+    """Milliseconds a query and megabytes a million passages; None where no time was measured."""
+    body = [(row.label, *(_time(row, key) for key in _TIMED), *_sizes(row)) for row in rows]
+    if not any(isinstance(cell, float) for cells in body for cell in cells):
+        return None
+    return Table(
+        key="serving",
+        caption="What a query takes, and what an index holds",
+        columns=(
+            Column("model", "Model"),
+            *(Column(key, f"ms a query, {key}", digits=2) for key in _TIMED),
+            *(Column(f"mb_{key}", f"MB a million passages, {name}") for key, name in _FORMS),
+        ),
+        rows=tuple(body),
+        notes=(
+            "Encoding is the median of queries encoded one by one; searching is exact, of all test "
+            "queries together, a query's share. Times are of the machine and of what else it did; "
+            "megabytes are of the vectors alone, without ids and texts.",
+        ),
+    )
+
+
+def _time(row: ModelRow, key: str) -> Cell:
+    if key == "encoding" and row.run.reference == "bm25":
+        return "none"
+    records = [record for seed in row.seeds for record in seed.evaluations.values()]
+    found = [record.details.get(TIMES, {}).get(key) for record in records]
+    return statistics.fmean(found) if found and None not in found else None
+
+
+def _sizes(row: ModelRow) -> list[Cell]:
+    if not row.run.embeds:
+        return ["none"] * len(_FORMS)
+    sets = row.datasets[:1]
+    known = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"] if sets else {}
+    return [known.get(key) for key, _ in _FORMS]
 
 
 def variants_table(rows: Sequence[ModelRow]) -> Table | None:

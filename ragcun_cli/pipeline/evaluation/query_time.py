@@ -1,0 +1,55 @@
+"""How long a query takes: a property of a machine, so beside the scores and in none of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+TIMES = "milliseconds"
+"""Where a search's record has ``encoding`` and ``searching`` of a query; None is not measured."""
+
+_TIMED, _WARMING = 32, 3
+
+
+def encoding_time(model: SentenceTransformer, queries: Sequence[str], *, precision: str) -> float:
+    """Median milliseconds in which the whole model encodes one query alone.
+
+    Also of a model whose base is looked up otherwise.
+
+    Args:
+        model: on its device.
+        queries: of which the first ones are timed.
+        precision: autocast precision.
+    """
+    from ragcun_cli.pipeline.encoders.encode import encode_block, kept_base_of, set_kept_base
+
+    base, took = kept_base_of(model), []
+    set_kept_base(model, None)
+    try:
+        for text in [*queries[:_WARMING], *queries[:_TIMED]]:
+            started = time.perf_counter()
+            encode_block(model, [text], side="query", batch_size=1, precision=precision).cpu()
+            took.append(time.perf_counter() - started)
+    finally:
+        set_kept_base(model, base)
+    return 1000 * statistics.median(took[len(queries[:_WARMING]) :])
+
+
+def a_query(seconds: Iterable[float | None], queries: int) -> float | None:
+    """Milliseconds a query of what several queries took together; None where a part is unknown."""
+    known = list(seconds)
+    return None if None in known else 1000 * sum(filter(None, known)) / queries
+
+
+def times_of_fusion(parts: Sequence[Mapping[str, Any]], fusing: float) -> dict[str, float | None]:
+    """Of a fusion, by what the searches of its parts remember: one after the other, then fused."""
+    times = [part.get(TIMES, {}) for part in parts]
+    encoding = [one["encoding"] for one in times if one.get("encoding") is not None]
+    searching = [one.get("searching") for one in times]
+    known = None if None in searching else sum(searching) + fusing
+    return {"encoding": encoding[0] if encoding else None, "searching": known}
