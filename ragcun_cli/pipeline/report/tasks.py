@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ragcun_cli.pipeline.evaluation.score_columns import ScoreColumn
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.advice import advice_of
 from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.card import write_cards
 from ragcun_cli.pipeline.report.claims import Evidence, JudgedClaim, judge
@@ -160,9 +161,13 @@ def tables_of(
 
 
 def answers_of(parts: Sequence[Part]) -> list[str]:
-    """What the primary contrasts of each group of rows say, where they were measured."""
+    """The advice and what the primary contrasts say, of each group of rows that was measured."""
     groups = _groups(parts).values()
-    return [said for part in groups for said in answers(compared_of(part), _effect(part))]
+    return [
+        said
+        for part in groups
+        for said in (*_advice(part), *answers(compared_of(part), _effect(part)))
+    ]
 
 
 def answered(parts: Sequence[Part], road: Road, runner: Runner) -> Background:
@@ -192,8 +197,10 @@ def build_tables(part: Part) -> list[Table]:
         sets_table(compared),
     )
     results = results_table(rows, part.published)
+    first = [replace(table, notes=(*_advice(part), *table.notes)) for table in asked[:1] if table]
     tables = [
-        *(table for table in asked if table is not None),
+        *first,
+        *(table for table in asked[1:] if table is not None),
         replace(results, notes=(*results.notes, *_missing(results, part), *_exploratory(part))),
         *isotropy_tables(rows),
         *evaluation_tables(rows),
@@ -240,6 +247,10 @@ def _all_compared(part: Part) -> list[Compared]:
 
 def _planned(part: Part) -> list[PlannedContrast]:
     return planned_contrasts(() if part.plan is None else part.plan.contrasts, part.known)
+
+
+def _advice(part: Part) -> list[str]:
+    return advice_of(part.plan, part.known, measured_sets(part.known)[1])
 
 
 def _effect(part: Part) -> float | None:
