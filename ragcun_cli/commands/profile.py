@@ -45,21 +45,45 @@ def show(
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(help="Of the new profile.")],
-    extends: Annotated[str, typer.Option(help="What it starts from.")] = "with_isotropy",
+    extends: Annotated[
+        str | None, typer.Option(help="What it starts from; with_isotropy by default.")
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="A plan: experiments, references, seeds, overrides.")
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SET", help="A plan for this data set, by its size."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --data: another encoder than MiniLM.")
+    ] = None,
+    workspace: options.WorkspaceFolder = None,
+    device: options.Device = "auto",
 ) -> None:
-    """Write ./profiles/NAME.toml, which extends another profile, or a plan.
+    """Write ./profiles/NAME.toml: it extends another profile, or is a plan.
+
+    With --data it is a plan that compares the base, what is free, and a fine-tune on that set, with
+    values that follow from the size of the set and the machine.
 
     Example: ragcun profile init lambda_half --extends with_isotropy
 
     Example: ragcun profile init --plan my_paper --extends quickstart
-    """
-    from ragcun_cli.console import say, write
-    from ragcun_cli.pipeline.profiles.load import write_new
 
-    file = write_new(name, extends=extends, is_plan=plan)
+    Example: ragcun profile init mine --data mine
+    """
+    from ragcun_cli.console import Watcher, say, write
+    from ragcun_cli.pipeline.reproduce.own_plan import init_profile
+
+    file = init_profile(
+        *(name, Watcher()),
+        extends=extends,
+        is_plan=plan,
+        data=data,
+        base=base,
+        workspace=workspace,
+        device=device,
+    )
     say("written; change what you like, then: ragcun reproduce --profile " + name)
     write(str(file))
 

@@ -401,19 +401,13 @@ def write_new(name: str, *, extends: str, is_plan: bool = False) -> Path:
         ProfileError: the name is taken or not a name, the base is not valid or a plan that an
             experiment would extend, or the file cannot be written.
     """
-    if not re.fullmatch(NAME, name):
-        raise ProfileError(
-            f"'{name}' is not a name: lower-case letters, digits, _ and -",
-            hint="ragcun profile init my_experiment",
-        )
+    refuse_name(name)
     base = load(extends)
     if isinstance(base, PaperPlan) and not is_plan:
         raise ProfileError(
             f"'{extends}' is a plan; an experiment extends an experiment",
             hint=f"ragcun profile init {name} --plan --extends {extends}",
         )
-    if name in profile_files():
-        raise ProfileError(f"there is a profile '{name}' already", hint="ragcun profile list")
     values: dict[str, Any] = {"name": name, "description": f"As {extends}, but …"}
     if not is_plan:
         values = {"extends": extends, **values}
@@ -422,10 +416,34 @@ def write_new(name: str, *, extends: str, is_plan: bool = False) -> Path:
     else:
         chosen = {"references": ["untouched"], "experiments": [extends], "seeds": [1]}
         values |= {**chosen, "overrides": {}}
+    return write_profile(name, as_toml(values))
+
+
+def refuse_name(name: str) -> None:
+    """Pass if a new profile can have this name.
+
+    Raises:
+        ProfileError: it is none, or there is one already.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ProfileError(
+            f"'{name}' is not a name: lower-case letters, digits, _ and -",
+            hint="ragcun profile init my_experiment",
+        )
+    if name in profile_files():
+        raise ProfileError(f"there is a profile '{name}' already", hint="ragcun profile list")
+
+
+def write_profile(name: str, text: str) -> Path:
+    """Write ./profiles/NAME.toml, and return it.
+
+    Raises:
+        ProfileError: it cannot be written.
+    """
     file = Path("profiles") / f"{name}.toml"
     try:
         file.parent.mkdir(exist_ok=True)
-        file.write_text(as_toml(values), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ProfileError(
             f"{file} cannot be written: {error.strerror}", hint="ls -ld . profiles"
