@@ -7,6 +7,10 @@ import tomllib
 import numpy as np
 import pytest
 
+from ragcun_cli.pipeline.profiles.load import load
+from ragcun_cli.pipeline.reproduce.own_plan import own_plan
+from ragcun_cli.pipeline.stages.estimate import machine_of
+
 LONG = {"train": 200, "dev": 40, "test": 60}
 
 
@@ -78,15 +82,12 @@ def test_a_plan_has_the_values_of_its_set_and_says_what_it_takes(ragcun, own, tm
     assert differing == {"training.lambda_isotropy", "training.lambda_reg"}
 
 
-def test_a_gpu_trains_the_whole_encoder_where_queries_are_many(ragcun, own, tmp_path, monkeypatch):
-    from ragcun_cli.pipeline.profiles.load import load
-    from ragcun_cli.pipeline.profiles.own_plan import own_plan
-
+def test_a_gpu_trains_the_whole_encoder_where_queries_are_many(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for train, frozen in ((1_999, True), (2_000, False)):
         counts = {"passages": 400_000, "train": train, "dev": 500, "test": 1_000}
-        how = {"width": None, "machine": "T4", "gpu": True, "bf16": False}
-        text = own_plan("big", "mine", "some/encoder", counts=counts, **how)
+        card = machine_of("t4")
+        text = own_plan("big", "mine", "some/encoder", counts=counts, width=None, machine=card)
         (tmp_path / "big.toml").write_text(text)
         experiment = load("big.toml").experiments[0]
         assert experiment.training.freeze_base is frozen

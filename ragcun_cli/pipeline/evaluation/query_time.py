@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ragcun_cli.pipeline.stages.task import Details
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -31,7 +33,7 @@ def encoding_time(model: SentenceTransformer, queries: Sequence[str], *, precisi
     base, took = kept_base_of(model), []
     set_kept_base(model, None)
     try:
-        for text in [*queries[:_WARMING], *queries[:_TIMED]]:
+        for text in (*queries[:_WARMING], *queries[:_TIMED]):
             started = time.perf_counter()
             encode_block(model, [text], side="query", batch_size=1, precision=precision).cpu()
             took.append(time.perf_counter() - started)
@@ -40,16 +42,15 @@ def encoding_time(model: SentenceTransformer, queries: Sequence[str], *, precisi
     return 1000 * statistics.median(took[len(queries[:_WARMING]) :])
 
 
-def a_query(seconds: Iterable[float | None], queries: int) -> float | None:
-    """Milliseconds a query of what several queries took together; None where a part is unknown."""
-    known = list(seconds)
-    return None if None in known else 1000 * sum(filter(None, known)) / queries
+def times_of_fusion(dense: Details, lexical: Details, seconds: float) -> dict[str, float | None]:
+    """Of a query of a fusion: both searches one after the other, then so long to fuse them.
 
-
-def times_of_fusion(parts: Sequence[Mapping[str, Any]], fusing: float) -> dict[str, float | None]:
-    """Of a fusion, by what the searches of its parts remember: one after the other, then fused."""
-    times = [part.get(TIMES, {}) for part in parts]
-    encoding = [one["encoding"] for one in times if one.get("encoding") is not None]
+    Args:
+        dense: what the record of a search by embeddings remembers.
+        lexical: the same of a search by words.
+        seconds: to fuse.
+    """
+    times = [one.get(TIMES, {}) for one in (dense, lexical)]
     searching = [one.get("searching") for one in times]
-    known = None if None in searching else sum(searching) + fusing
-    return {"encoding": encoding[0] if encoding else None, "searching": known}
+    known = None if None in searching else sum(searching) + 1000 * seconds
+    return {"encoding": times[0].get("encoding"), "searching": known}

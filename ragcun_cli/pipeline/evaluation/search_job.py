@@ -13,12 +13,7 @@ from ragcun_cli.core.search.ranking import Hits, merge
 from ragcun_cli.pipeline.encoders.kept import open_cache
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.evaluation.query_scale import query_scale_of
-from ragcun_cli.pipeline.evaluation.query_time import (
-    TIMES,
-    a_query,
-    encoding_time,
-    times_of_fusion,
-)
+from ragcun_cli.pipeline.evaluation.query_time import TIMES, encoding_time, times_of_fusion
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
@@ -177,11 +172,11 @@ def fuse_runs(
         ranking = fused(*ranked, depth=run.profile.evaluation.depth)
         seconds, queries = seconds + time.perf_counter() - started, queries + len(ranking)
         write_run(ranking, folder / file, tag=run.name)
-    remembered = [details for _, details in parts]
-    similarities = " and ".join(details["similarity"] for details in remembered)
+    dense, lexical = (details for _, details in parts)
+    similarities = " and ".join(one["similarity"] for one in (dense, lexical))
     return {
         "similarity": f"reciprocal ranks, k {RANK_OFFSET}, of {similarities}",
-        TIMES: times_of_fusion(remembered, 1000 * seconds / max(1, queries)),
+        TIMES: times_of_fusion(dense, lexical, seconds / queries),
     }
 
 
@@ -246,9 +241,10 @@ def search_densely(
     model, times = source.load(), {}
     if shard is None:
         asked = [text for test in tests for text in test.queries.values()]
-        known = a_query(job.seconds, len(asked)) if processes.is_alone() else None
+        whole = processes.is_alone() and None not in job.seconds
+        took = 1000 * sum(filter(None, job.seconds)) / len(asked) if whole else None
         encoding = encoding_time(model, asked, precision=config.precision)
-        times = {TIMES: {"encoding": encoding, "searching": known}}
+        times = {TIMES: {"encoding": encoding, "searching": took}}
     scaled = config.similarity == "scaled_euclidean"
     return {
         "similarity": config.similarity if scaled else similarity_of(model, config),

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.profiles.load import refuse_name, write_new, write_profile
-from ragcun_cli.pipeline.profiles.own_plan import ENCODER, own_plan
-from ragcun_cli.pipeline.reproduce.plans import PlanSession, Walking
-from ragcun_cli.pipeline.reproduce.session import Choice
-from ragcun_cli.pipeline.stages import estimate
+from ragcun_cli.pipeline.machine.progress import Progress, Silent
+from ragcun_cli.pipeline.profiles.load import load_plan, refuse_name, write_new, write_profile
+from ragcun_cli.pipeline.reproduce.dry_run import planned
+from ragcun_cli.pipeline.reproduce.plan_work import PlanWork
+from ragcun_cli.pipeline.reproduce.session import Session
+from ragcun_cli.pipeline.stages.estimate import Machine, duration
 from ragcun_cli.spec.errors import DataError, RagcunError
 from ragcun_cli.spec.profile import EncoderConfig
+
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+"""Of a plan for which no other was asked: small, and in the offline package."""
 
 LEAST = {"train": 32, "dev": 10, "test": 10}
 """Judged queries of a split that a plan is made for."""
 
 FEW_TESTED = 100
 """Test queries below which is said that intervals will be wide."""
+
+FULL_QUERIES = 2_000
+"""Training queries from which on a GPU trains the whole encoder; of fewer, the head alone."""
+
+WHOLE_CORPUS = 300_000
+"""Passages up to which dev queries are ranked among all of them, on a frozen base."""
+
+_FEWER_PASSAGES = 10_000
+_FROZEN_STEPS, _FROZEN_BATCH = 300, 512
+_FULL_STEPS, _FULL_BATCH, _FULL_PASSES = 3_000, 64, 3
 
 
 def init_profile(
@@ -49,42 +65,32 @@ def init_profile(
         RagcunError: the name is taken or none, options do not go together, or the set is not here
             or has too few judged queries. Nothing is written then.
     """
+    again = f"ragcun profile init {shlex.quote(name)} --data {shlex.quote(data or 'SET')}"
+    if data is None and base is not None:
+        what = "--base is the encoder of a plan for a set of yours, and --data names none"
+        raise RagcunError(what, hint=f"{again} --base {shlex.quote(base)}")
     if data is None:
-        if base is not None:
-            raise RagcunError(
-                "--base is the encoder of a plan for a set of yours, and --data names none",
-                hint=f"ragcun profile init {shlex.quote(name)} --data SET --base {base}",
-            )
         return write_new(name, extends=extends or "with_isotropy", is_plan=is_plan)
     if extends is not None:
-        raise RagcunError(
-            f"--data writes a plan for '{data}', and --extends changes another profile: not both",
-            hint=f"ragcun profile init {shlex.quote(name)} --data {shlex.quote(data)}",
-        )
+        what = f"--data writes a plan for '{data}', and --extends changes another profile: not both"
+        raise RagcunError(what, hint=again)
     refuse_name(name)
     return _OwnPlan(workspace, progress, device=device).write(name, data, base or ENCODER)
 
 
-class _OwnPlan(PlanSession):
+class _OwnPlan(Session):
     def write(self, name: str, data: str, base: str) -> Path:
         self._place.refuse_device((), set())
         counts, machine = self._counts(data), self._place.machine
-        config = EncoderConfig(base=base, max_seq_length=128)
-        known = self._place.encoder(config) is not None
-        text = own_plan(
-            name,
-            data,
-            base,
-            counts=counts,
-            width=self._place.shape(config).hidden if known else None,
-            machine=machine.name,
-            gpu=machine.memory > 0,
-            bf16=machine.bf16,
-        )
+        config = EncoderConfig(base=base)
+        here = self._place.encoder(config) is not None
+        width = self._place.shape(config).hidden if here else None
+        text = own_plan(name, data, base, counts=counts, width=width, machine=machine)
         file = write_profile(name, text)
-        found = self.reproduce(Choice(str(file)), Walking(dry_run=True))
-        assert isinstance(found, dict)
-        time = estimate.duration(found["kinds"]["in all"]["seconds"])
+        work = PlanWork.of(load_plan(str(file)), self._road, self._runner, Silent())
+        tasks = [*work.tasks(work.every), work.report()]
+        found = planned(work.plan, tasks, self._road, self._runner, lambda task: None)
+        time = duration(found["kinds"]["in all"]["seconds"])
         self._progress.note(f"will take {time} on {machine.name}, as guessed by --dry-run")
         if counts["test"] < FEW_TESTED:
             few = f"'{data}' has {counts['test']} test queries"
@@ -97,12 +103,11 @@ class _OwnPlan(PlanSession):
         Raises:
             DataError: it is not here, or has too few for a plan.
         """
-        if not self._place.sets.is_here(data):
-            raise sources.absent_error([data])
         record = self._runner.record(self._place.sets.task(data))
-        details = {} if record is None else record.details
-        judged = details.get("judged", {})
+        if record is None:
+            raise sources.absent_error([data])
         splits = {"train": "train", "dev": "dev", "test": sources.reported_split(data)}
+        judged = record.details["judged"]
         counts = {split: int(judged.get(name, 0)) for split, name in splits.items()}
         if lacking := [split for split, least in LEAST.items() if counts[split] < least]:
             has = ", ".join(f"{split} {count:,}" for split, count in counts.items())
@@ -112,4 +117,41 @@ class _OwnPlan(PlanSession):
                 hint=f"ragcun data import FILE --name {data} --dev-queries 200 --test-queries 500 "
                 "--force, of a table; or a folder with qrels/train.tsv, dev.tsv and test.tsv",
             )
-        return counts | {"passages": int(details["passages"])}
+        return counts | {"passages": int(record.details["passages"])}
+
+
+def own_plan(
+    name: str,
+    data: str,
+    base: str,
+    *,
+    counts: Mapping[str, int],
+    width: int | None,
+    machine: Machine,
+) -> str:
+    """The text of a plan's TOML file, in which comments say why each value is what it is.
+
+    Args:
+        name: of the plan.
+        data: that it is trained and tested on.
+        base: the encoder.
+        counts: of ``passages``, and of ``train``, ``dev`` and ``test`` queries.
+        width: of the base's embeddings; None where it is not here.
+        machine: that it is for.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    passages, train, gpu = counts["passages"], counts["train"], machine.memory > 0
+    frozen = not gpu or train < FULL_QUERIES
+    batch = min(_FROZEN_BATCH if frozen else _FULL_BATCH, 2 ** ((train // 8).bit_length() - 1))
+    steps = _FROZEN_STEPS if frozen else min(_FULL_STEPS, _FULL_PASSES * train // batch)
+    whole = frozen and passages <= WHOLE_CORPUS
+    jinja = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    source = files(__package__).joinpath("own_plan.toml.jinja").read_text(encoding="utf-8")
+    return jinja.from_string(source).render(
+        counts,
+        **{"name": name, "data": data, "base": json.dumps(base), "width": width, "gpu": gpu},
+        **{"machine": machine, "frozen": frozen, "batch": batch, "steps": steps},
+        ranked=passages if whole else min(passages, _FEWER_PASSAGES),
+        full_queries=FULL_QUERIES,
+    )
