@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -34,17 +34,11 @@ FUSED: tuple[ReferenceName, ...] = ("untouched", "bm25")
 """The references whose rankings `fusion` is made of."""
 
 
-def refuse_half_fused(references: Sequence[str]) -> None:
-    """Pass if what `fusion` is made of stands beside it.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if "fusion" in references and (lacking := [n for n in FUSED if n not in references]):
-        raise ValueError(
-            f"the reference fusion is made of the rows {' and '.join(FUSED)}, and references has "
-            f"no {' and no '.join(lacking)}"
-        )
+def lacks_of_fusion(references: Collection[str]) -> str:
+    """What `fusion` is made of and does not stand beside it, in words; nothing where all does."""
+    lacking = [name for name in FUSED if name not in references]
+    said = f"fusion is made of the rows {' and '.join(FUSED)}, and references has no "
+    return f"{said}{' and no '.join(lacking)}" if lacking and "fusion" in references else ""
 
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -260,7 +254,8 @@ class PlanFile(Section):
             values = [getattr(v, "name", v) or getattr(v, "profile", None) for v in listed]
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names the same one twice")
-        refuse_half_fused(self.references)
+        if said := lacks_of_fusion(self.references):
+            raise ValueError(said)
         if {"name", "extends"} & set(self.overrides):
             raise ValueError("overrides cannot change name or extends")
         return self
@@ -402,12 +397,9 @@ class PaperPlan:
                         f"'{name}' is not {what}; these are: {', '.join(there)}",
                         hint=f"ragcun profile show {self.name}",
                     )
-        try:
-            refuse_half_fused([*chosen])
-        except ValueError as error:
-            raise ProfileError(
-                str(error), hint=f"--references {','.join(dict.fromkeys([*FUSED, *chosen]))}"
-            ) from error
+        if said := lacks_of_fusion(chosen):
+            whole = ",".join(dict.fromkeys([*FUSED, *chosen]))
+            raise ProfileError(said, hint=f"--references {whole}")
         tuned = tuple(arm for arm in self.tuned if arm.name in (experiments or names))
         if tuned and self.tuning_seed in (seeds or ()):
             raise ProfileError(
