@@ -7,6 +7,7 @@ import tomllib
 import numpy as np
 import pytest
 
+from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
 from ragcun_cli.pipeline.profiles.load import load
 from ragcun_cli.pipeline.reproduce.own_plan import own_plan
 from ragcun_cli.pipeline.stages.estimate import machine_of
@@ -85,7 +86,7 @@ def test_a_plan_has_the_values_of_its_set_and_says_what_it_takes(ragcun, own, tm
 def test_a_gpu_trains_the_whole_encoder_where_queries_are_many(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for train, frozen in ((1_999, True), (2_000, False)):
-        counts = {"passages": 400_000, "train": train, "dev": 500, "test": 1_000}
+        counts = {"passages": 400_000, "train": train, "dev": 500, "test": 1_000, "length": 128}
         card = machine_of("t4")
         text = own_plan("big", "mine", "some/encoder", counts=counts, width=None, machine=card)
         (tmp_path / "big.toml").write_text(text)
@@ -151,7 +152,8 @@ def test_three_hundred_passages_end_with_advice_and_are_encoded_once(ragcun, own
     texts = docstrings(300)
     assert len(texts) == 300
     own(texts=texts)
-    assert ragcun("profile", "init", "own", "--data", "mine").code == 0
+    build_tiny_encoder(tmp_path / "encoder")
+    assert ragcun("profile", "init", "own", "--data", "mine", "--base", "encoder").code == 0
     outcome = ragcun("reproduce", "--profile", "own", "--yes")
     assert outcome.code == 0, outcome.err
     document = json.loads((tmp_path / "workspace/reports/own/report.json").read_text())

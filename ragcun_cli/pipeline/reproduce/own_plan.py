@@ -24,6 +24,9 @@ ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 LEAST = {"train": 32, "dev": 10, "test": 10}
 """Judged queries of a split that a plan is made for."""
 
+WORD_PIECES = 128
+"""Read of a text, where the encoder has positions for them and two more, which some leave free."""
+
 FEW_TESTED = 100
 """Test queries below which is said that intervals will be wide."""
 
@@ -83,9 +86,12 @@ class _OwnPlan(Session):
         self._place.refuse_device((), set())
         counts, machine = self._counts(data), self._place.machine
         config = EncoderConfig(base=base)
-        here = self._place.encoder(config) is not None
-        width = self._place.shape(config).hidden if here else None
-        text = own_plan(name, data, base, counts=counts, width=width, machine=machine)
+        found = self._place.encoder(config)
+        width = None if found is None else self._place.shape(config).hidden
+        known = {} if found is None else found.config() or {}
+        length = min(WORD_PIECES, int(known.get("max_position_embeddings", 512)) - 2)
+        sizes = counts | {"length": length}
+        text = own_plan(name, data, base, counts=sizes, width=width, machine=machine)
         file = write_profile(name, text)
         work = PlanWork.of(load_plan(str(file)), self._road, self._runner, Silent())
         tasks = [*work.tasks(work.every), work.report()]
@@ -135,7 +141,8 @@ def own_plan(
         name: of the plan.
         data: that it is trained and tested on.
         base: the encoder.
-        counts: of ``passages``, and of ``train``, ``dev`` and ``test`` queries.
+        counts: of ``passages``, of ``train``, ``dev`` and ``test`` queries, and ``length``, the
+            word pieces that are read of a text.
         width: of the base's embeddings; None where it is not here.
         machine: that it is for.
     """

@@ -68,7 +68,8 @@ def _sizes(row: ModelRow) -> list[Cell]:
     if not row.run.embeds:
         return ["none"] * len(_FORMS)
     sets = row.datasets[:1]
-    known = row.seeds[0].metrics[sets[0]]["settings"]["bytes_per_passage"] if sets else {}
+    found = row.seeds[0].metrics[sets[0]]["settings"] if sets else {}
+    known = found.get("bytes_per_passage", {})
     return [known.get(key) for key, _ in _FORMS]
 
 
