@@ -95,8 +95,8 @@ class _OwnPlan(Session):
         file = write_profile(name, text)
         work = PlanWork.of(load_plan(str(file)), self._road, self._runner, Silent())
         tasks = [*work.tasks(work.every), work.report()]
-        found = planned(work.plan, tasks, self._road, self._runner, lambda task: None)
-        time = duration(found["kinds"]["in all"]["seconds"])
+        guessed = planned(work.plan, tasks, self._road, self._runner, lambda task: None)
+        time = duration(guessed["kinds"]["in all"]["seconds"])
         self._progress.note(f"will take {time} on {machine.name}, as guessed by --dry-run")
         if counts["test"] < FEW_TESTED:
             few = f"'{data}' has {counts['test']} test queries"
