@@ -29,8 +29,9 @@ _COLUMN = Column("difference", "Difference", digits=2, scale=POINTS)
 def advice_of(plan: PaperPlan | None, rows: Sequence[ModelRow], sets: Sequence[str]) -> list[str]:
     """One sentence, for a plan whose primary contrasts hold an arm against the untouched base.
 
-    That such a contrast is primary is how a plan asks for it: it then is about what to deploy.
-    None of a demonstration, and none where the arm was not measured.
+    That such a contrast is primary is how a plan asks for it: it then is about what to deploy. All
+    arms can be recommended that the plan holds against the base. None of a demonstration, and none
+    where the primary arm was not measured.
 
     Args:
         plan: whose contrasts are asked for.
@@ -41,7 +42,8 @@ def advice_of(plan: PaperPlan | None, rows: Sequence[ModelRow], sets: Sequence[s
     known = {row.name: row for row in rows}
     if plan is None or not asked or any(row.run.profile.demonstration for row in rows):
         return []
-    arm = asked[0].arm
+    arm, to_base = asked[0].arm, [one.arm for one in plan.contrasts if one.against == BASE]
+    arms = [name for name in dict.fromkeys([arm, *to_base]) if name not in FREE]
     forms = [one.form for one in asked if one.arm == arm]
 
     def gain(name: str, against: str, form: str) -> Contrast | None:
@@ -53,7 +55,7 @@ def advice_of(plan: PaperPlan | None, rows: Sequence[ModelRow], sets: Sequence[s
     details = [row.seeds[0].training for row in rows if row.run.reference == "free_transform"]
     transform = details[0].details.get("transform", "") if details and details[0] else ""
     clauses = [
-        _clause(arm, form, gain, (plan.smallest_effect or 0.0) / POINTS, transform)
+        _clause(arms, form, gain, (plan.smallest_effect or 0.0) / POINTS, transform)
         for form in forms
         if gain(arm, BASE, form) is not None
     ]
@@ -69,20 +71,22 @@ def _asks(one: PlannedContrast) -> bool:
     return one.primary and one.against == BASE and one.metric == MAIN_METRIC and not one.datasets
 
 
-def to_take(arm: str, form: str, gain: Gain, margin: float) -> tuple[str, Contrast | None]:
+def to_take(
+    arms: Sequence[str], form: str, gain: Gain, margin: float
+) -> tuple[str, Contrast | None]:
     """What to take in a form of the embeddings, and its gain over the base; the base without one.
 
     From the cheapest on, each replaces what was chosen before where the intervals of its gains over
     the base and over that lie above the margin as a whole.
 
     Args:
-        arm: what was trained.
+        arms: what was trained, the primary one first.
         form: of the embeddings.
         gain: looks up contrasts.
         margin: that a gain has to exceed, on the scale of the scores.
     """
     best, found = BASE, None
-    for name in (*FREE, arm):
+    for name in (*FREE, *arms):
         over_base, over_best = gain(name, BASE, form), gain(name, best, form)
         if _carried(over_base, margin) and _carried(over_best, margin):
             best, found = name, over_base
@@ -93,13 +97,13 @@ def _carried(found: Contrast | None, margin: float) -> bool:
     return found is not None and found.interval()[0] > margin
 
 
-def _clause(arm: str, form: str, gain: Gain, margin: float, transform: str) -> str:
-    best, found = to_take(arm, form, gain, margin)
+def _clause(arms: Sequence[str], form: str, gain: Gain, margin: float, transform: str) -> str:
+    arm, (best, found) = arms[0], to_take(arms, form, gain, margin)
     where = "" if form == FULL_FORM else f"in {form} search "
     if best == BASE or found is None:
         own, why = _interval(gain(arm, BASE, form), margin)
         return f"{where}stay with the base: the interval of {arm}'s gain, {own} points, {why}"
-    words = f"take {arm}: it gains" if best == arm else FREE[best].format(f" {transform}".rstrip())
+    words = FREE.get(best, f"take {best}: it gains").format(f" {transform}".rstrip())
     value, interval = cell_parts(_COLUMN, difference_of(found))
     said = f"{where}{words} {value} points {interval} over the base"
     over_best = gain(arm, best, form)

@@ -22,6 +22,7 @@ from ragcun_cli.spec.profile import RunProfile
 SPACE = Workspace(root=Path("w"), data=Path("w/data"))
 SEEDS, QUERIES = (1, 2, 3), 200
 FORMS = ("float32", "binary")
+ARMS = ("tuned", "plain")
 BASE = np.random.default_rng(0).uniform(0.2, 0.8, QUERIES)
 
 
@@ -42,14 +43,14 @@ def plan(**more):
 def row(name, gains, *, noise=0.02, **more):
     """A row whose queries gain so much over the base, by form, each with noise of its own."""
     results = []
-    for seed in (None,) if name != "tuned" else SEEDS:
+    for seed in (None,) if name not in ARMS else SEEDS:
         rng = np.random.default_rng([*map(ord, name), seed or 0])
         columns = {
             (form, "ndcg@10"): {"": BASE + gain + rng.normal(0, noise * (name != "untouched"), 200)}
             for form, gain in zip(FORMS, gains, strict=False)
         }
         means = {"mine": {"metrics": {"ndcg@10": 0.5}}}
-        run = Run(profile(**more), seed, None if name == "tuned" else name, SPACE)
+        run = Run(profile(**more), seed, None if name in ARMS else name, SPACE)
         found = {"mine": ScoreColumns({"": "digest"}, columns)}
         results.append(SeedResults(run, None, {}, found, None, means, {}))
     return ModelRow(name, tuple(results))
@@ -95,6 +96,18 @@ def test_what_is_cheaper_and_as_good_comes_first():
     assert said.startswith("Take tuned: ")
 
 
+def test_an_arm_that_is_not_the_primary_one_is_taken_where_the_plan_holds_it_against_the_base():
+    (said,) = advised(tuned=(0.0, 0.0), plain=(0.05, 0.0))
+    assert said.startswith("Stay with the base")
+    asked = PlannedContrast(arm="plain", against="untouched")
+    whole = plan(contrasts=(*plan().contrasts, asked))
+    (said,) = advised(tuned=(0.0, 0.0), plain=(0.05, 0.0), asked=whole)
+    assert said.startswith("Take plain: it gains +")
+    assert "and the interval of tuned's gain over that, [" in said
+    (said,) = advised(tuned=(0.05, 0.0), plain=(0.05, 0.0), asked=whole)
+    assert said.startswith("Take tuned: it gains +")
+
+
 def test_a_gain_below_the_smallest_effect_is_none():
     (said,) = advised(tuned=(0.01, 0.01), asked=plan(smallest_effect=1.0))
     assert said.startswith("Stay with the base: ")
@@ -133,19 +146,19 @@ def test_nothing_is_recommended_that_its_interval_does_not_carry(data):
 
     def gain(name, against, form):
         if (name, against) not in known:
-            missing = data.draw(st.booleans() if name != "tuned" else st.just(False))
+            missing = data.draw(st.booleans() if name not in ARMS else st.just(False))
             known[name, against] = None if missing else data.draw(st.composite(drawn_contrast)())
         return known[name, against]
 
     margin = data.draw(st.sampled_from([0.0, 0.005]))
-    best, found = to_take("tuned", "float32", gain, margin)
+    best, found = to_take(ARMS, "float32", gain, margin)
 
     def low(one):
         return one.mean - stats.t.ppf(0.975, one.df) * one.variance**0.5
 
     carried = {
         name
-        for name in (*FREE, "tuned")
+        for name in (*FREE, *ARMS)
         if (one := known[name, "untouched"]) is not None and low(one) > margin + 1e-12
     }
     if best == "untouched":
@@ -154,7 +167,7 @@ def test_nothing_is_recommended_that_its_interval_does_not_carry(data):
     else:
         assert low(found) > margin - 1e-12
         assert found is known[best, "untouched"]
-        cheaper = [name for name in (*FREE, "tuned") if name in carried]
+        cheaper = [name for name in (*FREE, *ARMS) if name in carried]
         for other in cheaper[: cheaper.index(best)] if best in cheaper else ():
             beaten = known.get((best, other))
             assert beaten is None or low(beaten) > margin - 1e-12
