@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
-from ragcun_cli.spec.measuring_config import VARIANT
+from ragcun_cli.spec.measuring_config import Variants
 from ragcun_cli.spec.section import NAME, Section
 
 
@@ -61,7 +61,7 @@ class SelectionConfig(Section):
     """Passages of each set to rank: those judged for the queries, and a seeded sample of the
     others."""
 
-    variants: tuple[Annotated[str, Field(pattern=VARIANT)], ...] = ()
+    variants: Variants = ()
     """Smaller forms of the embeddings that are scored too, as in `evaluation.variants`; each counts
     as much as the embeddings themselves."""
 
