@@ -186,7 +186,13 @@ def test_pre_commit_checks_what_make_lint_checks():
 
 @pytest.mark.needs("program:make")
 def test_make_help_has_a_line_for_each_target():
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     phony = re.search(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"))[1].split()
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == phony
     assert all(len(line.split()) > 3 for line in done.stdout.splitlines())
