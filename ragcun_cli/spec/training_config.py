@@ -103,8 +103,8 @@ class TrainingConfig(Section):
     """Let each positive pick its query too, and take the mean of both directions."""
 
     combination: Literal["sum", "convex"] = "sum"
-    """`sum` adds the weighted isotropy term to the contrastive one, as in the plan; `convex` takes
-    (1 - lambda_isotropy) of the contrastive one, as in the LeJEPA paper."""
+    """`sum` adds the weighted isotropy term to the contrastive one, as in the original plan;
+    `convex` takes (1 - lambda_isotropy) of the contrastive one, as in the LeJEPA paper."""
 
     lambda_isotropy: float = Field(0.0, ge=0)
     """Weight of the isotropy term; 0 leaves it out of the loss and still logs it."""
