@@ -1,10 +1,11 @@
 PYTHON ?= python3
 VENV ?= .venv
+SERVING ?= .venv-serving
 BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help quickstart test test-system lint pins clean
+.PHONY: help quickstart test test-system test-serving lint pins clean
 
 help:  ## say what each target does, in one line
 	@echo "make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)] [WORKERS=$(WORKERS)]"
@@ -23,6 +24,12 @@ test-system: $(BIN)/pip  ## run tests of minutes, of mteb itself, and of every P
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,mteb]'
 	$(PYTEST) -m system
 
+test-serving:  ## run the snippets of docs/guides/serve.md, in an environment of their own
+	$(PYTHON) -m venv $(SERVING)
+	$(SERVING)/bin/pip install --quiet -r tests/serving/requirements.txt
+	$(SERVING)/bin/python -m pytest -n $(WORKERS) --dist worksteal --confcutdir tests/serving \
+		tests/serving/serve_guide.py
+
 lint:  ## run what `test` checks before the tests: style, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +46,4 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 clean:  ## remove the environment and the caches of tools; workspaces stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(SERVING) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
