@@ -260,7 +260,9 @@ def _on_its_side(
 
 
 def _rich_table(title: str) -> RichTable:
-    return RichTable(title=escape(title), title_justify="left", box=box.SIMPLE, pad_edge=False)
+    return RichTable(
+        title=escape(title) or None, title_justify="left", box=box.SIMPLE, pad_edge=False
+    )
 
 
 def _print_table(table: RichTable, *, width: int = PLAIN_WIDTH) -> None:

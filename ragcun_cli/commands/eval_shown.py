@@ -79,7 +79,7 @@ def show_looked(found: Sequence[Looked], dataset: str) -> None:
             heads = [f"{letters[label]}  {label}" for label in labels]
             show_rows("" if one.judged else title, ("", *heads), rows)
     if len(found[0].hits) > 1:
-        write("B 4: model B has the same passage in place 4; B –: it is not in B's ranking.")
+        write("B4: model B has the same passage in place 4; B–: it is not in B's ranking.")
 
 
 def _show_judged(title: str, one: Looked, letters: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ def _show_judged(title: str, one: Looked, letters: Mapping[str, str]) -> None:
 
 def _hit(hit: SeenPassage, own: str, letters: Mapping[str, str]) -> StyledCell:
     there = "".join(
-        f"  {letters[label]} {_place(rank)}" for label, rank in hit.ranks.items() if label != own
+        f"  {letters[label]}{_place(rank)}" for label, rank in hit.ranks.items() if label != own
     )
     mark = ("", "")
     if hit.grade is not None:

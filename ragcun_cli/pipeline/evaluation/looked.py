@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
@@ -35,7 +36,8 @@ class Looked:
     hits: Mapping[str, Sequence[SeenPassage]]
     """Label of a model -> its ``HITS`` best passages, best first."""
     judged: Sequence[SeenPassage]
-    """The highest grades first; none of a query that is not the data set's."""
+    """The highest grades first, of one grade what a model ranks highest, of one rank the lesser id;
+    none of a query that is not the data set's."""
     query: str | None = None
     """Its id, with the part of the data set in front where there are several; None if typed."""
     ndcg: Mapping[str, float] | None = None
@@ -78,9 +80,13 @@ def looked_at(
         ranks = {label: own.get(name) for label, own in places.items()}
         return SeenPassage(name, score, texts.get(name), grades.get(name), ranks)
 
+    def order(one: SeenPassage) -> tuple[int, float, str]:
+        best = min((rank for rank in one.ranks.values() if rank), default=inf)
+        return -grades[one.passage], best, one.passage
+
     return Looked(
         text=text,
         hits={label: [seen(*hit) for hit in hits[:HITS]] for label, hits in rankings.items()},
-        judged=[seen(n) for n in sorted(grades, key=lambda name: (-grades[name], name))],
+        judged=sorted(map(seen, grades), key=order),
         **more,
     )

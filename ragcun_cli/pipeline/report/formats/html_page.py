@@ -24,7 +24,7 @@ ASKED = ("contrasts", "claims", "trials", "forest", "contrast-by-set", "contrast
 HEADINGS = ("Contrasts and claims", "Results", "Figures", "Appendix")
 """Under which tables and figures stand, in this order."""
 
-APPENDIX = re.compile(r"isotropy(-passages|-by-n-\w+)?|mining-\w+")
+APPENDIX = re.compile(r"isotropy(-passages|-by-n-\w+)?|mining-\w+|licences")
 """Keys of what few read: long tables, and figures of how negatives were found."""
 
 
