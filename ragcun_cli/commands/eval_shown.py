@@ -62,10 +62,11 @@ def show_looked(found: Sequence[Looked], dataset: str) -> None:
     """Hits of models, side by side where there is room, and what is judged for the queries."""
     for number, one in enumerate(found, 1):
         letters = dict(zip(one.hits, ascii_uppercase, strict=False))
-        title = f"{dataset}: {one.text}"
+        text = " ".join(one.text.split())
+        title = f"{dataset}: {text}"
         if one.ndcg is not None:
             scores = ", ".join(f"{letters[label]} {score:.3f}" for label, score in one.ndcg.items())
-            title = f"{number} of {len(found)}, query {one.query}: {one.text}\n"
+            title = f"{number} of {len(found)}, query {one.query}: {text}\n"
             title += f"nDCG@10: {scores}; {one.shared} of the first 10 in common"
         if one.judged:
             _show_judged(title, one, letters)

@@ -237,7 +237,7 @@ class EvaluationSession(Session):
             title = f"{names[0]}: where two models disagree most"
         else:
             found = [self._typed(labelled, names[0], look.query)]
-            title = f"{names[0]}: {look.query}"
+            title = f"{names[0]}: {' '.join(look.query.split())}"
         if look.page is not None:
             try:
                 write_atomically(look.page, render_hits(found, title=title))
