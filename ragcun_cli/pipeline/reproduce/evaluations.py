@@ -252,10 +252,10 @@ class EvaluationSession(Session):
 
         if not query.strip():
             raise RagcunError("the query is empty", hint='--query "what somebody would ask"')
-        if not 1 <= len(runs) <= MOST_MODELS:
+        if len(runs) > MOST_MODELS:
             raise RagcunError(
                 f"up to {MOST_MODELS} models are shown side by side, and these are {len(runs)}: "
-                f"{', '.join(list(runs)[:MOST_MODELS])} …",
+                f"{_some(runs)}",
                 hint="--model FOLDER --model FOLDER",
             )
         trainings, data = self._road.trainings, self._place.sets.task(name)
@@ -275,7 +275,7 @@ class EvaluationSession(Session):
         if len(runs) != 2:
             raise RagcunError(
                 "disagreements are those of two models, each named once, and here "
-                f"{'is' if len(runs) == 1 else 'are'} {len(runs)}: {', '.join(list(runs)[:6])}",
+                f"{'is' if len(runs) == 1 else 'are'} {len(runs)}: {_some(runs)}",
                 hint="--model FOLDER --model FOLDER",
             )
         self._run_stage(Stage.EVAL, [*runs.values()], {r.folder: [name] for r in runs.values()})
@@ -288,6 +288,10 @@ class EvaluationSession(Session):
         if len(found) < count:
             self._progress.note(f"'{name}' has {len(found)} judged queries; all are shown")
         return found
+
+
+def _some(runs: Mapping[str, Run]) -> str:
+    return ", ".join([*runs][:MOST_MODELS]) + " …" * (len(runs) > MOST_MODELS)
 
 
 def data_set_names(given: Sequence[str] | None) -> list[str] | None:
