@@ -15,6 +15,8 @@ from ragcun_cli.spec.measuring_config import MTEB_NAME
 NOT_DECLARED = "not declared"
 """Said of a licence that nobody states."""
 
+_REGISTRY_NAME = "ragcun's registry, after mteb"
+
 TEST_LIMIT = 500
 """Pairs in a pydocs test set; enough for the quickstart and quick to encode."""
 
@@ -195,13 +197,12 @@ def licence_of(name: str, recorded: Mapping[str, Any]) -> tuple[str, str]:
     if "licence" in recorded:
         return recorded["licence"], by_import
     known = find(recorded.get("sample", {}).get("of", recorded.get("from", name)))
-    known = BEIR[known.of] if isinstance(known, Derived) else known
+    known = BEIR.get(known.of) if isinstance(known, Derived) else known
     if isinstance(known, Docstrings):
         return "that of each library", "the libraries themselves"
-    registry = isinstance(known, PublishedSet)
-    licence = known.licence if isinstance(known, PublishedSet) else NOT_DECLARED
-    where = "ragcun's registry, after mteb" if registry else by_import
-    return licence, f"not in {where}" if licence == NOT_DECLARED else where
+    if not isinstance(known, PublishedSet):
+        return NOT_DECLARED, f"not in {by_import}"
+    return known.licence, f"{'not in ' * (known.licence == NOT_DECLARED)}{_REGISTRY_NAME}"
 
 
 def find_mteb(name: str) -> MtebSet | None:

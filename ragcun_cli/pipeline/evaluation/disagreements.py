@@ -28,35 +28,32 @@ def find_disagreements(
         folders: label of each of two models -> folder of its evaluation on it, which is current.
         count: of queries; all are taken where there are fewer.
     """
+    by_part = {test.part: test for test in tests}
     scores = {label: _ndcg(folder) for label, folder in folders.items()}
     rankings = {
-        label: {test.part: read_run(folder / run_file(test.file_stem)) for test in tests}
+        label: {part: read_run(folder / run_file(t.file_stem)) for part, t in by_part.items()}
         for label, folder in folders.items()
     }
 
-    def tops(part: str, query: str) -> list[set[str]]:
-        found = [own[part].get(query, [])[:HITS] for own in rankings.values()]
-        return [{passage for passage, _ in hits} for hits in found]
+    def found(part: str, query: str) -> dict[str, list[tuple[str, float]]]:
+        return {label: own[part].get(query, []) for label, own in rankings.items()}
 
-    first, second = scores.values()
-    shared = {key: len(set.intersection(*tops(*key))) for key in first}
+    def order(part: str, query: str) -> tuple[float, int, str, str]:
+        one, other = ({name for name, _ in hits[:HITS]} for hits in found(part, query).values())
+        first, second = (own[part, query] for own in scores.values())
+        return -round(abs(first - second), _DIGITS), len(one & other), query, part
 
-    def order(key: tuple[str, str]) -> tuple[float, int, str, str]:
-        part, query = key
-        return -round(abs(first[key] - second[key]), _DIGITS), shared[key], query, part
-
-    by_part = {test.part: test for test in tests}
     return [
         looked_at(
             by_part[part].queries[query],
             by_part[part].corpus,
-            {label: own[part].get(query, []) for label, own in rankings.items()},
+            found(part, query),
             by_part[part].qrels[query],
             query=f"{part}/{query}" if part else query,
             ndcg={label: own[part, query] for label, own in scores.items()},
-            shared=shared[part, query],
+            shared=shared,
         )
-        for part, query in sorted(first, key=order)[:count]
+        for _, shared, query, part in sorted(order(*key) for key in scores[min(scores)])[:count]
     ]
 
 

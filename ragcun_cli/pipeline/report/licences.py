@@ -17,6 +17,7 @@ from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.profile import EncoderConfig
 
 README = "README.md"
+_COLUMNS = {"part": "Part", "name": "Name", "licence": "As declared", "stated": "Stated in"}
 
 
 def declared_by_base(encoder: EncoderConfig, place: Place) -> dict[str, Any] | None:
@@ -56,12 +57,7 @@ def licences_table(rows: Sequence[ModelRow], place: Place) -> Table | None:
     return Table(
         key="licences",
         caption="Licences of bases and training sets",
-        columns=(
-            Column("part", "Part"),
-            Column("name", "Name"),
-            Column("licence", "Licence, as declared"),
-            Column("stated", "Stated in"),
-        ),
+        columns=tuple(Column(key, label) for key, label in _COLUMNS.items()),
         rows=tuple((part, without_home(name), *said) for (part, name), said in found.items()),
         heading_columns=2,
     )
