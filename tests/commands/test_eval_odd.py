@@ -79,7 +79,7 @@ def test_named_models_stand_in_one_table_by_the_names_that_were_typed(
         (("--query", "x", "-o", "page.pdf"), "is to be a web page"),
         (("--query", "x", "-o", "/dev/null/page.html"), "cannot be written"),
         (("--disagreements", "3"), "two models, each named once, and here is 1"),
-        (("--disagreements", "0"), "0 is not in the range"),
+        (("--disagreements", "0"), "it has to be 1 or more"),
         (("--disagreements", "3", "--baseline-check"), "ask two things"),
         (("--disagreements", "3", "--shard", "1/2"), "no part in it"),
         (("--output", "page.html"), "is the page of --query or of --disagreements"),

@@ -91,7 +91,7 @@ def report_task(
         values={
             "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
             "plan": digest(json.loads(plan.to_json())),
-            "licences": {name: road.place.sets.licence(name) for name in sorted(trained_on)},
+            "licences": {name: [*road.place.sets.licence(name)] for name in sorted(trained_on)},
             "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,
