@@ -63,7 +63,9 @@ Force = Annotated[bool, typer.Option("--force", help="Run again although it is c
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, no tables.")]
 Prerequisites = Annotated[
     bool,
-    typer.Option("--prerequisites/--no-prerequisites", help="Run earlier stages that are stale."),
+    typer.Option(
+        "--prerequisites/--no-prerequisites", help="Make what is read and is not there or stale."
+    ),
 ]
 Yes = Annotated[bool, _for_session("--yes", "-y", help="Agree to long work without being asked.")]
 Verify = Annotated[bool, _for_session("--verify", help="Read files to see that they are intact.")]

@@ -108,6 +108,10 @@ def import_set(
             metavar="NAMES", help="What a table calls them: query=question,positive=answer."
         ),
     ] = "",
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", metavar="TEXT", help="What the data is under, for the record."),
+    ] = None,
     workspace: options.WorkspaceFolder = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a set of that name.")] = False,
     as_json: options.AsJson = False,
@@ -129,7 +133,7 @@ def import_set(
 
     session = DataSession(workspace, Watcher(), force=force)
     held_out = {"test": test_queries, "dev": dev_queries}
-    found = session.take_in(source, name, held_out=held_out, columns=columns)
+    found = session.take_in(source, name, held_out=held_out, columns=columns, licence=licence)
     show(found, as_json=as_json, table=partial(show_sets, found))
 
 

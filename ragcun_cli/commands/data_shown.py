@@ -19,7 +19,7 @@ def show_listing(found: Listing) -> None:
             "verified" if row["verified"] else row["state"],
             "" if row["passages"] is None else f"{row['passages']:,}",
             "" if row["queries"] is None else f"{row['queries']:,} {row['split']}",
-            row["description"] + (f" ({row['licence']})" if row["licence"] else ""),
+            f"{row['description']} ({row['licence']})",
         )
         for row in found.rows
     ]

@@ -1,9 +1,11 @@
 """`ragcun eval`."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
-from itertools import zip_longest
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,11 +13,8 @@ from ragcun_cli import options
 from ragcun_cli.pipeline.search.division import CHUNK_PASSAGES, Searching, Shard
 from ragcun_cli.spec.paths import CACHE_GB
 
-SHOWN = ("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10")
-"""Metrics of the terminal's table; JSON has all."""
-
-SNIPPET = 160
-"""Characters of a text that are shown of it."""
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.reproduce.evaluations import ToLookAt
 
 
 def evaluate(
@@ -31,7 +30,17 @@ def evaluate(
     ] = None,
     query: Annotated[
         str | None,
-        typer.Option("--query", metavar="TEXT", help="Show what one or two models find for it."),
+        typer.Option("--query", metavar="TEXT", help="Show what up to six models find for it."),
+    ] = None,
+    disagreements: Annotated[
+        int | None,
+        typer.Option(
+            "--disagreements", metavar="N", min=1, help="Queries on which two models differ most."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Web page of what --query or --disagreements finds."),
     ] = None,
     shard: Annotated[
         str | None,
@@ -71,11 +80,13 @@ def evaluate(
     Example: ragcun eval --model BAAI/bge-small-en-v1.5 --datasets scifact nfcorpus
 
     Example: ragcun eval --query "is vitamin D good for bones" --datasets scifact --profile NAME
+
+    Example: ragcun eval --disagreements 20 --datasets scifact --model A --model B -o page.html
     """
     from ragcun_cli.console import Watcher, asking, show
 
     watcher = Watcher("eval", verbose=verbose)
-    from ragcun_cli.pipeline.reproduce.evaluations import EvaluationSession
+    from ragcun_cli.pipeline.reproduce.evaluations import EvaluationSession, ToLookAt
     from ragcun_cli.pipeline.reproduce.session import Choice
 
     how = Searching(
@@ -84,7 +95,8 @@ def evaluate(
         chunk=chunk,
         keep_embeddings=keep_embeddings or query is not None,
     )
-    _refuse_beside_query(query, baseline_check or force or not prerequisites)
+    look = ToLookAt(query, disagreements, output)
+    _refuse_beside(look, of_typed=force or not prerequisites, of_any=baseline_check)
     session = EvaluationSession(
         *(workspace, watcher),
         ask=asking(yes),
@@ -99,79 +111,50 @@ def evaluate(
         Choice(profile, set_, seed, experiment, references),
         datasets=datasets,
         models=model,
-        query=query,
+        look=look,
         baseline_check=baseline_check,
     )
-    table = partial(_show_found, found, datasets, query, baseline_check=baseline_check)
-    show(found, as_json=as_json, table=table)
+    table = partial(_show_found, found, datasets, look, baseline_check=baseline_check)
+    show(partial(_as_json, found), as_json=as_json, table=table)
     session.require_reproduced()
 
 
-def _refuse_beside_query(query: str | None, other: bool) -> None:
-    if query is not None and other:
+def _refuse_beside(look: ToLookAt, *, of_typed: bool, of_any: bool) -> None:
+    """Refuse options that do not go together: beside a typed query, beside any look at hits."""
+    counts = look.disagreements is not None
+    if look.query is not None and (of_typed or of_any or counts):
         raise typer.BadParameter("--query only looks at hits: leave the other options out")
+    if counts and of_any:
+        raise typer.BadParameter("--disagreements and --baseline-check ask two things")
+    if look.page is not None and look.query is None and not counts:
+        raise typer.BadParameter("--output is the page of --query or of --disagreements")
 
 
 def _show_found(
     found: Any,  # noqa: ANN401
     datasets: Sequence[str] | None,
-    query: str | None,
+    look: ToLookAt,
     *,
     baseline_check: bool,
 ) -> None:
-    """Hits side by side, scores beside published ones, or scores."""
-    from ragcun_cli.console import show_rows
+    """Hits side by side, unless a page has them; scores beside published ones; or scores."""
+    from ragcun_cli.commands.eval_shown import show_comparisons, show_looked, show_scores
     from ragcun_cli.pipeline.reproduce.evaluations import data_set_names
 
-    if query is not None:
-        searched = ", ".join(data_set_names(datasets) or ())
-        show_rows(f"{searched}: {query}", *_side_by_side(found))
+    if look.query is not None or look.disagreements is not None:
+        if look.page is None:
+            show_looked(found, ", ".join(data_set_names(datasets) or ()))
     elif baseline_check:
-        _show_comparisons(found)
-    elif found is not None:
-        metrics = [name for name in SHOWN if any(name in one["metrics"] for one in found)]
-        rows = [
-            (one["run"], one["dataset"], *(_score(one["metrics"].get(name)) for name in metrics))
-            for one in found
-        ]
-        show_rows("Evaluated", ("run", "data set", *metrics), rows)
+        show_comparisons(found)
+    else:
+        show_scores(found)
 
 
-def _score(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _as_json(found: Any) -> Any:  # noqa: ANN401
+    """Of hits their fields; of the one query that was typed, label -> hits."""
+    from dataclasses import asdict, is_dataclass
 
-
-def _show_comparisons(found: Sequence[Mapping[str, Any]]) -> None:
-    from ragcun_cli.console import show_rows
-    from ragcun_cli.pipeline.evaluation.baseline import TOLERANCE
-
-    rows = [
-        (
-            one["dataset"],
-            *(f"{one[key]:.5f}" for key in ("measured", "published")),
-            f"{one['difference']:+.5f}",
-            "ok" if one["within"] else "off",
-        )
-        for one in found
-    ]
-    columns = ("data set", "nDCG@10", "published", "difference", "")
-    show_rows(f"Untouched base, tolerance {TOLERANCE:g}", columns, rows)
-
-
-def _side_by_side(
-    found: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: by rank, what each model found, and where the other one has it."""
-    longest = max(map(len, found.values()))
-    columns, rows = [""], [[f"{rank}"] for rank in range(1, longest + 1)]
-    for label, hits in found.items():
-        others = [hits for name, hits in found.items() if name != label]
-        columns += [label, "score", *("other's rank" for _ in others), "text"]
-        ranks = [{hit["passage"]: rank for rank, hit in enumerate(one, 1)} for one in others]
-        for row, hit in zip_longest(rows, hits):
-            if hit is None:
-                row += ["", "", *("" for _ in others), ""]
-            else:
-                cells = [f"{place.get(hit['passage'], '-')}" for place in ranks]
-                row += [hit["passage"], f"{hit['score']:.4g}", *cells, hit["text"][:SNIPPET]]
-    return columns, rows
+    if not found or not is_dataclass(found[0]):
+        return found
+    queries = [asdict(one) for one in found]
+    return queries[0]["hits"] if queries[0]["query"] is None else queries

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from ragcun_cli.spec.paths import dataset_folder
 from ragcun_cli.spec.section import NAME, Section
@@ -13,6 +14,19 @@ FULL_FORM = "float32"
 """Name of the embeddings as they are, among their smaller forms."""
 
 VARIANT = r"^(int8|binary|binary-rescored|truncate-[1-9][0-9]*)$"
+
+
+def _each_once(what: str, name: Callable[[str], str] = str) -> AfterValidator:
+    def checked(named: tuple[str, ...]) -> tuple[str, ...]:
+        if len({*map(name, named)}) < len(named):
+            raise ValueError(f"a {what} is named twice")
+        return named
+
+    return AfterValidator(checked)
+
+
+Variants = Annotated[tuple[Annotated[str, Field(pattern=VARIANT)], ...], _each_once("variant")]
+"""Smaller forms of embeddings, each once."""
 
 MTEB_NAME = r"mteb:[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9][A-Za-z0-9_.+-]*)?$"
 
@@ -23,7 +37,9 @@ TEST_NAME = rf"{NAME}|^{MTEB_NAME}"
 class EvaluationConfig(Section):
     """What the encoder is tested on."""
 
-    datasets: tuple[Annotated[str, Field(pattern=TEST_NAME)], ...] = Field((), max_length=100)
+    datasets: Annotated[
+        tuple[Annotated[str, Field(pattern=TEST_NAME)], ...], _each_once("data set", dataset_folder)
+    ] = Field((), max_length=100)
     """Data sets of the results table, in its order; `mteb:TASK` is any retrieval task of mteb."""
 
     depth: int = Field(1000, ge=100)
@@ -48,17 +64,9 @@ class EvaluationConfig(Section):
     """What embeddings of passages are rounded to before they are searched or kept on disk; `fp16`
     takes half the space of a cache."""
 
-    variants: tuple[Annotated[str, Field(pattern=VARIANT)], ...] = ()
+    variants: Variants = ()
     """Smaller forms of the embeddings to score beside them: `int8`, `binary`, `binary-rescored`,
     `truncate-128` or another number of dimensions."""
-
-    @model_validator(mode="after")
-    def _named_once(self) -> Self:
-        folders = [*map(dataset_folder, self.datasets)]
-        for what, names in (("data set", folders), ("variant", self.variants)):
-            if len(set(names)) < len(names):
-                raise ValueError(f"a {what} is named twice")
-        return self
 
 
 class IsotropyConfig(Section):

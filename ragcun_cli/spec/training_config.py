@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from ragcun_cli.spec.errors import ProfileError
-from ragcun_cli.spec.measuring_config import VARIANT
+from ragcun_cli.spec.measuring_config import Variants
 from ragcun_cli.spec.section import NAME, Section
 
 
@@ -61,7 +61,7 @@ class SelectionConfig(Section):
     """Passages of each set to rank: those judged for the queries, and a seeded sample of the
     others."""
 
-    variants: tuple[Annotated[str, Field(pattern=VARIANT)], ...] = ()
+    variants: Variants = ()
     """Smaller forms of the embeddings that are scored too, as in `evaluation.variants`; each counts
     as much as the embeddings themselves."""
 
@@ -103,8 +103,8 @@ class TrainingConfig(Section):
     """Let each positive pick its query too, and take the mean of both directions."""
 
     combination: Literal["sum", "convex"] = "sum"
-    """`sum` adds the weighted isotropy term to the contrastive one, as in the plan; `convex` takes
-    (1 - lambda_isotropy) of the contrastive one, as in the LeJEPA paper."""
+    """`sum` adds the weighted isotropy term to the contrastive one, as in the original plan;
+    `convex` takes (1 - lambda_isotropy) of the contrastive one, as in the LeJEPA paper."""
 
     lambda_isotropy: float = Field(0.0, ge=0)
     """Weight of the isotropy term; 0 leaves it out of the loss and still logs it."""

@@ -132,6 +132,20 @@ def test_stale_input_is_never_used_when_prerequisites_may_not_run(ragcun, tmp_pa
     assert not (tmp_path / "w").exists()
 
 
+def test_no_command_but_those_that_train_trains_when_prerequisites_may_not_run(ragcun, tmp_path):
+    words = ("--profile", "smoke", "--experiment", "frozen_efficient", "-w", tmp_path / "w")
+    assert ragcun("mine", *words).code == 0
+    assert ragcun("data", "get", "-p", "smoke", "-w", tmp_path / "w").code == 0
+    for command in ("eval", "isotropy"):
+        outcome = ragcun(command, *words, "--no-prerequisites")
+        refuses(
+            outcome,
+            "train frozen_efficient",
+            hint="the same command without --no-prerequisites",
+            code=75,
+        )
+
+
 BLOCKS = [
     ("--set", "training.precision=fp16", "needs a GPU", "--set training.precision=fp32"),
     ("--set", "training.batch_size=1000", "128 training rows, and a batch has 1,000", "--set"),

@@ -159,6 +159,11 @@ def test_what_changes_the_model_changes_its_identity(sections):
         ({"encoder": {"head": {"rotation_seed": -1}}}, "greater than or equal to 0"),
         ({"training": {"warmup_steps": 1.5}}, "a whole number of steps or a share below 1"),
         ({"evaluation": {"datasets": ["nq", "nq"]}}, "a data set is named twice"),
+        ({"evaluation": {"variants": ["int8", "int8"]}}, "a variant is named twice"),
+        (
+            {"training": {"selection": {"variants": ["binary", "binary"]}}},
+            "a variant is named twice",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(sections, message):

@@ -12,6 +12,11 @@ from typing import Any
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.measuring_config import MTEB_NAME
 
+NOT_DECLARED = "not declared"
+"""Said of a licence that nobody states."""
+
+_REGISTRY_NAME = "ragcun's registry, after mteb"
+
 TEST_LIMIT = 500
 """Pairs in a pydocs test set; enough for the quickstart and quick to encode."""
 
@@ -55,7 +60,7 @@ class PublishedSet:
     train_queries: int | None = None
     """Judged queries of its train split, where there is one to train on."""
 
-    licence: str = "not stated"
+    licence: str = NOT_DECLARED
     zip_bytes: int = 0
     """0 where there is none."""
 
@@ -179,6 +184,25 @@ Source = Docstrings | PublishedSet | Derived | MtebSet
 def find(name: str) -> Source | None:
     """What is known of a set; nothing of one that a person imported."""
     return PYDOCS.get(name) or BEIR.get(name) or DERIVED.get(name) or find_mteb(name)
+
+
+def licence_of(name: str, recorded: Mapping[str, Any]) -> tuple[str, str]:
+    """The licence of a set as declared, and where that is stated.
+
+    Args:
+        name: of the set.
+        recorded: what the record of it remembers; nothing of a set that is not here.
+    """
+    by_import = "mteb" if "mteb" in recorded else "the import of who brought it"
+    if "licence" in recorded:
+        return recorded["licence"], by_import
+    known = find(recorded.get("sample", {}).get("of", recorded.get("from", name)))
+    known = BEIR.get(known.of) if isinstance(known, Derived) else known
+    if isinstance(known, Docstrings):
+        return "that of each library", "the libraries themselves"
+    if not isinstance(known, PublishedSet):
+        return NOT_DECLARED, f"not in {by_import}"
+    return known.licence, f"{'not in ' * (known.licence == NOT_DECLARED)}{_REGISTRY_NAME}"
 
 
 def find_mteb(name: str) -> MtebSet | None:

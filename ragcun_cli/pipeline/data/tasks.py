@@ -227,6 +227,10 @@ class DataTasks:
         manifest = Manifest.load(self.workspace.dataset(name) / paths.MANIFEST)
         return "data" in manifest.stages
 
+    def licence(self, name: str) -> tuple[str, str]:
+        """The licence of a set as declared, and where that is stated."""
+        return sources.licence_of(name, self._details(name))
+
     def training_queries(self, name: str) -> int | None:
         """Queries that are judged for training; None while their number is not known for sure."""
         if details := self._details(name):

@@ -1,43 +1,55 @@
-"""What one model finds for a query that somebody typed."""
+"""What models find for a query that somebody typed."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
 
+from ragcun_cli.pipeline.data.sets import beir
+from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders.kept import open_cache
 from ragcun_cli.pipeline.evaluation.query_scale import query_scale_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.dense import PLAIN, Search, named_hits
-from ragcun_cli.pipeline.search.judged import JudgedSet, read_judged_sets
+from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.pipeline.search.lexical.rank import rank_lexical
 from ragcun_cli.pipeline.search.rankings import Ranking, fused, ranking_of
 from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.spec.paths import dataset_folder
 
 QUERY = "\0"
 """Stands for the typed query; no passage has this id."""
 
 
-class FoundPassage(NamedTuple):
-    """One hit, to look at."""
+def typed_set(name: str, folder: Path, query: str, progress: Progress) -> JudgedSet:
+    """The passages of a data set, of several parts those of the first, and the typed query.
 
-    passage: str
-    score: float
-    text: str
+    What is judged for a query of the set with the same words, in any split, is judged for it, too;
+    of several such queries the highest grade counts.
+    """
+    parts = beir.parts(folder)
+    own, name = parts[0], dataset_folder(name)
+    if own != folder:
+        name = f"{name}/{own.name}"
+        progress.note(f"'{folder.name}' has {len(parts)} parts; this is the first, {own.name}")
+    asked = beir.read_queries(own)
+    same = {known for known, text in asked.items() if text.split() == query.split()}
+    grades: dict[str, int] = {}
+    for qrels in beir.read_splits(own).values() if same else ():
+        for known in sorted(same & qrels.keys()):
+            for passage, grade in qrels[known].items():
+                grades[passage] = max(grade, grades.get(passage, grade))
+    return JudgedSet(name, Corpus.open(own), {QUERY: query}, {QUERY: grades}, own)
 
 
-def look(
-    place: Place, run: Run, dataset: str, query: str, count: int, progress: Progress
-) -> list[FoundPassage]:
-    """The best passages of a data set for a query, best first; of several parts, of the first.
+def rank_typed(
+    place: Place, run: Run, test: JudgedSet, progress: Progress
+) -> list[tuple[str, float]]:
+    """Ids and scores of the passages that one model finds for the typed query, best first.
 
     Embeddings of passages are kept in the workspace, so that the next query is quick.
     """
-    whole = read_judged_sets(dataset, place.sets.task(dataset).folder)[0]
-    test = JudgedSet(whole.name, whole.corpus, {QUERY: query}, {}, whole.folder)
-    best = _ranked(place, run, test, progress)[QUERY][:count]
-    texts = test.corpus.texts_by_id([passage for passage, _ in best])
-    return [FoundPassage(*hit, text) for hit, text in zip(best, texts, strict=True)]
+    return _ranked(place, run, test, progress).get(QUERY, [])
 
 
 def _ranked(place: Place, run: Run, test: JudgedSet, progress: Progress) -> Ranking:

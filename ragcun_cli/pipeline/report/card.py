@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.mteb_names import recorded_task, task_of
-from ragcun_cli.pipeline.encoders.files import reading
-from ragcun_cli.pipeline.encoders.find import find_folder
 from ragcun_cli.pipeline.encoders.published import name_of_weights
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.profiles.toml_text import as_toml
 from ragcun_cli.pipeline.report.contrasts import average_of, compare, difference_of
 from ragcun_cli.pipeline.report.formats.markdown import as_markdown, render_markdown
+from ragcun_cli.pipeline.report.licences import README, declared_by_base, licence_of_base
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow, SeedResults
 from ragcun_cli.pipeline.report.table import Cell, Column, Table, WithInterval
 from ragcun_cli.pipeline.report.tables.isotropy import queries_table
@@ -27,13 +25,10 @@ from ragcun_cli.pipeline.report.tables.results import measured_sets
 from ragcun_cli.pipeline.stages.estimate import duration
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.training.model_card import loading_lines, objective_line
-from ragcun_cli.spec.errors import EncoderError
 from ragcun_cli.spec.manifest import StageRecord
 from ragcun_cli.spec.measuring_config import FULL_FORM
 from ragcun_cli.spec.plan import PlannedContrast
-from ragcun_cli.spec.profile import EncoderConfig
 
-README = "README.md"
 _LEFT_OUT = {"participation_ratio", "isoscore", "uniformity", "sigreg", "sigreg_rescaled"}
 """Columns of isotropy that a card has no room for."""
 
@@ -78,9 +73,9 @@ def card_files(
         record = runner.record(place.sets.task(name))
         recorded[name] = {} if record is None else record.details
     data = training_set(profile.data.train, recorded[profile.data.train])
-    declared = {"license": "unknown", "language": data["language"]} | declared_by_base(
-        seed.run.profile.encoder, place
-    )
+    declared = {"license": "unknown", "language": data["language"]}
+    declared |= declared_by_base(profile.encoder, place) or {}
+    licence, stated_in = licence_of_base(profile.encoder, place)
     base = name_of_weights(encoder["digests"]["sha256"])
     if encoder["source"] in ("hub", "hub cache", "offline package"):
         base = encoder["name"]
@@ -90,7 +85,7 @@ def card_files(
         alone += [other for other in rows if other.run.folder == folder]
     metadata = ModelCardData(
         language=declared["language"],
-        license=declared["license"],
+        license=declared["license"] or "unknown",
         license_name=declared.get("license_name"),
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
@@ -115,7 +110,8 @@ def card_files(
         results=render_markdown([_scores_table(model, alone), _isotropy_table(alone)]),
         base=base,
         data=data,
-        licence=declared["license"],
+        licence=as_markdown(licence),
+        stated_in=as_markdown(stated_in),
         loading=loading_lines(loaded_from),
     )
     return {README: f"{card}\n", **_eval_results(seed, recorded)}
@@ -179,38 +175,27 @@ def _isotropy_table(rows: Sequence[ModelRow]) -> Table:
     return replace(whole, columns=columns, rows=body, notes=notes)
 
 
-def declared_by_base(encoder: EncoderConfig, place: Place) -> dict[str, Any]:
-    """The metadata of the base's own card; nothing where it is not here or cannot be read."""
-    from huggingface_hub.repocard import metadata_load
-
-    with suppress(EncoderError):
-        found = find_folder(encoder, place.workspace, marker="modules.json")
-        if found is not None and (found[0] / README).is_file():
-            with reading(found[0], "a card"):
-                return metadata_load(found[0] / README) or {}
-    return {}
-
-
 def training_set(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of a training set, by its name and by what its record remembers.
 
-    Its description, licence, source, language (None where it is not known) and, `on_hub`, the data
-    sets of the Hub that it is.
+    Its description, licence, where that is stated, source, language (None where it is not known)
+    and, `on_hub`, the data sets of the Hub that it is.
     """
     known = sources.find(recorded.get("sample", {}).get("of", recorded.get("from", name)))
     about = recorded.get("about", "imported") if known is None else known.description
     origin = recorded.get("origin", "imported by who trained the model")
-    licence, on_hub = "unknown", [origin.partition("@")[0]] if "mteb" in recorded else []
+    licence, stated_in = sources.licence_of(name, recorded)
+    on_hub = [origin.partition("@")[0]] if "mteb" in recorded else []
     if isinstance(known, sources.Docstrings):
         versions = recorded.get("libraries", dict.fromkeys(known.libraries, ""))
         origin = f"docstrings of {', '.join(f'{name} {of}' for name, of in versions.items())}"
-        licence = "that of each library"
     source = sources.BEIR[known.of] if isinstance(known, sources.Derived) else known
     if isinstance(source, sources.PublishedSet):
-        licence, on_hub = source.licence, sorted({repo for repo, _ in source.hub.values()})
+        on_hub = sorted({repo for repo, _ in source.hub.values()})
     return {
         "description": f"`{name}`, {as_markdown(about)}",
-        "licence": licence,
+        "licence": as_markdown(licence),
+        "stated_in": as_markdown(stated_in),
         "source": as_markdown(origin),
         "language": None if known is None or isinstance(known, sources.MtebSet) else "en",
         "on_hub": on_hub,

@@ -81,7 +81,7 @@ class Float:
 
 def for_appendix(table: Table) -> bool:
     """Whether a paper has the table after its text: those of isotropy are long."""
-    return table.key.split("-")[0] == "isotropy"
+    return table.key.split("-")[0] in ("isotropy", "licences")
 
 
 def choose_columns(tables: Sequence[Table], wanted: Sequence[str]) -> list[Table]:

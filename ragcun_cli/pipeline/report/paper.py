@@ -10,13 +10,12 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 
-from ragcun_cli.pipeline.data.sources import find
 from ragcun_cli.pipeline.place import Place
-from ragcun_cli.pipeline.report.card import declared_by_base
 from ragcun_cli.pipeline.report.figure import Drawing
 from ragcun_cli.pipeline.report.formats.formats import write_figures
 from ragcun_cli.pipeline.report.formats.latex import as_latex, render_latex
 from ragcun_cli.pipeline.report.layout import for_appendix
+from ragcun_cli.pipeline.report.licences import licence_of_base
 from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import (
     Cell,
@@ -89,9 +88,9 @@ def paper_facts(rows: Sequence[ModelRow], place: Place, name: str | None) -> Pap
         memory={"the most": f"{max(peaks) / 1e9:,.1f} GB"}
         if (peaks := [one.peak_bytes for one in attempts])
         else {},
-        licences=_listed((each, getattr(find(each), "licence", None)) for each in sets),
+        licences=_listed((each, "{} ({})".format(*place.sets.licence(each))) for each in sets),
         bases=_listed(
-            (one.encoder.base, declared_by_base(one.encoder, place).get("license"))
+            (one.encoder.base, "{} ({})".format(*licence_of_base(one.encoder, place)))
             for one in profiles
         ),
         versions=_listed(pair for record in records for pair in record.versions.items()),

@@ -27,6 +27,7 @@ from ragcun_cli.pipeline.report.formats.formats import (
     write_figures,
 )
 from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.licences import licences_table
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC, ModelRow
 from ragcun_cli.pipeline.report.runs import DEMONSTRATION, background_of
 from ragcun_cli.pipeline.report.table import Table
@@ -71,12 +72,14 @@ def report_task(
     """
     files = tuple(f"report.{extension}" for extension in EXTENSIONS.values())
     drawn = sorted(FIGURE_FILES.values())
+    trained_on = {run.profile.data.train for run in runs if run.holds_model}
 
     def action(draft: Path, progress: Progress) -> Details:
         rows = gather(runs, road, runner, columns_of(plan))
         (draft / PLAN_FILE).write_bytes(plan.to_json())
         parts = [Part(plan.name, rows, plan)]
-        tables, figures = tables_of(parts), figures_of(parts, road, runner)
+        tables = [*tables_of(parts), *licences_of(parts, road)]
+        figures = figures_of(parts, road, runner)
         background = answered(parts, road, runner)
         write_cards(draft / CARDS, rows, road.place, runner)
         return write_report(draft, tables, figures, title=plan.name, background=background)
@@ -89,6 +92,7 @@ def report_task(
         values={
             "runs": [run.folder.relative_to(road.place.workspace.root).as_posix() for run in runs],
             "plan": digest(json.loads(plan.to_json())),
+            "licences": {name: [*road.place.sets.licence(name)] for name in sorted(trained_on)},
             "figures": drawn,  # a report that was made before it had any is made again
         },
         action=action,
@@ -158,6 +162,12 @@ def tables_of(
             more = f": {part.title}" if len(groups) > 1 else ""
             tables.append(replace(table, key=table.key + suffix, caption=f"{table.caption}{more}"))
     return tables
+
+
+def licences_of(parts: Sequence[Part], road: Road) -> list[Table]:
+    """The table of licences, for after all others."""
+    table = licences_table([row for part in parts for row in part.rows], road.place)
+    return [] if table is None else [table]
 
 
 def answers_of(parts: Sequence[Part]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.report.table import one_line
 from ragcun_cli.pipeline.reproduce import walk
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
@@ -84,18 +85,36 @@ class DataSession(Session):
         return self._details([self._place.sets.task(name) for name in names])
 
     def take_in(
-        self, source: Path, name: str, *, held_out: dict[str, int], columns: str = ""
+        self,
+        source: Path,
+        name: str,
+        *,
+        held_out: dict[str, int],
+        columns: str = "",
+        licence: str | None = None,
     ) -> SetDetails:
-        """Take in a folder in BEIR layout, or a table of queries and positives."""
+        """Take in a folder in BEIR layout, or a table of queries and positives.
+
+        Raises:
+            DataError: what is there is malformed, there is a set of that name, or the licence that
+                a person declares for it is blank.
+        """
+        declared = {} if licence is None else {"licence": one_line(licence)}
+        if declared and not declared["licence"]:
+            raise DataError("--licence is empty", hint="--licence 'CC BY 4.0', or leave it out")
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.bring.imports import take_in
 
             target = self.workspace.dataset(name)
             how: Any = {"held_out": held_out, "columns": columns, "progress": progress}
-            return take_in(source, target, draft, **how)
+            return {**take_in(source, target, draft, **how), **declared}
 
-        options = [("--columns", columns), *((f"--{s}-queries", n) for s, n in held_out.items())]
+        options = [
+            ("--columns", columns),
+            ("--licence", licence),
+            *((f"--{s}-queries", n) for s, n in held_out.items()),
+        ]
         given = [word for option in options if option[1] for word in option]
         return self._add(name, action, again=["import", source, "--name", name, *given])
 
@@ -108,12 +127,15 @@ class DataSession(Session):
             raise DataError(
                 f"a sample cannot be called '{new}': that is a whole set", hint="another --name"
             )
-        folder = self._here(name).folder
+        whole = self._here(name)
+        folder, about = whole.folder, self._details([whole])[whole.folder.name]
+        declared = {key: about[key] for key in ("licence",) if key in about}
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.data.bring.sample import draw_sample
 
-            return draw_sample(name, folder, draft, queries=queries, passages=passages, seed=seed)
+            drawn = draw_sample(name, folder, draft, queries=queries, passages=passages, seed=seed)
+            return {**drawn, **declared}
 
         drawn = ["--queries", queries, "--passages", passages, "--seed", seed]
         found = self._add(new, action, again=["sample", name, *drawn, "--name", new])
@@ -241,6 +263,7 @@ class DataSession(Session):
         published = source if isinstance(source, sources.PublishedSet) else None
         counted = None if isinstance(source, sources.Docstrings) else source
         split = sources.reported_split(name)
+        licence, stated_in = sources.licence_of(name, details)
         return {
             "name": name,
             "state": "here" if is_here else _absent_state(source),
@@ -248,7 +271,8 @@ class DataSession(Session):
             "split": split,
             "passages": details.get("passages", published and published.passages),
             "queries": details.get("judged", {}).get(split, counted and counted.queries),
-            "licence": published and published.licence,
+            "licence": licence,
+            "licence_stated_in": stated_in,
             "download_bytes": published and published.zip_bytes,
             "description": details.get("about", "imported")
             if source is None

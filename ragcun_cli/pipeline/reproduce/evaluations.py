@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.core.folders import is_writable
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.evaluation.baseline import BaselineGate, sets_to_check
+from ragcun_cli.pipeline.evaluation.looked import Looked, looked_at
 from ragcun_cli.pipeline.profiles.load import profile_of_model
 from ragcun_cli.pipeline.report import tasks as reporting
 from ragcun_cli.pipeline.report.figures.contrasts import what_if_figure
 from ragcun_cli.pipeline.report.formats.formats import render
+from ragcun_cli.pipeline.report.formats.hits_page import render_hits
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.contrasts import what_if_table
 from ragcun_cli.pipeline.reproduce import walk
@@ -22,12 +24,24 @@ from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.walk import Consent
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task
-from ragcun_cli.spec.errors import DataError, RagcunError
-from ragcun_cli.spec.manifest import Stage
+from ragcun_cli.spec.errors import DataError, RagcunError, WorkspaceError
+from ragcun_cli.spec.manifest import Stage, write_atomically
 from ragcun_cli.spec.paths import WHAT_IF
 
-HITS = 10
-"""Shown of a query."""
+MOST_MODELS = 6
+"""Whose hits for one query are shown."""
+
+
+@dataclass(frozen=True)
+class ToLookAt:
+    """What of the hits is to be shown, and where."""
+
+    query: str | None = None
+    """One that somebody typed."""
+    disagreements: int | None = None
+    """How many queries on which two models disagree most."""
+    page: Path | None = None
+    """File of a web page; None shows it on the terminal."""
 
 
 class EvaluationSession(Session):
@@ -41,21 +55,21 @@ class EvaluationSession(Session):
         *,
         datasets: Sequence[str] | None,
         models: Sequence[str] | None,
-        query: str | None,
+        look: ToLookAt,
         baseline_check: bool,
     ) -> Any:  # noqa: ANN401
-        """Score models, hold bases against published scores, or look at hits of one query.
+        """Score models, hold bases against published scores, or look at hits.
 
         Returns:
             JSON: ``run``, ``dataset`` and ``metrics`` of each evaluation; the fields of each
-            `Comparison`; or label of a model -> passages, best first, with ``score`` and ``text``.
-            None where a shard was searched, which has no scores yet.
+            `Comparison`. Of hits a list of `Looked`, of a typed query of one; a page of them is
+            written. None where a shard was searched, which has no scores yet.
         """
         names = data_set_names(datasets)
         names = names and walk.spread_groups(names, self._place, self._progress)
         runs = self._chosen(choice, models, names)
-        if query is not None:
-            return self._look(runs, query, names)
+        if look != ToLookAt():
+            return self._looked(runs, look, names)
         if baseline_check:
             return self._compare(runs, names)
         return self._scored(runs, names)
@@ -201,36 +215,83 @@ class EvaluationSession(Session):
         self._gate = gate
         return [asdict(one) for one in gate.check(self._runner)]
 
-    def _look(
-        self, runs: Sequence[Run], query: str, names: Sequence[str] | None
-    ) -> dict[str, list[dict[str, Any]]]:
-        from ragcun_cli.pipeline.evaluation.typed_query import look
+    # Looking at hits
+
+    def _looked(
+        self, runs: Sequence[Run], look: ToLookAt, names: Sequence[str] | None
+    ) -> list[Looked]:
+        how = self._road.evaluations.how
+        if how.shard is not None or how.merge:
+            raise RagcunError("hits are only looked at; --shard and --merge have no part in it")
+        if names is None or len(names) != 1:
+            raise RagcunError("hits are looked at in one data set", hint="--datasets scifact")
+        if look.page is not None and look.page.suffix.lower() not in (".html", ".htm"):
+            raise RagcunError(f"{look.page} is to be a web page", hint="--output hits.html")
+        titles = [run.label for run in runs]
+        labelled = {  # experiments of a plan have starts of one name
+            title if titles.count(title) == 1 else f"{title} ({run.folder.name})": run
+            for title, run in zip(titles, runs, strict=True)
+        }
+        if look.query is None:
+            found = self._disagreements(labelled, names[0], look.disagreements or 0)
+            title = f"{names[0]}: where two models disagree most"
+        else:
+            found = [self._typed(labelled, names[0], look.query)]
+            title = f"{names[0]}: {' '.join(look.query.split())}"
+        if look.page is not None:
+            try:
+                write_atomically(look.page, render_hits(found, title=title))
+            except OSError as error:
+                message = f"{look.page} cannot be written: {error.strerror}"
+                raise WorkspaceError(message) from error
+            self._progress.note(f"written: {look.page}")
+        return found
+
+    def _typed(self, runs: Mapping[str, Run], name: str, query: str) -> Looked:
+        from ragcun_cli.pipeline.evaluation.typed_query import QUERY, rank_typed, typed_set
 
         if not query.strip():
             raise RagcunError("the query is empty", hint='--query "what somebody would ask"')
-        how = self._road.evaluations.how
-        if how.shard is not None or how.merge:
-            raise RagcunError("--query looks at hits; --shard and --merge have no part in it")
-        if names is None or len(names) != 1:
-            raise RagcunError("a query is searched in one data set", hint="--datasets scifact")
-        if not 1 <= len(runs) <= 2:
-            listed = ", ".join(run.label for run in runs[:6])
+        if len(runs) > MOST_MODELS:
             raise RagcunError(
-                f"one or two models are shown side by side, and these are {len(runs)}: {listed}",
+                f"up to {MOST_MODELS} models are shown side by side, and these are {len(runs)}: "
+                f"{_some(runs)}",
                 hint="--model FOLDER --model FOLDER",
             )
-        trainings, data = self._road.trainings, self._place.sets.task(names[0])
-        consent = Consent(ask=self._consent.ask)
-        made = [run for run in runs if run.holds_model]
-        self._bring(lambda: [*map(trainings.task, made), data], runs, consent)
-        self._runner.require_intact([*map(trainings.task, made), data])
-        return {
-            run.label: [
-                hit._asdict()
-                for hit in look(self._place, run, names[0], query, HITS, self._progress)
-            ]
-            for run in runs
+        trainings, data = self._road.trainings, self._place.sets.task(name)
+        made = [trainings.task(run) for run in runs.values() if run.holds_model]
+        self._bring(lambda: [*made, data], [*runs.values()], Consent(ask=self._consent.ask))
+        self._runner.require_intact([*made, data])
+        test = typed_set(name, data.folder, query, self._progress)
+        rankings = {
+            label: rank_typed(self._place, run, test, self._progress) for label, run in runs.items()
         }
+        return looked_at(query, test.corpus, rankings, test.qrels[QUERY])
+
+    def _disagreements(self, runs: Mapping[str, Run], name: str, count: int) -> list[Looked]:
+        from ragcun_cli.pipeline.evaluation.disagreements import find_disagreements
+        from ragcun_cli.pipeline.search.judged import read_judged_sets
+
+        if len(runs) != 2:
+            raise RagcunError(
+                "disagreements are those of two models, each named once, and here "
+                f"{'is' if len(runs) == 1 else 'are'} {len(runs)}: {_some(runs)}",
+                hint="--model FOLDER --model FOLDER",
+            )
+        self._run_stage(Stage.EVAL, [*runs.values()], {r.folder: [name] for r in runs.values()})
+        tasks, data = self._road.evaluations, self._place.sets.task(name)
+        read = [task(run, name) for run in runs.values() for task in (tasks.search, tasks.score)]
+        self._runner.require_intact([*read, data])
+        tests = read_judged_sets(name, data.folder)
+        folders = {label: tasks.folder(run, name) for label, run in runs.items()}
+        found = find_disagreements(tests, folders, count)
+        if len(found) < count:
+            self._progress.note(f"'{name}' has {len(found)} judged queries; all are shown")
+        return found
+
+
+def _some(runs: Mapping[str, Run]) -> str:
+    return ", ".join([*runs][:MOST_MODELS]) + " …" * (len(runs) > MOST_MODELS)
 
 
 def data_set_names(given: Sequence[str] | None) -> list[str] | None:

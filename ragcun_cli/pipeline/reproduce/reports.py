@@ -10,10 +10,10 @@ from typing import cast
 
 from ragcun_cli.pipeline.encoders.published import published_model
 from ragcun_cli.pipeline.report import tasks as reporting
-from ragcun_cli.pipeline.report.card import README
 from ragcun_cli.pipeline.report.formats.formats import FIGURE_FILES, render, write_figures
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.layout import choose_columns
+from ragcun_cli.pipeline.report.licences import README
 from ragcun_cli.pipeline.report.paper import paper_facts, write_paper
 from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
 from ragcun_cli.pipeline.report.rows import ModelRow
@@ -91,6 +91,7 @@ class ReportSession(Session):
             tables += self._by_groups(layout.by)
         if layout.columns is not None:
             tables = choose_columns(tables, layout.columns.split(","))
+        tables += reporting.licences_of(self._parts, self._road)
         if layout.paper is not None:
             return self._paper(layout.paper, tables, layout)
         if format_name is None:

@@ -383,7 +383,7 @@ def _agree(
     earlier, progress = [task for task in pending if not _among(task, targets)], runner.progress
     if not consent.prerequisites:
         own = {run.folder for run in runs}
-        runner.require_made([task for task in earlier if task.folder not in own])
+        runner.require_made([t for t in earlier if t.folder not in own or t.irreplaceable])
     for task in earlier:
         progress.note(f"will run first: {task.label} ({size_and_time(task)})")
     seconds = sum(task.seconds for task in pending)

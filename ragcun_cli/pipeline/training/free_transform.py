@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -34,7 +34,7 @@ def choose_free_transform(
     dataset: Path,
     device: str,
     outputs: OutputsFolder | None,
-    selection: Sequence[Path],
+    selection: Mapping[str, Path],
     tested: Mapping[str, Path],
     progress: Progress,
 ) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Job:
     encoder: FoundEncoder
     dataset: Path
     negatives: Path
-    selection: Sequence[Path]
+    selection: Mapping[str, Path]
     """Data sets of the selection queries, where there are any."""
     tested: Mapping[str, Path]
     """The reported data sets that are here."""

@@ -103,13 +103,13 @@ def prepare(job: Job, progress: Progress) -> Prepared:
 
 
 def read_selection(
-    run: Run, folders: Sequence[Path], tested: Mapping[str, Path], *, seed: int
+    run: Run, folders: Mapping[str, Path], tested: Mapping[str, Path], *, seed: int
 ) -> SelectionSet:
     """The queries that a run's encoder is chosen on.
 
     Args:
         run: whose profile names them.
-        folders: of their data sets.
+        folders: of their data sets, by name.
         tested: the reported data sets that are here.
         seed: of the sample.
 
@@ -118,8 +118,8 @@ def read_selection(
     """
     config = run.profile.training.selection
     tests = [
-        read_held_out(folder, name, split, config, seed=seed)
-        for folder, (name, split) in zip(folders, run.profile.selection_sets, strict=True)
+        read_held_out(folders[name], name, split, config, seed=seed)
+        for name, split in run.profile.selection_sets
     ]
     digests = [digest for test in tests for digest in digests_of(test.queries)]
     for name, folder in tested.items():

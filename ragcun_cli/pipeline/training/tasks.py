@@ -44,7 +44,7 @@ class TrainingTasks:
 
         free = run.reference == "free_transform"
         chosen_on = profile.selection_sets if trained or free else ()
-        selection = [self._place.sets.task(name) for name, _ in chosen_on]
+        selection = {name: self._place.sets.task(name) for name, _ in chosen_on}
 
         def action(draft: Path, progress: Progress) -> Details:
             from ragcun_cli.pipeline.training.free_transform import choose_free_transform
@@ -58,7 +58,7 @@ class TrainingTasks:
                 return set_up_start(run, draft, **common, progress=progress)
             tested = filter(self._place.sets.is_here, profile.evaluation.datasets)
             common["tested"] = {name: self._place.sets.task(name).folder for name in tested}
-            common["selection"] = [task.folder for task in selection]
+            common["selection"] = {name: task.folder for name, task in selection.items()}
             if mine is None:
                 return choose_free_transform(run, draft, **common, progress=progress)
             job = Job(run, draft, **common, negatives=mine.folder)
@@ -67,7 +67,7 @@ class TrainingTasks:
         kept = [paths.TRAINING_LOG, paths.CHECKPOINTS] if trained else []
         kept += [paths.SELECTION] if selection else []
         kept += [paths.TRACKER] if profile.training.report_to == "tensorboard" else []
-        needs = [task for task in (data, mine, *selection) if task is not None]
+        needs = [task for task in (data, mine, *selection.values()) if task is not None]
         steps, rows = self._steps(run) if trained else (0, 0)
         return Task(
             stage=Stage.TRAIN,
@@ -83,7 +83,7 @@ class TrainingTasks:
             outputs=(paths.MODEL, *kept),
             feeds=(paths.MODEL,),
             needs=tuple(needs),
-            reads_splits=tuple(zip(selection, (split for _, split in chosen_on), strict=True)),
+            reads_splits=tuple((selection[name], split) for name, split in chosen_on),
             size=f"{steps:,} steps of {profile.training.batch_size}" if trained else "",
             work=self._work(run, rows),
             resumable=trained,

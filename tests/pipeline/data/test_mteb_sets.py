@@ -46,6 +46,7 @@ class Task:
             dataset={"path": "someone/some", "revision": "abc"},
             hf_subsets_to_langscripts={"default": ["deu-Latn"], "de": ["deu-Latn"]},
             main_score="ndcg_at_10",
+            license="cc0-1.0",
         )
         self._held = {
             "corpus": Dataset.from_list(corpus),

@@ -21,6 +21,8 @@ from ragcun_cli.spec.paths import Workspace
 from ragcun_cli.spec.profile import RunProfile
 
 SETS = {"scifact": {"": 40}, "cqadupstack": {"android": 25, "english": 60}}
+REGISTRY = "ragcun's registry, after mteb"
+IMPORT = "the import of who brought it"
 VERSIONS = {"python": "3.11", "ragcun": "0.1.0"}
 
 
@@ -186,23 +188,33 @@ def test_scores_are_written_as_the_hub_and_mteb_have_them(row, card):
 
 
 @pytest.mark.parametrize(
-    ("readme", "licence", "language"),
+    ("readme", "licence", "language", "said"),
     [
-        (None, "unknown", "en"),
-        ("no metadata", "unknown", "en"),
-        ("---\nlicense: [unclosed\n---\n", "unknown", "en"),
-        ("---\nlicense: mit\nlanguage: [de, en]\n---\nA base.\n", "mit", ["de", "en"]),
+        (None, "unknown", "en", "not declared | no README of it can be read here"),
+        ("no metadata", "unknown", "en", "not declared | not in its README"),
+        ("---\nlicense: [unclosed\n---\n", "unknown", "en", "not declared | no README of it can"),
+        ("---\nlicense:\n---\n", "unknown", "en", "not declared | not in its README"),
+        (
+            "---\nlicense: mit\nlanguage: [de, en]\n---\nA base.\n",
+            "mit",
+            ["de", "en"],
+            "mit | README",
+        ),
+        (
+            "---\nlicense: other\nlicense_name: a|b\nlicense_link: LICENSE\n---\n",
+            *("other", "en", "other, a\\|b, LICENSE | README of the base"),
+        ),
     ],
 )
-def test_the_licence_is_what_the_base_declares(row, card, base, readme, licence, language):
+def test_the_licence_is_what_the_base_declares(row, card, base, readme, licence, language, said):
     if readme is not None:
         (base / "README.md").write_text(readme)
     text = card(row("x"))["README.md"]
     data = ModelCard(text).data
     assert (data.license, data.language) == (licence, language)
-    assert f"| The base | {licence} |" in text
+    assert f"| The base | {said}" in text
     assert data.datasets == ["mteb/msmarco"]
-    assert "| The training set | msr-la-nc |" in text
+    assert "| The training set | msr-la-nc | ragcun's registry, after mteb |" in text
 
 
 def test_a_base_is_named_as_the_hub_has_it_and_a_folder_by_its_last_name(row, card, base):
@@ -217,28 +229,37 @@ def test_a_base_is_named_as_the_hub_has_it_and_a_folder_by_its_last_name(row, ca
 
 
 @pytest.mark.parametrize(
-    ("name", "recorded", "licence", "on_hub", "source"),
+    ("name", "recorded", "licence", "stated_in", "on_hub", "source"),
     [
         (
             "pydocs",
             {"libraries": {"torch": "2"}},
-            "that of each library",
-            [],
+            *("that of each library", "the libraries themselves", []),
             "docstrings of torch 2",
         ),
-        ("msmarco", {"origin": "a.host"}, "msr-la-nc", ["mteb/msmarco"], "a.host"),
-        ("few", {"sample": {"of": "msmarco"}}, "msr-la-nc", ["mteb/msmarco"], "imported"),
-        ("mine", {}, "unknown", [], "imported"),
+        ("msmarco", {"origin": "a.host"}, "msr-la-nc", REGISTRY, ["mteb/msmarco"], "a.host"),
+        ("msmarco-select", {}, "msr-la-nc", REGISTRY, ["mteb/msmarco"], "imported"),
+        ("few", {"sample": {"of": "msmarco"}}, "msr-la-nc", REGISTRY, ["mteb/msmarco"], "imported"),
+        ("nfcorpus", {}, "not declared", f"not in {REGISTRY}", ["mteb/nfcorpus"], "imported"),
+        ("mine", {}, "not declared", f"not in {IMPORT}", [], "imported"),
+        ("mine", {"licence": "CC *BY*"}, "CC \\*BY\\*", IMPORT, [], "imported"),
+        ("scifact", {"licence": "MIT"}, "MIT", IMPORT, ["mteb/scifact"], "imported"),
         (
             "mteb-x",
             {"from": "mteb:X", "origin": "mteb/x@1", "mteb": {}},
-            "unknown",
-            ["mteb/x"],
-            "mteb/x@1",
+            *("not declared", "not in mteb", ["mteb/x"], "mteb/x@1"),
+        ),
+        (
+            "mteb-x",
+            {"from": "mteb:X", "origin": "mteb/x@1", "mteb": {}, "licence": "cc0-1.0"},
+            *("cc0-1.0", "mteb", ["mteb/x"], "mteb/x@1"),
         ),
     ],
 )
-def test_a_training_set_has_its_licence_and_its_source(name, recorded, licence, on_hub, source):
+def test_a_training_set_has_its_licence_and_its_source(
+    name, recorded, licence, stated_in, on_hub, source
+):
     found = training_set(name, recorded)
-    assert (found["licence"], found["on_hub"]) == (licence, on_hub)
+    assert (found["licence"], found["stated_in"]) == (licence, stated_in)
+    assert found["on_hub"] == on_hub
     assert found["source"].startswith(source)

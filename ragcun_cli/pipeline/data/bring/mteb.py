@@ -29,6 +29,7 @@ def task_action(name: str) -> Action:
             "origin": found.origin,
             "verified": "revision",
             "mteb": asdict(found.task) | {"languages": list(found.task.languages)},
+            **({"licence": found.licence} if found.licence else {}),
             **store_mteb(found, draft, progress=progress).details(),
         }
 
@@ -164,6 +165,7 @@ def read_task(task: Any, *, subset: str, split: str) -> MtebData:  # noqa: ANN40
         queries=queries,
         qrels=found["relevant_docs"],
         namesakes_left_out=bool(task.ignore_identical_ids),
+        licence=None if metadata.license == "not specified" else metadata.license,
     )
 
 

@@ -42,6 +42,9 @@ class MtebData:
     namesakes_left_out: bool
     """Whether a passage with the query's own id is no result, as in BEIR."""
 
+    licence: str | None = None
+    """As mteb states it."""
+
     @property
     def origin(self) -> str:
         """Where it is from."""

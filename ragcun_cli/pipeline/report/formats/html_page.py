@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from ragcun_cli.pipeline.report.background import Background
 from ragcun_cli.pipeline.report.figure import Drawing
@@ -24,7 +24,7 @@ ASKED = ("contrasts", "claims", "trials", "forest", "contrast-by-set", "contrast
 HEADINGS = ("Contrasts and claims", "Results", "Figures", "Appendix")
 """Under which tables and figures stand, in this order."""
 
-APPENDIX = re.compile(r"isotropy(-passages|-by-n-\w+)?|mining-\w+")
+APPENDIX = re.compile(r"isotropy(-passages|-by-n-\w+)?|mining-\w+|licences")
 """Keys of what few read: long tables, and figures of how negatives were found."""
 
 
@@ -62,11 +62,8 @@ def render_html(
     """
     from ragcun_cli.pipeline.report.figures.draw import inline_svg
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-    )
-    source = files(__package__).joinpath("page.html.jinja").read_text("utf-8")
-    return environment.from_string(source).render(
+    return filled(
+        "page.html.jinja",
         title=title,
         generated_from=generated_from,
         background=background or Background(),
@@ -76,6 +73,18 @@ def render_html(
         alignment=column_align,
         legend=legend,
     )
+
+
+def filled(template: str, **values: object) -> str:
+    """The page that a template of this folder makes of values; what is no markup is escaped."""
+    environment = Environment(
+        loader=FunctionLoader(lambda name: files(__package__).joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def _sections(blocks: Sequence[Table | Drawing]) -> dict[str, list[Table | Drawing]]:
