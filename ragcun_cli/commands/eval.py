@@ -121,7 +121,7 @@ def _show_found(
 ) -> None:
     """Hits side by side, scores beside published ones, or scores."""
     from ragcun_cli.console import show_rows
-    from ragcun_cli.pipeline.reproduce.evaluations import data_set_names
+    from ragcun_cli.pipeline.reproduce.session import data_set_names
 
     if query is not None:
         searched = ", ".join(data_set_names(datasets) or ())
