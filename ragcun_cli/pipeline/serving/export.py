@@ -63,6 +63,7 @@ def export_model(
         EncoderError: the model does not go into a graph, or the graph computes something else.
     """
     graph.require_onnx()
+    graph.refuse_no_graph(model, name)
     _refuse_taken(folder, force=force)
     model = without_dropout(as_served(model))
     if cosine:

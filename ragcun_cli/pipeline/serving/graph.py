@@ -61,9 +61,8 @@ def write_graph(model: SentenceTransformer, name: str, file: Path) -> None:
     """Write the whole model as a graph of fp32, for any number of texts of any length.
 
     Raises:
-        EncoderError: the model has parts that a graph of tokens does not express.
+        EncoderError: the model has operations that PyTorch does not export.
     """
-    _refuse_no_graph(model, name)
     model.eval()
     # Of unlike lengths: a mask without padding would be optimised away.
     features = model.preprocess(["a text", "another text that has a few more words"])
@@ -95,7 +94,12 @@ def write_graph(model: SentenceTransformer, name: str, file: Path) -> None:
 _TORCH = "serve it with sentence-transformers, which runs every model of its own"
 
 
-def _refuse_no_graph(model: SentenceTransformer, name: str) -> None:
+def refuse_no_graph(model: SentenceTransformer, name: str) -> None:
+    """Pass if a graph of tokens can hold a model, as far as its modules tell.
+
+    Raises:
+        EncoderError: it cannot.
+    """
     first = model[0]
     what = ""
     if isinstance(first, Router):

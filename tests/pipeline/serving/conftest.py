@@ -5,7 +5,7 @@ from ragcun_cli.core.model import build_encoder, without_dropout
 from ragcun_cli.pipeline.serving.texts import check_texts
 
 
-def with_head(base, **prompts):
+def _with_head(base, **prompts):
     """A new copy of a base behind a head of 48 dimensions, as it is saved."""
     texts = check_texts(base)
     start = base.encode(texts, convert_to_tensor=True)
@@ -28,7 +28,7 @@ def folder_of_headed(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("headed")
     build_tiny_encoder(root / "tiny")
-    with_head(SentenceTransformer(str(root / "tiny"), device="cpu")).save(str(root / "headed"))
+    _with_head(SentenceTransformer(str(root / "tiny"), device="cpu")).save(str(root / "headed"))
     return root / "headed"
 
 
@@ -44,3 +44,9 @@ def prompted(folder_of_headed):
     model = SentenceTransformer(str(folder_of_headed), device="cpu")
     model.prompts = {"query": "ask it: ", "document": "read: "}
     return model
+
+
+@pytest.fixture
+def with_head():
+    """Call it for a base behind a head."""
+    return _with_head
