@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.profiles.load import profile_of_model
-from ragcun_cli.pipeline.reproduce.session import Choice, Session, data_set_names
+from ragcun_cli.pipeline.reproduce.session import Session, data_set_names
 from ragcun_cli.pipeline.reproduce.walk import Consent
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.spec.errors import CheckFailedError, RagcunError
@@ -19,42 +17,21 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from ragcun_cli.pipeline.search.judged import JudgedSet
-    from ragcun_cli.pipeline.serving.check import Checked
     from ragcun_cli.pipeline.serving.endpoint import Api
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where vectors come from, as it was typed: a server, or two files of a store."""
-
-    url: str | None
-    api: str
-    key_env: str | None
-    served_as: str | None
-    vectors: Path | None
-    ids: Path | None
 
 
 class ServingSession(Session):
     """One `serve` command at work in one workspace."""
 
-    _checked: Checked | None = None
-    _typed = "MODEL"
+    _checked: dict[str, Any] | None = None
 
     def export(
-        self,
-        model: str | None,
-        choice: Choice,
-        folder: str,
-        *,
-        cosine: bool,
-        int8: bool,
-        datasets: Sequence[str] | None,
+        self, model: str, folder: str, *, cosine: bool, int8: bool, datasets: Sequence[str] | None
     ) -> dict[str, Any]:
         """Write a folder that servers load; what it holds, as JSON.
 
         Raises:
-            RagcunError: as `export_model`, or no one model is meant.
+            RagcunError: as `export_model`, or there is nothing to measure on the data sets.
         """
         from ragcun_cli.pipeline.serving.export import cosine_cost, export_model
 
@@ -62,31 +39,32 @@ class ServingSession(Session):
         if names and not cosine:
             raise RagcunError(
                 "--datasets measures what --cosine costs, and --cosine is not asked for",
-                hint=f"ragcun eval --model {model or 'MODEL'} --datasets {' '.join(names)}",
+                hint=f"ragcun eval --model {model} --datasets {' '.join(names)}",
             )
-        run, loaded = self._model(model, choice)
-        found = export_model(
-            loaded,
-            run.label,
-            path_of(folder).absolute(),
-            cosine=cosine,
-            int8=int8,
-            force=self._consent.force,
-            progress=self._progress,
-        )
+        run, loaded = self._model(model)
+        place, force = path_of(folder).absolute(), self._consent.force
+        how: Any = {"cosine": cosine, "int8": int8, "force": force, "progress": self._progress}
+        found = export_model(loaded, model, place, **how)
         tests = [test for name in names for test in self._tests(name)]
         config = run.profile.evaluation
-        costs = [cosine_cost(loaded, test, config, self._progress) for test in tests]
-        return found | {"cosine": cosine, "cosine_cost": costs or None}
+        found["ndcg@10"] = {
+            test.name: cosine_cost(loaded, test, config, self._progress) for test in tests
+        }
+        if cosine and not tests:
+            again = f"ragcun serve export {model} --onnx {folder} --cosine --force --datasets NAME"
+            self._progress.note(f"what cosine costs in nDCG@10 was not measured: {again}")
+        return found
 
     def check(
         self,
-        model: str | None,
-        choice: Choice,
-        server: Server,
+        model: str,
+        server: tuple[str | None, str, str | None],
+        *,
+        vectors: Path | None,
+        ids: Path | None,
         datasets: Sequence[str] | None,
-    ) -> Checked:
-        """Hold a server or a store against a model.
+    ) -> dict[str, Any]:
+        """Hold a server, or the vectors of a store, against a model; what was found, as JSON.
 
         Raises:
             RagcunError: nothing could be compared.
@@ -95,8 +73,7 @@ class ServingSession(Session):
         from ragcun_cli.pipeline.serving.endpoint import Endpoint
         from ragcun_cli.pipeline.serving.forms import LocalModel
 
-        names = data_set_names(datasets) or []
-        url, vectors, ids = server.url, server.vectors, server.ids
+        names, (url, api, key_env) = data_set_names(datasets) or [], server
         if (url is None) == (vectors is None) or (vectors is None) != (ids is None):
             raise RagcunError(
                 "a check needs a server, or vectors with their ids: one of both",
@@ -108,18 +85,17 @@ class ServingSession(Session):
                 hint="--datasets NAME, the set that was put into the store",
             )
         tests = [test for name in names for test in self._tests(name)]
-        run, loaded = self._model(model, choice)
-        local, name = LocalModel(loaded), run.label
+        local = LocalModel(self._model(model)[1])
         if url is not None:
-            api = cast("Api", server.api)
-            end = Endpoint(url, api, server.key_env, server.served_as)
-            found = check_endpoint(local, name, end, next(iter(tests), None), self._progress)
+            end = Endpoint(url, cast("Api", api), key_env)
+            found = check_endpoint(local, end, next(iter(tests), None), self._progress)
         else:
-            assert vectors is not None
-            assert ids is not None
-            found = check_vectors(local, name, vectors, ids, tests[0], self._progress)
-        self._checked = found
-        return found
+            files = cast("tuple[Path, Path]", (vectors, ids))
+            found = check_vectors(local, *files, tests[0], self._progress)
+        self._checked = {"model": model} | found
+        for note in found["notes"]:
+            self._progress.note(note)
+        return self._checked
 
     def require_equal(self) -> None:
         """Pass if what was checked may stand in the place of the model.
@@ -127,44 +103,23 @@ class ServingSession(Session):
         Raises:
             CheckFailedError: it may not, and why.
         """
-        found = self._checked
-        if found is not None and not found.equal:
+        found = self._checked or {}
+        if causes := found.get("causes"):
+            known = (hint for start, hint in _HINTS.items() for one in causes if start in one)
+            hint = next(known, "the weights and modules that the server logs when it starts")
             raise CheckFailedError(
-                f"{found.source} does not give the vectors of {found.model}: "
-                f"{', '.join(found.causes)}",
-                hint=_hint(found.causes, self._typed),
+                f"{found['source']} does not give the vectors of {found['model']}: "
+                f"{', '.join(causes)}",
+                hint=hint.format(model=found["model"]),
             )
 
-    def _model(self, model: str | None, choice: Choice) -> tuple[Run, SentenceTransformer]:
-        """The one that is named, or the one run of a profile that has a model."""
-        if (model is None) == (choice.name is None):
-            raise RagcunError(
-                "one model is meant: a folder or a name, or a run of a profile",
-                hint="MODEL, or --profile NAME --experiment NAME --seed 1",
-            )
-        self._typed = model or " ".join(choice.words)
-        if model is not None:
-            whole = path_of(model) / MODEL
-            named = str(whole) if (whole / "modules.json").is_file() else model
-            profile = profile_of_model(named, (), sets=choice.sets or ())
-            run = Run(profile, None, "untouched", self.workspace)
-        else:
-            runs = [run for run in self.runs(choice) if run.reference is None]
-            if len(runs) != 1:
-                listed = ", ".join(run.label for run in runs[:6])
-                raise RagcunError(
-                    f"one run is meant, and these are {len(runs)}: {listed}",
-                    hint="--experiment NAME --seed 1",
-                )
-            (run,) = runs
-            task = self._road.trainings.task(run)
-            self._bring(lambda: [task], [run], Consent(ask=self._consent.ask))
-            self._runner.require_intact([task])
-        source: ModelSource = replace(self._place.source(run), outputs=None)
-        return run, source.load(self._progress)
+    def _model(self, named: str) -> tuple[Run, SentenceTransformer]:
+        whole = path_of(named) / MODEL  # of a run's folder
+        name = str(whole) if (whole / "modules.json").is_file() else named
+        run = Run(profile_of_model(name, ()), None, "untouched", self.workspace)
+        return run, self._place.load(run, self._progress)
 
     def _tests(self, name: str) -> list[JudgedSet]:
-        """The judged queries of a data set, which is brought here if need be."""
         from ragcun_cli.pipeline.search.judged import read_judged_sets
 
         task = self._place.sets.task(name)
@@ -175,19 +130,12 @@ class ServingSession(Session):
 
 _HINTS = {
     "base without head": "ragcun serve export {model} --onnx FOLDER, and serve that folder",
-    "normalised": "the server's switch, as normalize: false of text-embeddings-inference; or a "
-    "model made for it: ragcun serve export {model} --cosine --onnx FOLDER",
-    "texts cut": "the server's limit of tokens, or --set encoder.max_seq_length=N here",
-    "prompt": "the model's prompt before each text, once: prompt_name, or by the client",
-    "pooling": "the server's --pooling",
-    "order": "answers in the order of the texts, or ids in that of the vectors",
+    "texts cut": "the server's limit of tokens, which is to be the model's",
+    "prompt": "the model's prompt before each text, once: by prompt_name, or by the client",
+    "pooling": "the server's --pooling, or: ragcun serve export {model} --onnx FOLDER",
+    "order": "answers in the order of the texts, and ids in that of the vectors",
     "half": "the server in float32",
+    "normalised": "normalize: false where the server knows it; else: ragcun serve export {model} "
+    "--cosine --onnx FOLDER",
 }
-"""What a cause begins with -> what to do about it."""
-
-
-def _hint(causes: Sequence[str], model: str) -> str:
-    known = (text for start, text in _HINTS.items() for one in causes if one.startswith(start))
-    return next(known, "the weights and modules that the server logs when it starts").format(
-        model=model
-    )
+"""What is in a cause -> what to do about it."""

@@ -31,26 +31,19 @@ _TIED = 0.01
 """Of the spread of a query's scores: passages nearer to the tenth than this are as good."""
 
 
+UNKNOWN = "no form of this model gives such vectors: another model or other weights"
+
+
 @dataclass(frozen=True)
 class Sample:
-    """Texts of one side, and the vectors that they have elsewhere."""
+    """Texts of one side, and their vectors."""
 
     side: Side
     texts: Sequence[str]
     served: Tensor
-    """``(n, e)`` fp32, finite."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Why vectors of one side are what they are."""
-
-    causes: tuple[str, ...]
-    """In words; none where they are the model's own."""
-    difference: float
-    """The largest from the form that explains them, as a share of the norm."""
-    explained: bool = True
-    """Whether such a form was found."""
+    """``(n, e)`` fp32, finite: those from elsewhere."""
+    own: Tensor
+    """``(n, d)`` fp32: the model's."""
 
 
 @dataclass(frozen=True)
@@ -60,47 +53,37 @@ class _Try:
     worst: float
 
 
-def find_causes(local: LocalModel, sample: Sample, own: Tensor, progress: Progress) -> Finding:
-    """What explains the vectors of a sample with the fewest causes.
+def find_causes(local: LocalModel, sample: Sample, progress: Progress) -> tuple[str, ...]:
+    """What explains the vectors of a sample, as few causes as can be; none of the model's own.
 
     Everything but the length at which texts are cut is found on the shortest texts, which are
-    cheap to encode in all forms of the model; the length on all.
-
-    Args:
-        local: the model.
-        sample: of one side.
-        own: ``(n, d)`` vectors that the model itself gives the texts.
-        progress: is told.
+    cheap to encode in all forms of the model; the length on all. Half precision is no cause.
 
     Raises:
         EncoderError: the model fails on the texts.
     """
-    if sample.served.shape == own.shape and (worst := largest(own, sample.served)) <= EXPLAINED:
-        return Finding((), worst)
-    progress.note(f"the vectors of {sample.side} texts differ: looking for the cause")
-    tokens = local.tokens(sample.texts, sample.side)
+    own, served, side = sample.own, sample.served, sample.side
+    if served.shape == own.shape and largest(own, served) <= EXPLAINED:
+        return ()
+    progress.note(f"the vectors of {side} texts differ: looking for the cause")
+    tokens = local.tokens(sample.texts, side)
     rows = sorted(range(len(tokens)), key=tokens.__getitem__)
-    some, longest = rows[:_SHORT], tokens[rows[-1]]
-    half = local.embed(
-        local.own, [sample.texts[row] for row in some], sample.side, precision="bf16"
-    )
+    some, lengths = rows[:_SHORT], local.lengths(tokens[rows[-1]])
+    texts = [sample.texts[row] for row in some]
+    half = local.embed(local.own, texts, side, precision="bf16")
     noise = min(3 * largest(own[some], half), _MOST_NOISE)
-    cuts = [length for length in local.lengths(longest) if length < tokens[some[-1]]]
-    forms = [*local.forms(sample.side)]
-    near = _best(_tries(local, sample, some, forms, [None, *cuts]), noise)
+    cuts = [None, *(length for length in lengths if length < tokens[some[-1]])]
+    near = _best(_tries(local, sample, some, [*local.forms(side)], cuts), noise)
     if near is None:
-        return Finding((), float("nan"), explained=False)
+        return (UNKNOWN,)
     whole = _best(_tries(local, sample, rows, [near.form], [None]), noise)
     if whole is None or whole.worst > max(EXPLAINED, 3 * near.worst):
-        lengths = [None, *local.lengths(longest)]
-        whole = _best(_tries(local, sample, rows, [near.form], lengths), noise)
+        whole = _best(_tries(local, sample, rows, [near.form], [None, *lengths]), noise)
     if whole is None:
-        rest = (*near.causes, "longer texts differ for a reason that was not found")
-        return Finding(rest, near.worst, explained=False)
-    causes = whole.causes
-    if HEADLESS in causes and _is_unit(sample.served) and not _is_unit(own):
-        causes = (*(one for one in causes if one != "normalised"), "normalised")
-    return Finding(causes, whole.worst)
+        return (*near.causes, "longer texts differ for a reason that was not found")
+    if HEADLESS in whole.causes and _is_unit(served) and not _is_unit(own):
+        return (*(one for one in whole.causes if one != "normalised"), "normalised")
+    return whole.causes
 
 
 def _best(tries: Iterable[_Try], noise: float) -> _Try | None:
@@ -161,30 +144,24 @@ def largest(own: Tensor, other: Tensor) -> float:
     return float(((other - own).norm(dim=1) / _norms(own)).max())
 
 
-@dataclass(frozen=True)
-class TopTen:
-    """The best ten passages of each query by the model and by vectors from elsewhere."""
-
-    shared: float
-    """Of the model's ten, the mean share that is among the others; in [0, 1]."""
-    agree: bool
-    """Whether every passage that is not shared is as good as tied with the tenth."""
-    queries: int
-    passages: int
-
-
 def compare_top_ten(
-    own: tuple[Tensor, Tensor], served: tuple[Tensor, Tensor], similarity: Similarity
-) -> TopTen:
-    """How far rankings agree; each pair has ``(q, d)`` queries and ``(p, d)`` passages."""
-    scores = _scores(*own, similarity)
+    queries: Sample, passages: Sample, similarity: Similarity
+) -> dict[str, float | bool]:
+    """How far the best ten passages of each query are the same, by own vectors and by others.
+
+    ``shared`` is the mean share in [0, 1] of the model's ten that is among the others; they
+    ``agree`` where every passage that is not shared is as good as tied with the tenth.
+    """
+    scores = _scores(queries.own, passages.own, similarity)
+    others = _scores(queries.served, passages.served, similarity)
     count = min(10, scores.shape[1])
-    ours, tops = scores.topk(count).indices, _scores(*served, similarity).topk(count).indices
+    ours, tops = scores.topk(count).indices, others.topk(count).indices
     shared = (ours[:, :, None] == tops[:, None]).any(1).double().mean()
     tenth = scores.gather(1, ours[:, -1:])
     spread = scores.amax(1, keepdim=True) - scores.amin(1, keepdim=True)
     agree = (scores.gather(1, tops) >= tenth - _TIED * spread).all()
-    return TopTen(float(shared), bool(agree), *scores.shape)
+    counted = {"queries": len(scores), "passages": scores.shape[1]}
+    return {"shared": float(shared), "agree": bool(agree)} | counted
 
 
 def _scores(queries: Tensor, passages: Tensor, similarity: Similarity) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize, Router
 from sentence_transformers.sentence_transformer.modules import Pooling
-from torch import Tensor, nn
+from torch import Tensor
 
 from ragcun_cli.pipeline.encoders.encode import Side, encode_block, own_prompt
 from ragcun_cli.pipeline.search.dense import max_tokens
@@ -151,12 +151,15 @@ class LocalModel:
         Raises:
             EncoderError: the model fails on them.
         """
-        served = SentenceTransformer(
-            modules=[*self._before(form), *(self.model[place] for place in form.kept)],
-            device=str(self.model.device),
-            prompts={"query": "", "document": ""}
-            | ({side: self.prompt(side) if form.prompt is None else form.prompt}),
-        )
+        parts = list(self.model)[: self._first]
+        if form.pooling is not None and self._pooling is not None:
+            width, whole = self._pooling.embedding_dimension, self._pooling.include_prompt
+            parts[-1] = Pooling(width, form.pooling, include_prompt=whole)
+        parts += [self.model[place] for place in form.kept]
+        before = self.prompt(side) if form.prompt is None else form.prompt
+        prompts = {"query": "", "document": ""} | {side: before}
+        device = str(self.model.device)
+        served = SentenceTransformer(modules=parts, device=device, prompts=prompts)
         served.truncate_dim = self.model.truncate_dim
         if length is not None:
             served.max_seq_length = length
@@ -166,10 +169,3 @@ class LocalModel:
         finally:
             if length is not None:
                 served.max_seq_length = self.length
-
-    def _before(self, form: Form) -> list[nn.Module]:
-        parts = list(self.model)[: self._first]
-        if form.pooling is not None and self._pooling is not None:
-            width, whole = self._pooling.embedding_dimension, self._pooling.include_prompt
-            parts[-1] = Pooling(width, form.pooling, include_prompt=whole)
-        return parts

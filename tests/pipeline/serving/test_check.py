@@ -14,8 +14,8 @@ from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.serving import endpoint
-from ragcun_cli.pipeline.serving.check import UNKNOWN, check_endpoint, check_vectors
-from ragcun_cli.pipeline.serving.compare import compare_top_ten, largest
+from ragcun_cli.pipeline.serving.check import check_endpoint, check_vectors
+from ragcun_cli.pipeline.serving.compare import UNKNOWN, Sample, compare_top_ten, largest
 from ragcun_cli.pipeline.serving.endpoint import Endpoint, ServerError
 from ragcun_cli.pipeline.serving.forms import LocalModel
 from ragcun_cli.pipeline.serving.texts import check_texts
@@ -53,7 +53,7 @@ def shorter(folder, length):
 
 def checked(model, embed, *, api="tei", test=None, **more):
     with serving(embed, **more) as server:
-        return check_endpoint(LocalModel(model), "it", Endpoint(server.url, api), test, Silent())
+        return check_endpoint(LocalModel(model), Endpoint(server.url, api), test, Silent())
 
 
 def test_fifty_texts_have_short_long_foreign_and_nearly_empty_ones(headed):
@@ -69,10 +69,10 @@ def test_fifty_texts_have_short_long_foreign_and_nearly_empty_ones(headed):
 def test_nothing_is_named_for_a_server_that_is_right(headed, api):
     """One of OpenAI's form gives its vectors in the wrong order, with the right index."""
     found = checked(headed, embedding(headed), api=api)
-    assert (found.equal, found.causes, found.notes) == (True, [], [])
-    assert found.difference < 1e-5
-    assert found.top_ten.shared > 0.95  # foreign words are unknown to the tiny model: ties
-    assert found.dimensions == (48, 48)
+    assert (found["equal"], found["causes"], found["notes"]) == (True, [], [])
+    assert found["largest_difference_of_the_norm"] < 1e-5
+    assert found["best_ten"]["shared"] > 0.95  # foreign words are unknown to the tiny model: ties
+    assert found["dimensions"] == {"model": 48, "served": 48}
 
 
 def test_a_server_that_sorts_its_batch_and_answers_in_order_is_right(headed):
@@ -81,19 +81,19 @@ def test_a_server_that_sorts_its_batch_and_answers_in_order_is_right(headed):
         rows = headed.encode([texts[n] for n in order]).tolist()
         return [row for _, row in sorted(zip(order, rows, strict=True))]
 
-    assert checked(headed, embed).equal
+    assert checked(headed, embed)["equal"]
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 def test_half_precision_is_a_note(headed, precision):
     found = checked(headed, embedding(headed, precision=precision))
-    assert (found.equal, found.causes) == (True, [])
-    assert found.difference > 1e-4
-    assert "half precision" in found.notes[0]
+    assert (found["equal"], found["causes"]) == (True, [])
+    assert found["largest_difference_of_the_norm"] > 1e-4
+    assert "half precision" in found["notes"][0]
 
 
 def test_vectors_that_are_rounded_to_fp16_are_the_models(headed):
-    assert checked(headed, embedding(headed, lambda rows: rows.half().float())).equal
+    assert checked(headed, embedding(headed, lambda rows: rows.half().float()))["equal"]
 
 
 FAULTS = {
@@ -124,53 +124,53 @@ FAULTS = {
 @pytest.mark.parametrize("cause", FAULTS)
 def test_the_cause_is_named(headed, folder_of_headed, cause):
     found = checked(headed, FAULTS[cause](headed, folder_of_headed))
-    assert ", ".join(found.causes) == cause
-    assert not found.equal
+    assert ", ".join(found["causes"]) == cause
+    assert not found["equal"]
 
 
 def test_a_head_served_in_half_precision_without_it_is_named_all_the_same(headed):
     embed = embedding(modules(headed, 2), normalize, precision=torch.bfloat16)
-    assert checked(headed, embed).causes == ["base without head", "normalised"]
+    assert checked(headed, embed)["causes"] == ["base without head", "normalised"]
 
 
 def test_a_model_with_a_normalize_that_is_left_out_is_named(headed):
     base = modules(headed, 3)
-    assert checked(base, embedding(modules(headed, 2))).causes == ["not normalised"]
-    assert checked(base, embedding(modules(headed, 2), normalize)).equal
+    assert checked(base, embedding(modules(headed, 2)))["causes"] == ["not normalised"]
+    assert checked(base, embedding(modules(headed, 2), normalize))["equal"]
 
 
 def test_prompts_of_both_sides_are_asked_for_by_name(prompted):
     with serving(embedding(prompted, prompts=True)) as server:
         end = Endpoint(server.url, "tei")
-        found = check_endpoint(LocalModel(prompted), "it", end, None, Silent())
-    assert found.equal
-    assert found.texts == 100
+        found = check_endpoint(LocalModel(prompted), end, None, Silent())
+    assert found["equal"]
+    assert found["texts"] == 100
     assert {body["prompt_name"] for body in server.bodies} == {"query", "document"}
 
 
 def test_a_prompt_that_is_missing_is_named_and_whose_it_is(prompted):
     found = checked(prompted, embedding(prompted))
-    assert found.causes == ["prompt missing"]
+    assert found["causes"] == ["prompt missing"]
 
     def embed(texts, prompt_name):
         return embedding(prompted, prompts=True)(texts, "query" if prompt_name else None)
 
     found = checked(prompted, embed)
-    assert found.causes == ["prompt of the other side (query) (document texts)"]
+    assert found["causes"] == ["prompt of the other side (query) (document texts)"]
 
 
 def test_openais_form_gets_the_prompts_in_the_texts(prompted):
     with serving(embedding(prompted)) as server:
-        found = check_endpoint(LocalModel(prompted), "it", Endpoint(server.url), None, Silent())
-    assert found.equal
-    assert "each client" in found.notes[0]
+        found = check_endpoint(LocalModel(prompted), Endpoint(server.url), None, Silent())
+    assert found["equal"]
+    assert "each client" in found["notes"][0]
     assert {body["input"][0] for body in server.bodies} >= {"ask it: .", "read: ."}
     found = checked(
         prompted,
         lambda texts, name: embedding(prompted)(["read: " + text for text in texts], None),
         api="openai",
     )
-    assert "prompt put twice (document texts)" in found.causes
+    assert "prompt put twice (document texts)" in found["causes"]
 
 
 def test_texts_that_the_server_refuses_are_counted(headed):
@@ -189,9 +189,9 @@ def test_texts_that_the_server_refuses_are_counted(headed):
         return rows if rows is not None else (400, "application/json", {"error": "too long"})
 
     found = checked(headed, embed, spoil=refusing, api="openai")
-    assert found.equal
-    assert found.texts == 45
-    assert found.notes[0].startswith("the server refuses 5 of 50 texts")
+    assert found["equal"]
+    assert found["texts"] == 45
+    assert found["notes"][0].startswith("the server refuses 5 of 50 texts")
     assert embed.refused >= 5
 
 
@@ -208,9 +208,9 @@ def small_set(tmp_path):
 
 def test_the_best_ten_are_compared_on_a_set(headed, small_set):
     found = checked(headed, embedding(headed), test=small_set)
-    assert (found.top_ten.queries, found.top_ten.passages) == (12, 90)
-    assert found.top_ten_on == "sea"
-    assert found.equal
+    assert (found["best_ten"]["queries"], found["best_ten"]["passages"]) == (12, 90)
+    assert found["best_ten"]["on"] == "sea"
+    assert found["equal"]
 
 
 def stored(folder, vectors, names):
@@ -226,7 +226,7 @@ def test_vectors_of_a_store_are_checked_by_their_ids(headed, small_set, tmp_path
 
     def causes(rows, ids=names):
         files = stored(tmp_path, rows, ids)
-        return check_vectors(local, "it", *files, small_set, Silent()).causes
+        return check_vectors(local, *files, small_set, Silent())["causes"]
 
     assert causes(vectors) == []
     assert causes(vectors.astype(np.float16)) == []
@@ -244,17 +244,20 @@ def test_files_of_a_store_that_do_not_belong_together_are_refused(headed, small_
     for rows, ids, said in (
         (vectors[:80], names, "90 ids"),
         (vectors, [*names[:-1], names[0]], "89 of them different"),
-        (vectors, [*names[:-1], "nobody"], "no passage 'nobody'"),
+        (vectors, [*names[:-1], "nobody"], "lacks 1 of the 90 ids, as 'nobody'"),
         (vectors.astype(np.int8), names, "int8"),
         (vectors[0], names, "shape"),
         (vectors * np.nan, names, "not finite"),
     ):
         files = stored(tmp_path, rows, ids)
         with pytest.raises(DataError, match=said):
-            check_vectors(LocalModel(headed), "it", *files, small_set, Silent())
+            check_vectors(LocalModel(headed), *files, small_set, Silent())
     (tmp_path / "v.npy").write_bytes(b"no vectors")
     with pytest.raises(DataError, match="cannot be read"):
-        check_vectors(LocalModel(headed), "it", *files, small_set, Silent())
+        check_vectors(LocalModel(headed), *files, small_set, Silent())
+
+
+NOTHING = {"prompt": "", "prompt_name": None, "progress": Silent()}
 
 
 def row(value):
@@ -267,14 +270,16 @@ LIES = {
     "HTTP 500": {"answer": (500, "text/plain", b"oh no")},
     "HTTP 422": {"answer": (422, "application/json", {"error": "no"})},
     "no JSON": {"answer": (200, "text/html", b"<html>welcome</html>")},
-    "does not answer 8 texts with 8 vectors": {"spoil": lambda rows: rows[1:]},
+    "no 8 vectors of numbers for 8 texts": {"spoil": lambda rows: rows[1:]},
     "several lengths": {"spoil": lambda rows: [rows[0][1:], *rows[1:]]},
     "not finite": {"spoil": lambda rows: [row(float("nan")), *rows[1:]]},
     "not finite ": {"spoil": lambda rows: [row(1e39), *rows[1:]]},
-    "else than numbers": {"spoil": lambda rows: [row(None), *rows[1:]]},
-    "else than numbers ": {"spoil": lambda rows: [row("x"), *rows[1:]]},
-    "does not answer": {"spoil": lambda rows: {"error": "model is loading"}},
-    "does not answer ": {"spoil": lambda rows: "x" * len(rows)},
+    "no 8 vectors of numbers for 8 texts  ": {"spoil": lambda rows: [row(None), *rows[1:]]},
+    "no 8 vectors of numbers for 8 texts ": {"spoil": lambda rows: [row("x"), *rows[1:]]},
+    "no 8 vectors of numbers for 8 texts    ": {
+        "spoil": lambda rows: {"error": "model is loading"}
+    },
+    "no 8 vectors of numbers for 8 texts   ": {"spoil": lambda rows: "x" * len(rows)},
 }
 
 
@@ -302,7 +307,7 @@ def test_a_slow_or_absent_server_is_told(headed, monkeypatch):
         ("http://no.such.host.invalid", "cannot be reached"),
     ):
         with pytest.raises(ServerError, match=said) as told:
-            check_endpoint(LocalModel(headed), "it", Endpoint(address), None, Silent())
+            check_endpoint(LocalModel(headed), Endpoint(address), None, Silent())
         assert told.value.hint.startswith(("--url http://", "curl -i"))
 
 
@@ -311,22 +316,21 @@ def test_the_key_is_sent_and_never_said(headed, monkeypatch):
     with serving(embedding(headed), answer=(401, "text/plain", b"sesame-open is wrong")) as server:
         end = Endpoint(server.url, "tei", "MY_KEY")
         with pytest.raises(ServerError, match="is wrong") as told:
-            check_endpoint(LocalModel(headed), "it", end, None, Silent())
+            check_endpoint(LocalModel(headed), end, None, Silent())
     assert server.keys == {"Bearer sesame-open"}
     assert "sesame" not in f"{told.value} {told.value.hint}"
     with pytest.raises(ServerError, match="NO_SUCH_KEY, and that variable is not set"):
-        Endpoint(server.url, "tei", "NO_SUCH_KEY").embed(["a"], label="", progress=Silent())
+        Endpoint(server.url, "tei", "NO_SUCH_KEY").embed(["a"], **NOTHING)
 
 
 def test_the_first_model_that_the_server_lists_is_asked(headed):
     with serving(embedding(headed), models=["theirs", "other"]) as server:
-        for end in (Endpoint(server.url), Endpoint(server.url, served_as="mine")):
-            end.embed(["a"], label="", progress=Silent())
+        Endpoint(server.url).embed(["a"], **NOTHING)
         end = Endpoint(f"{server.url}/v1/")
-        end.embed(["a"], label="", progress=Silent())
-        Endpoint(f"{server.url}/v1/embeddings").embed(["a"], label="", progress=Silent())
-    assert [body["model"] for body in server.bodies] == ["theirs", "mine", "theirs", "theirs"]
-    assert json.dumps(server.bodies).count("float") == 4
+        end.embed(["a"], **NOTHING)
+        Endpoint(f"{server.url}/v1/embeddings").embed(["a"], **NOTHING)
+    assert [body["model"] for body in server.bodies] == ["theirs"] * 3
+    assert json.dumps(server.bodies).count("float") == 3
 
 
 def test_a_static_model_is_checked_too():
@@ -337,9 +341,9 @@ def test_a_static_model_is_checked_too():
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     torch.manual_seed(0)
     model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
-    assert checked(model, embedding(model)).equal
+    assert checked(model, embedding(model))["equal"]
     found = checked(model, embedding(model, normalize))
-    assert found.causes == ["normalised"]
+    assert found["causes"] == ["normalised"]
 
 
 @settings(max_examples=30)
@@ -348,7 +352,8 @@ def test_the_best_ten_are_those_of_a_plain_loop(seed, similarity):
     generator = torch.Generator().manual_seed(seed)
     own_q, own_p = torch.randn(4, 6, generator=generator), torch.randn(25, 6, generator=generator)
     other_q = own_q + 0.3 * torch.randn(4, 6, generator=generator)
-    found = compare_top_ten((own_q, own_p), (other_q, own_p), similarity)
+    queries = Sample("query", (), other_q, own_q)
+    found = compare_top_ten(queries, Sample("document", (), own_p, own_p), similarity)
 
     def score(q, p):
         if similarity == "euclidean":
@@ -362,6 +367,6 @@ def test_the_best_ten_are_those_of_a_plain_loop(seed, similarity):
         ]
 
     pairs = list(zip(best(own_q), best(other_q), strict=True))
-    assert found.shared == pytest.approx(np.mean([len(a & b) / 10 for a, b in pairs]))
-    assert found.agree or found.shared < 1
+    assert found["shared"] == pytest.approx(np.mean([len(a & b) / 10 for a, b in pairs]))
+    assert found["agree"] or found["shared"] < 1
     assert largest(own_q, own_q) == 0
