@@ -25,6 +25,7 @@ from ragcun_cli.pipeline.serving.compare import (
 from ragcun_cli.pipeline.serving.endpoint import Endpoint
 from ragcun_cli.pipeline.serving.forms import LocalModel
 from ragcun_cli.pipeline.serving.texts import check_texts
+from ragcun_cli.spec.addresses import shown
 from ragcun_cli.spec.errors import DataError, first_line
 
 MOST_PASSAGES, MOST_QUERIES = 1000, 100
@@ -65,7 +66,7 @@ def check_endpoint(
         queries = ask("query", sorted(some[0], key=len))
         passages = ask("document", sorted(some[1], key=len))
     on = "these texts" if test is None else test.name
-    return _found(local, endpoint.url, samples, (queries, passages), on, notes, progress)
+    return _found(local, shown(endpoint.url), samples, (queries, passages), on, notes, progress)
 
 
 def check_vectors(

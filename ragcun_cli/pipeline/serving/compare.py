@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -73,12 +73,13 @@ def find_causes(local: LocalModel, sample: Sample, progress: Progress) -> tuple[
     half = local.embed(local.own, texts, side, precision="bf16")
     noise = min(3 * largest(own[some], half), _MOST_NOISE)
     cuts = [None, *(length for length in lengths if length < tokens[some[-1]])]
-    near = _best(_tries(local, sample, some, [*local.forms(side)], cuts), noise)
+    near = _best(_tries(local, sample, some, [*local.forms(side)], cuts, progress), noise)
     if near is None:
         return (UNKNOWN,)
-    whole = _best(_tries(local, sample, rows, [near.form], [None]), noise)
+    whole = _best(_tries(local, sample, rows, [near.form], [None], progress), noise)
     if whole is None or whole.worst > max(EXPLAINED, 3 * near.worst):
-        whole = _best(_tries(local, sample, rows, [near.form], [None, *lengths]), noise)
+        found = _tries(local, sample, rows, [near.form], [None, *lengths], progress)
+        whole = _best(found, noise)
     if whole is None:
         return (*near.causes, "longer texts differ for a reason that was not found")
     if HEADLESS in whole.causes and _is_unit(served) and not _is_unit(own):
@@ -86,12 +87,11 @@ def find_causes(local: LocalModel, sample: Sample, progress: Progress) -> tuple[
     return whole.causes
 
 
-def _best(tries: Iterable[_Try], noise: float) -> _Try | None:
+def _best(tries: Sequence[_Try], noise: float) -> _Try | None:
     """The fewest causes among those that explain; failing that, among those within noise."""
-    found = list(tries)
-    least = min((one.worst for one in found), default=noise)
+    least = min((one.worst for one in tries), default=noise)
     limit = EXPLAINED if least <= EXPLAINED else min(2 * least, noise)
-    near = [one for one in found if one.worst <= limit]
+    near = [one for one in tries if one.worst <= limit]
     return min(near, key=lambda one: (len(one.causes), one.worst), default=None)
 
 
@@ -101,25 +101,32 @@ def _tries(
     rows: Sequence[int],
     forms: Sequence[Form],
     lengths: Sequence[int | None],
-) -> Iterator[_Try]:
-    texts, width = [sample.texts[row] for row in rows], sample.served.shape[1]
-    for length, form in product(lengths, forms):
-        found = local.embed(form, texts, sample.side, length=length)
-        if found.shape[1] < width:
-            continue
-        causes = form.causes
-        if found.shape[1] > width:
-            causes += (f"cut to the first {width} dimensions",)
-        if length is not None:
-            causes += (f"texts cut at {length:,} tokens instead of {local.length:,}",)
-        found = found[:, :width]
-        forms_of_it = [(causes, found)]
-        if not _is_unit(found):
-            forms_of_it.append(((*causes, "normalised"), normalize(found)))
-        for said, vectors in forms_of_it:
-            yield _Try(form, said, largest(vectors, sample.served[rows]))
-            if (worst := _out_of_order(vectors, sample.served)) is not None:
-                yield _Try(form, (*said, "order mixed up"), worst)
+    progress: Progress,
+) -> list[_Try]:
+    """Some texts in forms of the model, until one explains them that has no more causes."""
+    texts, served = [sample.texts[row] for row in rows], sample.served[rows]
+    width, found = served.shape[1], list[_Try]()
+    pairs = sorted(product(forms, lengths), key=lambda pair: len(pair[0].causes) + bool(pair[1]))
+    with progress.bar("forms of the model", total=len(pairs), unit="forms") as advance:
+        for form, length in pairs:
+            cut = f"texts cut at {length:,} tokens instead of {local.length:,}" if length else ""
+            causes = (*form.causes, cut) if cut else form.causes
+            if any(one.worst <= EXPLAINED and len(one.causes) <= len(causes) for one in found):
+                break
+            vectors = local.embed(form, texts, sample.side, length=length)
+            advance(1)
+            if vectors.shape[1] < width:
+                continue
+            if vectors.shape[1] > width:
+                causes = (*causes, f"cut to the first {width} dimensions")
+            shapes = {causes: vectors[:, :width]}
+            if not _is_unit(shapes[causes]):
+                shapes[(*causes, "normalised")] = normalize(shapes[causes])
+            for said, rows_of in shapes.items():
+                found.append(_Try(form, said, largest(rows_of, served)))
+                if (worst := _out_of_order(rows_of, sample.served)) is not None:
+                    found.append(_Try(form, (*said, "order mixed up"), worst))
+    return found
 
 
 def _out_of_order(vectors: Tensor, served: Tensor) -> float | None:
