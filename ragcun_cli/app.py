@@ -19,6 +19,7 @@ from ragcun_cli.commands.mine import mine
 from ragcun_cli.commands.profile import app as profile_app
 from ragcun_cli.commands.report import report
 from ragcun_cli.commands.reproduce import reproduce
+from ragcun_cli.commands.serve import app as serve_app
 from ragcun_cli.commands.train import train
 from ragcun_cli.pipeline.machine import giving_out, processes, stops
 from ragcun_cli.pipeline.machine.dotenv_file import read_dotenv
@@ -63,6 +64,7 @@ app.command("eval")(evaluate)
 app.command()(isotropy)
 app.command()(report)
 app.command()(reproduce)
+app.add_typer(serve_app, name="serve")
 app.add_typer(profile_app, name="profile")
 
 

@@ -139,7 +139,7 @@ def _show_found(
 ) -> None:
     """Hits side by side, unless a page has them; scores beside published ones; or scores."""
     from ragcun_cli.commands.eval_shown import show_comparisons, show_looked, show_scores
-    from ragcun_cli.pipeline.reproduce.evaluations import data_set_names
+    from ragcun_cli.pipeline.reproduce.session import data_set_names
 
     if look.query is not None or look.disagreements is not None:
         if look.page is None:

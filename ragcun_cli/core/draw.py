@@ -48,6 +48,9 @@ ISOTROPY_TEXTS = "isotropy:{name}"
 VARIANTS = "variants:{name}"
 """Passages that smaller forms of embeddings are fitted to."""
 
+SERVED = "served:{name}"
+"""Queries and passages that a server or a store is checked on."""
+
 TRIALS = "{seed}:trial:{name}"
 """Cells of a grid that are tried, where not all are, by their values as JSON."""
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ragcun_cli.core.errors import SettingsError
 
 HEAD_MODULES = 3
-"""Of the `gaussian_head`, the last of an encoder that has one."""
+"""Of the `gaussian_head`, the last of an encoder that is trained; a saved one has no Dropout."""
 
 _INVISIBLE = 1e-12  # of the largest variance: rounding of fp32 rows, which whitening would blow up
 
@@ -187,6 +187,30 @@ def without_normalize(base: SentenceTransformer) -> SentenceTransformer:
     """The base without its own Normalize module."""
     kept = [module for module in base if not isinstance(module, Normalize)]
     return _assembled(kept, base, similarity=base.similarity_fn_name)
+
+
+def without_dropout(model: SentenceTransformer) -> SentenceTransformer:
+    """The model as it is saved: its modules but Dropout, which is the identity at inference.
+
+    Servers know few kinds of modules, and where they meet another one they may leave out all.
+    """
+    kept = [module for module in model if not isinstance(module, Dropout)]
+    if len(kept) == len(model):
+        return model
+    return _assembled(kept, model, similarity=model.similarity_fn_name)
+
+
+def without_length(model: SentenceTransformer) -> SentenceTransformer:
+    """The model with embeddings of length 1, compared by cosine."""
+    return _assembled([*model, Normalize()], model, similarity="cosine")
+
+
+def head_size(model: SentenceTransformer) -> int:
+    """Modules of the head of a saved encoder that has one: models of earlier versions have Dropout.
+
+    So has an encoder in training.
+    """
+    return HEAD_MODULES - (not isinstance(model[-2], Dropout))
 
 
 def as_served(base: SentenceTransformer) -> SentenceTransformer:

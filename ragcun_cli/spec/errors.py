@@ -7,7 +7,8 @@ class RagcunError(Exception):
     """An expected failure: one message, one hint that can be pasted, one exit code, no traceback.
 
     Exit codes: 1 a stage failed while it ran; 2 something the person has to change before anything
-    runs; 3 not reproduced; 4 a claim is not shown; 75 what a stage reads is not there yet.
+    runs; 3 not reproduced; 4 a claim is not shown, or a check did not come out; 75 what a stage
+    reads is not there yet.
     """
 
     exit_code = 2
@@ -65,6 +66,12 @@ class NotReproducedError(RagcunError):
 
 class ClaimsError(RagcunError):
     """What a plan claims was not shown."""
+
+    exit_code = 4
+
+
+class CheckFailedError(RagcunError):
+    """What was checked is not what it should be."""
 
     exit_code = 4
 

@@ -4,12 +4,13 @@ import sys
 
 import pytest
 
-COMMANDS = ["data", "mine", "train", "eval", "isotropy", "report", "reproduce", "profile"]
+COMMANDS = ["data", "mine", "train", "eval", "isotropy", "report", "reproduce", "profile", "serve"]
 HEAVY = {"torch", "transformers", "sentence_transformers", "scipy", "matplotlib", "datasets"}
 
 
 def test_no_help_page_imports_a_heavy_library():
     pages = [[], *([name] for name in COMMANDS), ["data", "import"], ["profile", "show"]]
+    pages += [["serve", "export"], ["serve", "check"]]
     code = f"""
 import contextlib, io, json, sys
 from ragcun_cli.app import main

@@ -12,6 +12,8 @@ from ragcun_cli.core.model import (
     linear_head_weights,
     parameter_counts,
     random_rotation,
+    without_dropout,
+    without_length,
     without_normalize,
 )
 from ragcun_cli.core.rankings.metrics import mean, score_queries
@@ -433,3 +435,20 @@ def test_parameters_are_counted_with_and_without_the_frozen(base):
     head = (64 * 32 + 64) + (48 * 64 + 48)
     whole = head + sum(p.numel() for p in base.parameters())
     assert parameter_counts(model) == {"trainable_parameters": head, "parameters": whole}
+
+
+def test_a_model_is_saved_without_dropout_and_with_all_else(tmp_path):
+    build_tiny_encoder(tmp_path / "tiny")
+    base = SentenceTransformer(str(tmp_path / "tiny"), device="cpu", prompts={"query": "ask: "})
+    more = {"dropout": 0.5, "similarity": "dot", "linear_start": None}
+    model = build_encoder(base, output_dim=8, **more).eval()
+    saved = without_dropout(model)
+    assert [type(part).__name__ for part in saved][-2:] == ["Dense", "Dense"]
+    assert (len(model), len(saved)) == (6, 5)
+    assert saved.prompts == model.prompts
+    assert saved.similarity_fn_name == "dot"
+    assert np.array_equal(saved.encode(TEXTS), model.encode(TEXTS))
+    assert without_dropout(saved) is saved
+    unit = without_length(saved)
+    assert unit.similarity_fn_name == "cosine"
+    np.testing.assert_allclose(np.linalg.norm(unit.encode(TEXTS), axis=1), 1, atol=1e-6)

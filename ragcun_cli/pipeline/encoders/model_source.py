@@ -40,14 +40,15 @@ class ModelSource:
 
     def load(self, progress: Progress = NOBODY) -> SentenceTransformer:
         """The model; the last one that this process loaded is kept."""
-        from ragcun_cli.core.model import HEAD_MODULES
+        from ragcun_cli.core.model import head_size
         from ragcun_cli.pipeline.encoders.base_outputs import keep_base
 
         global _last
         if _last is None or _last[0] != self:
             _last = None  # let go of the old one first: two may not fit
             if self.base is None:
-                model, head = load_model(self.folder, device=self.device), HEAD_MODULES
+                model = load_model(self.folder, device=self.device)
+                head = 0 if self.outputs is None else head_size(model)
             else:
                 found, config = self.base
                 model, head = load_encoder(found, config, device=self.device), 0

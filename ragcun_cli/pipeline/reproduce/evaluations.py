@@ -20,7 +20,7 @@ from ragcun_cli.pipeline.report.formats.hits_page import render_hits
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.contrasts import what_if_table
 from ragcun_cli.pipeline.reproduce import walk
-from ragcun_cli.pipeline.reproduce.session import Choice, Session
+from ragcun_cli.pipeline.reproduce.session import Choice, Session, data_set_names
 from ragcun_cli.pipeline.reproduce.walk import Consent
 from ragcun_cli.pipeline.stages.runs import Run
 from ragcun_cli.pipeline.stages.task import Task
@@ -292,14 +292,3 @@ class EvaluationSession(Session):
 
 def _some(runs: Mapping[str, Run]) -> str:
     return ", ".join([*runs][:MOST_MODELS]) + " …" * (len(runs) > MOST_MODELS)
-
-
-def data_set_names(given: Sequence[str] | None) -> list[str] | None:
-    """Data sets by name or by the name of a group; None for ``all``."""
-    split = [name.strip() for text in given or [] for name in text.split(",")]
-    names = list(dict.fromkeys(name for name in split if name))
-    if not names or names == ["all"]:
-        return None
-    if "all" in names:
-        raise RagcunError("'all' stands alone: it means the sets of each run's plan")
-    return names

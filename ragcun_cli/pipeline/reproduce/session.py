@@ -24,7 +24,7 @@ from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import StaleInputError, WorkspaceError
+from ragcun_cli.spec.errors import RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.paths import CACHE_GB
 from ragcun_cli.spec.plan import PaperPlan
@@ -244,3 +244,14 @@ class Session:
         """Bring some tasks up to date, and the encoders of some runs; how many ran."""
         consent = consent or self._consent
         return walk.bring_up_to_date(build, runs, self._road, self._runner, consent, **more)
+
+
+def data_set_names(given: Sequence[str] | None) -> list[str] | None:
+    """Data sets by name or by the name of a group; None for ``all``."""
+    split = [name.strip() for text in given or [] for name in text.split(",")]
+    names = list(dict.fromkeys(name for name in split if name))
+    if not names or names == ["all"]:
+        return None
+    if "all" in names:
+        raise RagcunError("'all' stands alone: it means the sets of each run's plan")
+    return names

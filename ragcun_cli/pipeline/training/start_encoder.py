@@ -15,6 +15,7 @@ from ragcun_cli.core.model import (
     as_served,
     build_encoder,
     parameter_counts,
+    without_dropout,
     without_normalize,
 )
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
@@ -112,7 +113,7 @@ def save_with_card(
     model: SentenceTransformer, folder: Path, run: Run, encoder: FoundEncoder
 ) -> None:
     """Save a run's encoder as a sentence-transformer that says what it is."""
-    model.save(str(folder), create_model_card=False)
+    without_dropout(model).save(str(folder), create_model_card=False)
     weights = objective_settings(run.profile).weights
     write_model_card(folder / "README.md", run=run, encoder=encoder, weights=weights)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from ragcun_cli.core.model import HEAD_MODULES, build_encoder
+from ragcun_cli.core.model import HEAD_MODULES, build_encoder, without_dropout
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.encoders import base_outputs
 from ragcun_cli.pipeline.encoders.base_outputs import (
@@ -18,6 +18,7 @@ from ragcun_cli.pipeline.encoders.base_outputs import (
     on_wanted_outputs,
 )
 from ragcun_cli.pipeline.encoders.encode import encode_block, kept_base_of, set_kept_base
+from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import WorkspaceError
 from ragcun_cli.spec.paths import OutputsFolder
@@ -276,3 +277,20 @@ def test_a_base_that_is_let_go_is_run_again(tiny, folder):
     set_kept_base(model, None)
     encode_block(model, TEXTS, **HOW)
     assert not folder.exists()
+
+
+def test_a_model_that_was_saved_with_its_dropout_reads_the_same_outputs(tiny, folder, tmp_path):
+    model, found = an_encoder(tiny), []
+    model.save(str(tmp_path / "earlier"), create_model_card=False)
+    without_dropout(model).save(str(tmp_path / "now"), create_model_card=False)
+    assert (tmp_path / "earlier/4_Dropout").is_dir()
+    assert not list((tmp_path / "now").glob("*Dropout*"))
+    for name in ("earlier", "now", "earlier"):
+        kept = OutputsFolder(folder, {"sha256": "one"}, 1e9)
+        loaded = ModelSource(tmp_path / name, "cpu", outputs=kept).load()
+        found.append(encode_block(loaded, TEXTS, side="document", **HOW))
+        assert len(kept_base_of(loaded).modules) == 3
+        assert kept_base_of(loaded).encoded == (0 if found[1:] else len(TEXTS))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[0], encode_block(model.eval(), TEXTS, side="document", **HOW))

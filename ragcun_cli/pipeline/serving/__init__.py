@@ -1,0 +1,1 @@
+"""A saved model at work elsewhere: exported, and held against what a server computes."""
