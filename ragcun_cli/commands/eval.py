@@ -11,7 +11,10 @@ from ragcun_cli import options
 from ragcun_cli.pipeline.search.division import CHUNK_PASSAGES, Searching, Shard
 from ragcun_cli.spec.paths import CACHE_GB
 
-SHOWN = ("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10")
+SHOWN = (
+    *("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10"),
+    *("page_r_precision", "page_recall@5"),
+)
 """Metrics of the terminal's table; JSON has all."""
 
 SNIPPET = 160

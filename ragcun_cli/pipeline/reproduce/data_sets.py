@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,22 +82,6 @@ class DataSession(Session):
     def _get_sets(self, names: Sequence[str], runs: Sequence[Run]) -> SetDetails:
         self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
         return self._details([self._place.sets.task(name) for name in names])
-
-    def take_in(
-        self, source: Path, name: str, *, held_out: dict[str, int], columns: str = ""
-    ) -> SetDetails:
-        """Take in a folder in BEIR layout, or a table of queries and positives."""
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.bring.imports import take_in
-
-            target = self.workspace.dataset(name)
-            how: Any = {"held_out": held_out, "columns": columns, "progress": progress}
-            return take_in(source, target, draft, **how)
-
-        options = [("--columns", columns), *((f"--{s}-queries", n) for s, n in held_out.items())]
-        given = [word for option in options if option[1] for word in option]
-        return self._add(name, action, again=["import", source, "--name", name, *given])
 
     def sample(
         self, name: str, new: str | None, *, queries: int, passages: int, seed: int
@@ -203,7 +187,15 @@ class DataSession(Session):
             label = name if part == folder else f"{name}/{part.name}"
             splits = read_splits(part)
             found[label] = {"statistics": asdict(describe(part, progress=self._progress))}
-            found[label]["unknown_tokens"] = {e.base: self._unknown(part, e) for e in encoders}
+            found[label] |= self._by_encoders(part, encoders)
+            details = self._details([self._here(name)])[name]
+            made = details.get("proxy", details)
+            cuts = {self._place.sets.cut_note(name, encoder) for encoder in encoders}
+            said = [self._place.sets.proxy_note(name), *cuts]
+            found[label] |= {
+                "made": made.get("counts", {}),
+                "notes": [note for note in said if note],
+            }
             if split in splits and (train or "train" in splits):
                 source = part if train is None else training
                 compared = overlap(part, split, source, progress=self._progress)
@@ -214,14 +206,24 @@ class DataSession(Session):
                 )
         return found
 
-    def _unknown(self, folder: Path, encoder: EncoderConfig) -> dict[str, float]:
+    def _by_encoders(self, folder: Path, encoders: Iterable[EncoderConfig]) -> dict[str, Any]:
+        """Shares of tokens that encoders do not know, and of texts that they cut, by base."""
         from ragcun_cli.pipeline.data.checks.stats import some_texts
         from ragcun_cli.pipeline.encoders.find import load_encoder
-        from ragcun_cli.pipeline.encoders.look import SAMPLE_TEXTS, unknown_share
+        from ragcun_cli.pipeline.encoders.look import SAMPLE_TEXTS, cut_count, unknown_share
 
-        model = load_encoder(self._place.fetch_encoder(encoder), encoder, device="cpu")
+        found: dict[str, Any] = {"unknown_tokens": {}, "longer_texts": {}}
         texts = some_texts(folder, SAMPLE_TEXTS)
-        return {kind: unknown_share(model.tokenizer, some) for kind, some in texts.items()}
+        for config in encoders:
+            model = load_encoder(self._place.fetch_encoder(config), config, device="cpu")
+            known = {kind: unknown_share(model.tokenizer, some) for kind, some in texts.items()}
+            cut = {
+                kind: cut_count(model, some, advance=lambda n: None) / len(some)
+                for kind, some in texts.items()
+            }
+            label = f"{config.base} (at {model.max_seq_length} tokens)"
+            found["unknown_tokens"][config.base], found["longer_texts"][label] = known, cut
+        return found
 
     def listing(self) -> Listing:
         """All known sets and those that were imported."""

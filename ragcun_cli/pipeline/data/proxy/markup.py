@@ -10,9 +10,9 @@ from markdown_it import MarkdownIt
 
 _UNSEEN = {"script", "style", "template", "noscript", "svg", "title"}
 _HEADING = re.compile(r"h([1-6])")
-_INLINE = set(
-    "a abbr b bdi bdo cite code data del dfn em font i ins kbd label mark q s samp small span "
-    "strong sub sup time tt u var wbr".split()
+_INLINE = re.compile(
+    "a|abbr|b|bdi|bdo|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|q|s|samp|small|span|"
+    "strong|sub|sup|time|tt|u|var|wbr"
 )
 """Elements that end no line; all others do."""
 
@@ -46,7 +46,7 @@ class _Reader(HTMLParser):
         elif match := _HEADING.fullmatch(tag):
             self.end_section()
             self._level = int(match[1])
-        elif tag not in _INLINE:
+        elif not _INLINE.fullmatch(tag):
             self._pieces.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
@@ -54,7 +54,7 @@ class _Reader(HTMLParser):
             del self._unseen[self._unseen.index(tag) :]
         elif self._level and _HEADING.fullmatch(tag):
             self._end_heading()
-        elif tag not in _INLINE:
+        elif not _INLINE.fullmatch(tag):
             self._pieces.append("\n")
 
     def handle_data(self, data: str) -> None:

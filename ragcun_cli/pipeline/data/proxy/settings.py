@@ -13,6 +13,9 @@ PairsOf = Literal["title", "heading", "first-sentence"]
 PASSAGE_WORDS = 80
 """Of a passage, at most: 128 word pieces of English prose are some 95 words, of manuals some 80."""
 
+ROUND_TRIP_BASE, ROUND_TRIP_LENGTH = "sentence-transformers/all-MiniLM-L6-v2", 128
+"""Encoder that has to find a passage by its query, and word pieces that it reads."""
+
 MOST_DEV, MOST_TEST = 500, 1000
 """Queries of dev and test where no number is asked for: a tenth of the pairs, or so many."""
 

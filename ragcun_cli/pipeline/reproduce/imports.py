@@ -1,0 +1,168 @@
+"""What `data import` takes in: sets as they are, and pairs made of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.proxy.settings import (
+    PASSAGE_WORDS,
+    ROUND_TRIP_BASE,
+    ROUND_TRIP_LENGTH,
+    PairSettings,
+    PairsOf,
+)
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.reproduce.data_sets import DataSession, SetDetails
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Details
+from ragcun_cli.spec.addresses import without_home
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.profile import EncoderConfig, RunProfile
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.data.sets.beir import Qrels
+    from ragcun_cli.pipeline.search.judged import JudgedSet
+
+
+@dataclass(frozen=True)
+class Importing:
+    """The options of `data import`, by their names."""
+
+    kilt: Path | None = None
+    kilt_queries: Path | None = None
+    pairs: PairsOf | None = None
+    queries: Path | None = None
+    passage_words: int = PASSAGE_WORDS
+    max_pairs: int | None = None
+    test_queries: int | None = None
+    dev_queries: int | None = None
+    columns: str = ""
+    base: str = ROUND_TRIP_BASE
+    max_seq_length: int = ROUND_TRIP_LENGTH
+    round_trip: bool = True
+
+    @property
+    def words(self) -> list[object]:
+        """Those that differ from their defaults, as they are typed."""
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        changed = {
+            one.name: given[one.name] for one in fields(self) if given[one.name] != one.default
+        }
+        flag = ["--no-round-trip"] if not changed.pop("round_trip", True) else []
+        options = {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+        return [word for pair in options.items() for word in pair] + flag
+
+    @property
+    def settings(self) -> PairSettings:
+        """Of pairs made of passages."""
+        own = {one.name for one in fields(PairSettings)}
+        return PairSettings(**{name: value for name, value in vars(self).items() if name in own})
+
+    def check(self, source: Path | None) -> None:
+        """Refuse options that do nothing, or that leave open what is taken in.
+
+        Raises:
+            DataError: naming them.
+        """
+        example = "ragcun data import --help"
+        if (source is None) == (self.kilt is None):
+            raise DataError("name one thing to take in: SOURCE, or --kilt FILE", hint=example)
+        if (self.kilt is None) != (self.kilt_queries is None):
+            raise DataError("--kilt and --kilt-queries go together", hint=example)
+        if self.pairs is not None and self.queries is not None:
+            raise DataError(
+                "queries are made by --pairs or come in --queries, not both", hint=example
+            )
+        if self.pairs is None and self.queries is None:
+            plain = ("--kilt", "--kilt-queries", "--test-queries", "--dev-queries", "--columns")
+            idle = [word for word in map(str, self.words) if word.startswith("--")]
+            if idle := [word for word in idle if word not in plain]:
+                raise DataError(
+                    f"{', '.join(idle)}: of pairs that are made of passages, and neither --pairs "
+                    "nor --queries says how",
+                    hint="--pairs title, heading or first-sentence",
+                )
+
+
+class ImportSession(DataSession):
+    """One `data import` at work in one workspace."""
+
+    def bring_in(self, source: Path | None, name: str, how: Importing) -> SetDetails:
+        """Take in a folder in BEIR layout, a table, KILT's files, or passages to make pairs of.
+
+        Raises:
+            DataError: options do not go together, or what there is cannot be taken in.
+        """
+        how.check(source)
+        made = how.pairs is not None or how.queries is not None
+        if (made or source is None) and sources.find(name) is not None:
+            raise DataError(f"'{name}' is the name of a public set", hint="--name my-corpus")
+
+        def action(draft: Path, progress: Progress) -> Details:
+            if how.kilt is not None and how.kilt_queries is not None:
+                from ragcun_cli.pipeline.data.proxy.kilt import store_kilt
+
+                return store_kilt(how.kilt, how.kilt_queries, draft, progress=progress)
+            assert source is not None
+            if made:
+                return self._pairs_of(source, draft, how, progress)
+            from ragcun_cli.pipeline.data.bring.imports import take_in
+
+            held_out = {"test": how.test_queries or 0, "dev": how.dev_queries or 0}
+            target, more = self.workspace.dataset(name), {"columns": how.columns}
+            return take_in(source, target, draft, held_out=held_out, progress=progress, **more)
+
+        given = [] if source is None else [source]
+        return self._add(name, action, again=["import", *given, "--name", name, *how.words])
+
+    def _pairs_of(
+        self, source: Path, draft: Path, how: Importing, progress: Progress
+    ) -> dict[str, Any]:
+        from ragcun_cli.pipeline.data.proxy.build import make_pairs
+
+        for file in filter(None, (source, how.queries)):
+            if not file.exists():
+                raise DataError(f"{file} is missing", hint="ragcun data import --help")
+        config = EncoderConfig(base=how.base, max_seq_length=how.max_seq_length)
+        if how.round_trip:
+            self._place.fetch_encoder(config)  # or say now that it cannot be found
+
+        def keep(
+            folder: Path, queries: Mapping[str, str], qrels: Qrels
+        ) -> tuple[set[str], dict[str, Any]]:
+            from ragcun_cli.pipeline.data.sets.corpus import Corpus
+            from ragcun_cli.pipeline.search.judged import JudgedSet
+
+            asked = JudgedSet("round-trip", Corpus.open(folder), queries, qrels)
+            return self._led_back(asked, config)
+
+        return make_pairs(
+            source, draft, how.settings, keep=keep if how.round_trip else None, progress=progress
+        )
+
+    def _led_back(self, asked: JudgedSet, config: EncoderConfig) -> tuple[set[str], dict[str, Any]]:
+        """Queries that lead the untouched base back to their passage, and what is remembered.
+
+        As `reproduce` has it evaluated later, so that both share the outputs that are kept.
+        """
+        from ragcun_cli.pipeline.encoders.look import cut_count
+        from ragcun_cli.pipeline.search.round_trip import WITHIN, found_again
+
+        run = Run(RunProfile(name="round-trip", encoder=config), None, "untouched", self.workspace)
+        model = self._place.source(run).load(self._progress)
+        kept, of = found_again(model, asked, progress=self._progress), len(asked.queries)
+        self._progress.note(
+            f"round trip: {config.base} finds the passages of {len(kept):,} of {of:,} queries "
+            f"within {WITHIN} ({len(kept) / of:.1%}); the other {of - len(kept):,} leave training, "
+            "dev and test alike"
+        )
+        with self._progress.bar("count word pieces", total=len(asked.corpus), unit="texts") as step:
+            cut = cut_count(model, asked.corpus.texts, advance=step)
+        encoder = config.model_dump(include={"base", "max_seq_length"})
+        encoder["base"] = without_home(config.base)
+        trip = {"within": WITHIN, "pairs": of, "kept": len(kept)}
+        return kept, {"round_trip": encoder | trip, "cut": encoder | {"passages": cut}}
