@@ -19,8 +19,6 @@ app = typer.Typer(
     no_args_is_help=True, help="Bring, build, import, sample, describe and check data sets."
 )
 
-_PAIRS, _KILT = "Pairs from passages", "KILT"
-
 Name = Annotated[str, typer.Argument(help="A data set that is here; see `ragcun data list`.")]
 
 
@@ -107,57 +105,37 @@ def import_set(
         typer.Argument(help="A folder in BEIR layout or of documents; a .jsonl, .csv or .tsv."),
     ] = None,
     test_queries: Annotated[
-        int | None,
-        typer.Option("--test-queries", min=0, help="Of a table or of pairs, held out to test on."),
+        int | None, typer.Option(min=0, help="Of a table or of pairs, held out to test on.")
     ] = None,
     dev_queries: Annotated[
-        int | None,
-        typer.Option("--dev-queries", min=0, help="Likewise, held out for development."),
+        int | None, typer.Option(min=0, help="Likewise, held out for development.")
     ] = None,
     columns: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES",
-            help="What a table calls them: query=question,positive=answer; of documents text=body.",
-        ),
+        str, typer.Option(metavar="NAMES", help="What a table calls them: query=question.")
     ] = "",
     pairs: Annotated[
-        PairsOf | None,
-        typer.Option("--pairs", help="Make queries of what passages have.", rich_help_panel=_PAIRS),
+        PairsOf | None, typer.Option(help="Make queries of what documents say.")
     ] = None,
     queries: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="JSONL: query, passage_id.", rich_help_panel=_PAIRS),
+        Path | None, typer.Option(metavar="FILE", help="Or take these: query, passage_id.")
     ] = None,
     passage_words: Annotated[
-        int, typer.Option(min=10, help="Of a passage, at most.", rich_help_panel=_PAIRS)
+        int, typer.Option(min=10, help="Of a passage of pairs, at most.")
     ] = PASSAGE_WORDS,
-    max_pairs: Annotated[
-        int | None, typer.Option(min=3, help="Pairs to keep, at most.", rich_help_panel=_PAIRS)
-    ] = None,
+    max_pairs: Annotated[int | None, typer.Option(min=3, help="Pairs to keep, at most.")] = None,
     round_trip: Annotated[
-        bool,
-        typer.Option(
-            help="Keep pairs whose passage a base finds within 20.", rich_help_panel=_PAIRS
-        ),
+        bool, typer.Option(help="Keep pairs whose passage a base finds within 20.")
     ] = True,
-    base: Annotated[
-        str, typer.Option(help="That base, a name or a folder.", rich_help_panel=_PAIRS)
-    ] = ROUND_TRIP_BASE,
+    base: Annotated[str, typer.Option(help="That base: a name or a folder.")] = ROUND_TRIP_BASE,
     max_seq_length: Annotated[
-        int, typer.Option(min=4, help="Word pieces that it reads.", rich_help_panel=_PAIRS)
+        int, typer.Option(min=4, help="Word pieces that it reads of a text.")
     ] = ROUND_TRIP_LENGTH,
     kilt: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="KILT's knowledge source; the whole has 34.8 GB.",
-            rich_help_panel=_KILT,
-        ),
+        typer.Option(metavar="FILE", help="KILT's knowledge source; the whole has 34.8 GB."),
     ] = None,
     kilt_queries: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its queries, judged by page.", rich_help_panel=_KILT),
+        Path | None, typer.Option(metavar="FILE", help="Its queries, judged by page.")
     ] = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
@@ -185,20 +163,8 @@ def import_set(
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.imports import Importing, ImportSession
 
-    how = Importing(
-        kilt=kilt,
-        kilt_queries=kilt_queries,
-        pairs=pairs,
-        queries=queries,
-        passage_words=passage_words,
-        max_pairs=max_pairs,
-        test_queries=test_queries,
-        dev_queries=dev_queries,
-        columns=columns,
-        base=base,
-        max_seq_length=max_seq_length,
-        round_trip=round_trip,
-    )
+    made = (pairs, queries, passage_words, max_pairs, test_queries, dev_queries, columns)
+    how = Importing(*made, base, max_seq_length, round_trip, kilt, kilt_queries)
     session = ImportSession(workspace, Watcher(), force=force, device=device, cache_gb=cache_gb)
     found = session.bring_in(source, name, how)
     show(found, as_json=as_json, table=partial(show_sets, found))

@@ -55,20 +55,11 @@ def show_sets(details: SetDetails) -> None:
 
 def _show_counts(name: str, counts: Mapping[str, Any]) -> None:
     """What a set was made of, and why the rest was left out."""
-    rows = [
-        row
-        for kind, tally in counts.items()
-        for row in (
-            (kind, f"{tally['seen']:,}", "", ""),
-            ("", f"{tally['used']:,}", "used", ""),
-            *(
-                ("", f"{left['count']:,}", why, f"{left['first']:.60}")
-                for why, left in tally["left_out"].items()
-            ),
-        )
-    ]
-    if rows:
-        console.show_rows(f"{name}: what became of it", ("", "count", "", "the first"), rows)
+    for kind, tally in counts.items():
+        left = tally["left_out"].items()
+        rows = [(f"{one['count']:,}", why, one["first"][:60]) for why, one in left]
+        rows = [(f"{tally['used']:,}", "used", ""), *rows]
+        console.show_rows(f"{name}: {tally['seen']:,} {kind}", ("", "", "the first"), rows)
 
 
 def show_stats(found: SetDetails) -> None:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.proxy.settings import (
-    PASSAGE_WORDS,
     ROUND_TRIP_BASE,
     ROUND_TRIP_LENGTH,
     PairSettings,
-    PairsOf,
 )
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.reproduce.data_sets import DataSession, SetDetails
@@ -29,38 +27,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Importing:
+class Importing(PairSettings):
     """The options of `data import`, by their names."""
 
-    kilt: Path | None = None
-    kilt_queries: Path | None = None
-    pairs: PairsOf | None = None
-    queries: Path | None = None
-    passage_words: int = PASSAGE_WORDS
-    max_pairs: int | None = None
-    test_queries: int | None = None
-    dev_queries: int | None = None
-    columns: str = ""
     base: str = ROUND_TRIP_BASE
     max_seq_length: int = ROUND_TRIP_LENGTH
     round_trip: bool = True
+    kilt: Path | None = None
+    kilt_queries: Path | None = None
 
     @property
     def words(self) -> list[object]:
         """Those that differ from their defaults, as they are typed."""
-        given = {one.name: getattr(self, one.name) for one in fields(self)}
-        changed = {
-            one.name: given[one.name] for one in fields(self) if given[one.name] != one.default
-        }
-        flag = ["--no-round-trip"] if not changed.pop("round_trip", True) else []
-        options = {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
-        return [word for pair in options.items() for word in pair] + flag
-
-    @property
-    def settings(self) -> PairSettings:
-        """Of pairs made of passages."""
-        own = {one.name for one in fields(PairSettings)}
-        return PairSettings(**{name: value for name, value in vars(self).items() if name in own})
+        given = {f"--{one.name.replace('_', '-')}": getattr(self, one.name) for one in fields(self)}
+        flag = [] if given.pop("--round-trip") else ["--no-round-trip"]
+        usual = {f"--{one.name.replace('_', '-')}": one.default for one in fields(self)}
+        changed = [pair for pair in given.items() if pair[1] != usual[pair[0]]]
+        return [word for pair in changed for word in pair] + flag
 
     def check(self, source: Path | None) -> None:
         """Refuse options that do nothing, or that leave open what is taken in.
@@ -68,24 +51,21 @@ class Importing:
         Raises:
             DataError: naming them.
         """
-        example = "ragcun data import --help"
-        if (source is None) == (self.kilt is None):
-            raise DataError("name one thing to take in: SOURCE, or --kilt FILE", hint=example)
-        if (self.kilt is None) != (self.kilt_queries is None):
-            raise DataError("--kilt and --kilt-queries go together", hint=example)
-        if self.pairs is not None and self.queries is not None:
-            raise DataError(
-                "queries are made by --pairs or come in --queries, not both", hint=example
-            )
-        if self.pairs is None and self.queries is None:
-            plain = ("--kilt", "--kilt-queries", "--test-queries", "--dev-queries", "--columns")
-            idle = [word for word in map(str, self.words) if word.startswith("--")]
-            if idle := [word for word in idle if word not in plain]:
-                raise DataError(
-                    f"{', '.join(idle)}: of pairs that are made of passages, and neither --pairs "
-                    "nor --queries says how",
-                    hint="--pairs title, heading or first-sentence",
-                )
+        plain = {"--kilt", "--kilt-queries", "--test-queries", "--dev-queries", "--columns"}
+        options = {word for word in map(str, self.words) if word.startswith("--")}
+        idle = [] if self.makes_pairs else sorted(options - plain)
+        wrong = {
+            "name one thing to take in: SOURCE, or --kilt FILE": (source is None)
+            == (not self.kilt),
+            "--kilt and --kilt-queries go together": (not self.kilt) != (not self.kilt_queries),
+            "queries are made by --pairs or come in --queries, not both": bool(
+                self.pairs and self.queries
+            ),
+            f"{', '.join(idle)}: of pairs, and neither --pairs nor --queries is there": bool(idle),
+        }
+        for what, is_so in wrong.items():
+            if is_so:
+                raise DataError(what, hint="ragcun data import --help")
 
 
 class ImportSession(DataSession):
@@ -98,8 +78,7 @@ class ImportSession(DataSession):
             DataError: options do not go together, or what there is cannot be taken in.
         """
         how.check(source)
-        made = how.pairs is not None or how.queries is not None
-        if (made or source is None) and sources.find(name) is not None:
+        if (how.makes_pairs or source is None) and sources.find(name) is not None:
             raise DataError(f"'{name}' is the name of a public set", hint="--name my-corpus")
 
         def action(draft: Path, progress: Progress) -> Details:
@@ -108,7 +87,7 @@ class ImportSession(DataSession):
 
                 return store_kilt(how.kilt, how.kilt_queries, draft, progress=progress)
             assert source is not None
-            if made:
+            if how.makes_pairs:
                 return self._pairs_of(source, draft, how, progress)
             from ragcun_cli.pipeline.data.bring.imports import take_in
 
@@ -141,7 +120,7 @@ class ImportSession(DataSession):
             return self._led_back(asked, config)
 
         return make_pairs(
-            source, draft, how.settings, keep=keep if how.round_trip else None, progress=progress
+            source, draft, how, keep=keep if how.round_trip else None, progress=progress
         )
 
     def _led_back(self, asked: JudgedSet, config: EncoderConfig) -> tuple[set[str], dict[str, Any]]:

@@ -130,14 +130,15 @@ def _named(row: Mapping[str, object], names: Mapping[str, str]) -> Mapping[str, 
     return {names.get(key, key): row[key] for key in row if key in names or key not in taken}
 
 
-def _id(kind: str, text: str) -> str:
+def text_id(kind: str, text: str) -> str:
+    """An id that is made of the text alone, after a letter for what it is."""
     return kind + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _passages(rows: Iterator[_Row]) -> Iterator[Passage]:
     for row in rows:
         for text in chain(row.positives, row.negatives):
-            yield Passage(_id("p", text), "", text, row.line)
+            yield Passage(text_id("p", text), "", text, row.line)
 
 
 def _read_judged(
@@ -147,14 +148,14 @@ def _read_judged(
     queries: dict[str, str] = {}
     qrels: Qrels = {}
     for row in _rows(file, names, notes):
-        query = _id("q", row.query)
+        query = text_id("q", row.query)
         if query in queries:
             notes.add(file, "a query that stands in several rows, taken as one")
         queries[query] = row.query
         judged = qrels.setdefault(query, {})
         for grade, texts in ((1, row.positives), (0, row.negatives)):
             for text in texts:
-                _judge(judged, _id("p", text), grade, file, notes)
+                _judge(judged, text_id("p", text), grade, file, notes)
     if not queries:
         raise DataError(f"{file}: there are no rows")
     ordered = sorted(queries)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ragcun_cli.core.draw import PROXY_DOCUMENTS, smallest
+from ragcun_cli.pipeline.data.bring.user_tables import text_id
 from ragcun_cli.pipeline.data.proxy.documents import document_of, read_folder, read_rows
 from ragcun_cli.pipeline.data.proxy.pairs import Pairs
 from ragcun_cli.pipeline.data.proxy.settings import MOST_DEV, MOST_TEST, SAID, PairSettings
@@ -20,8 +21,6 @@ from ragcun_cli.spec.errors import DataError
 
 Keep = Callable[[Path, Mapping[str, str], Qrels], tuple[Collection[str], dict[str, Any]]]
 """Folder of a set, its queries and its judgements -> queries to keep, and what is remembered."""
-
-BELOW = "whose passage the base ranks too low"
 
 
 def make_pairs(
@@ -61,18 +60,15 @@ def make_pairs(
     made.guard(progress)
     _refuse_no_pair(source, made)
     write_corpus(made.passages.values(), draft, source=source, notes=notes)
-    queries, qrels = _named(made)
-    tally, remembered = made.tallies["pairs"], dict[str, Any]()
+    remembered: dict[str, Any] = {}
     if keep is not None:
-        kept, remembered = keep(draft, queries, qrels)
-        for name in sorted(queries.keys() - kept):
-            tally.leave(BELOW, queries[name])
-        queries = {name: text for name, text in queries.items() if name in kept}
-        made.asked = [pair for pair in made.asked if pair.query in {*queries.values()}]
+        found, remembered = keep(draft, *_judged(made))
+        stays = (text_id("q", pair.query) in found for pair in made.asked)
+        made.sift(stays, "whose passage the base ranks too low")
         _refuse_no_pair(source, made)
-    tally.used = len(queries)
-    splits = _split(source, {name: qrels[name] for name in queries}, settings)
-    beir.write_judged(draft, queries=queries, splits=splits)
+    queries, qrels = _judged(made)
+    made.tallies["pairs"].used = len(queries)
+    beir.write_judged(draft, queries=queries, splits=_split(source, qrels, settings))
     said = SAID[settings.kind]
     return {
         "about": f"imported; proxy queries: passages are asked for by {said}",
@@ -96,23 +92,11 @@ def _refuse_no_pair(source: Path, made: Pairs) -> None:
         )
 
 
-def _named(made: Pairs) -> tuple[dict[str, str], Qrels]:
-    """Queries and judgements by the query's id, which is no passage's: `q:guide/install.md#3`."""
-    prefix = "q:"
-    while any(name.startswith(prefix) for name in made.passages):
-        prefix = f"q{prefix}"
-    queries: dict[str, str] = {}
-    qrels: Qrels = {}
-    for pair in made.asked:
-        name = first = f"{prefix}{next(iter(pair.bodies))}"
-        number = 1
-        while name in queries:
-            number += 1
-            name = f"{first}:{number}"
-        queries[name] = pair.query
-        qrels[name] = dict.fromkeys(sorted(pair.bodies), 1)
-    ordered = sorted(queries)
-    return {name: queries[name] for name in ordered}, {name: qrels[name] for name in ordered}
+def _judged(made: Pairs) -> tuple[dict[str, str], Qrels]:
+    """Queries and judgements, in the order of the queries' ids."""
+    named = sorted((text_id("q", pair.query), pair) for pair in made.asked)
+    qrels = {name: dict.fromkeys(sorted(pair.bodies), 1) for name, pair in named}
+    return {name: pair.query for name, pair in named}, qrels
 
 
 def _split(source: Path, qrels: Qrels, settings: PairSettings) -> dict[str, Qrels]:
@@ -126,20 +110,18 @@ def _split(source: Path, qrels: Qrels, settings: PairSettings) -> dict[str, Qrel
     of: dict[str, list[str]] = defaultdict(list)
     for query, judged in qrels.items():
         of[document_of(next(iter(judged)))].append(query)
-    tenth = max(1, len(qrels) // 10)
-    asked = {"test": settings.test_queries, "dev": settings.dev_queries}
-    most = {"test": min(MOST_TEST, tenth), "dev": min(MOST_DEV, tenth)}
-    wanted = {split: most[split] if count is None else count for split, count in asked.items()}
+    tenth, free = max(1, len(qrels) // 10), smallest(PROXY_DOCUMENTS, of, len(of))
+    asked = {"test": (settings.test_queries, MOST_TEST), "dev": (settings.dev_queries, MOST_DEV)}
+    wanted = {s: min(most, tenth) if n is None else n for s, (n, most) in asked.items()}
     held = {split: count for split, count in wanted.items() if count}
-    free = smallest(PROXY_DOCUMENTS, of, len(of))
     splits: dict[str, list[str]] = {}
     for split, count in held.items():
-        room, taken = count, list[str]()
+        taken, room = list[str](), count
         for name in free:
             if len(of[name]) <= room:
-                room -= len(of[name])
                 taken.append(name)
-        taken = taken or [min(free, key=lambda name: len(of[name]))] if free else []
+                room -= len(of[name])
+        taken = taken or sorted(free, key=lambda name: len(of[name]))[:1]
         free = [name for name in free if name not in {*taken}]
         splits[split] = [query for name in taken for query in of[name]]
     if not free:

@@ -39,9 +39,7 @@ def store_kilt(source: Path, asked: Path, draft: Path, *, progress: Progress) ->
     Raises:
         DataError: a line is malformed, or no query has a page of the source.
     """
-    if not source.is_file():
-        raise DataError(f"{source} is missing", hint="--kilt kilt_knowledgesource.json")
-    if (size := source.stat().st_size) > LARGE:
+    if (size := source.stat().st_size if source.is_file() else 0) > LARGE:
         what = "all of which is read; its passages take about as much disk, and sorting them again"
         progress.note(f"{source.name} has {size / 1e9:.1f} GB, {what}")
     notes, tally, evidence = Notes(), Tally(), dict[str, list[list[str]]]()
@@ -54,7 +52,7 @@ def store_kilt(source: Path, asked: Path, draft: Path, *, progress: Progress) ->
         else:
             tally.leave("without provenance", name)
     counts = dict.fromkeys((page for sets in evidence.values() for one in sets for page in one), 0)
-    write_corpus(_pages(source, counts, notes, progress), draft, source=source, notes=notes)
+    write_corpus(_pages(source, size, counts, notes, progress), draft, source=source, notes=notes)
     qrels: beir.Qrels = {}
     for name, sets in evidence.items():
         pages = sorted({page for one in sets for page in one})
@@ -90,10 +88,10 @@ def _evidence(row: Mapping[str, Any], where: str) -> list[list[str]]:
 
 
 def _pages(
-    source: Path, counts: dict[str, int], notes: Notes, progress: Progress
+    source: Path, size: int, counts: dict[str, int], notes: Notes, progress: Progress
 ) -> Iterator[Passage]:
     """Passages of all pages; counts those of pages that are evidence."""
-    with progress.bar("read pages", total=source.stat().st_size, unit="bytes") as step:
+    with progress.bar("read pages", total=size, unit="bytes") as step:
         for number, line in read_lines(source, notes):
             row, where = json_of(line, number, source, notes), f"{source}:{number}"
             if not isinstance(row, dict) or not isinstance(row.get("text"), list):

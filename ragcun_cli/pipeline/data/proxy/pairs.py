@@ -131,19 +131,19 @@ class Pairs:
         for pair in self.asked:
             meant[words(pair.query)].update(pair.bodies)
         alone = (len(meant[words(pair.query)]) == len(pair.bodies) for pair in self.asked)
-        self._sift(alone, "whose query fits several passages")
+        self.sift(alone, "whose query fits several passages")
         queries = [words(pair.query) for pair in self.asked]
-        self._sift(_distinct(queries, "compare queries", progress), f"whose query is one {ALIKE}")
+        self.sift(_distinct(queries, "compare queries", progress), f"whose query is one {ALIKE}")
         self._leave_out_copies(progress)
         most, asked = self.settings.max_pairs, [pair.query for pair in self.asked]
         drawn = {*smallest(PROXY_PAIRS, asked, len(asked) if most is None else most)}
-        self._sift((query in drawn for query in asked), "more than --max-pairs")
+        self.sift((query in drawn for query in asked), "more than --max-pairs")
         for pair in self.asked:
             for name, body in pair.bodies.items():
                 self.passages[name] = self.passages[name]._replace(text=body)
         self.tallies["passages"].used = len(self.passages)
 
-    def _sift(self, stays: Iterable[bool], why: str) -> None:
+    def sift(self, stays: Iterable[bool], why: str) -> None:
         """Leave out the pairs that do not stay."""
         kept = []
         for pair, stay in zip(self.asked, stays, strict=True):
@@ -178,7 +178,7 @@ class Pairs:
         self.passages = kept
         for pair in self.asked:
             pair.bodies = {name: body for name, body in pair.bodies.items() if name in kept}
-        self._sift((bool(pair.bodies) for pair in self.asked), "whose passage was left out")
+        self.sift((bool(pair.bodies) for pair in self.asked), "whose passage was left out")
 
 
 def _questions(

@@ -52,6 +52,11 @@ class PairSettings:
         """A key of ``SAID``."""
         return self.pairs or "queries"
 
+    @property
+    def makes_pairs(self) -> bool:
+        """Whether pairs are wanted at all."""
+        return self.pairs is not None or self.queries is not None
+
 
 @dataclass
 class Tally:
