@@ -127,6 +127,7 @@ class Pairs:
 
     def guard(self, progress: Progress) -> None:
         """Leave out what is ambiguous or nearly the same, and more pairs than are wanted."""
+        self._leave_out_copies(progress)
         meant: dict[str, set[str]] = defaultdict(set)
         for pair in self.asked:
             meant[words(pair.query)].update(pair.bodies)
@@ -134,7 +135,6 @@ class Pairs:
         self.sift(alone, "whose query fits several passages")
         queries = [words(pair.query) for pair in self.asked]
         self.sift(_distinct(queries, "compare queries", progress), f"whose query is one {ALIKE}")
-        self._leave_out_copies(progress)
         most, asked = self.settings.max_pairs, [pair.query for pair in self.asked]
         drawn = {*smallest(PROXY_PAIRS, asked, len(asked) if most is None else most)}
         self.sift((query in drawn for query in asked), "more than --max-pairs")
