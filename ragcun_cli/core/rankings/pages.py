@@ -17,14 +17,15 @@ def r_precision(evidence: Sequence[AbstractSet[str]], pages: Sequence[str]) -> f
 def page_recall(evidence: Sequence[AbstractSet[str]], pages: Sequence[str], *, k: int) -> float:
     """Share of the different evidence sets that are complete among the first k places, in [0, 1].
 
-    An evidence set takes one place, that of the last of its pages.
+    An evidence set takes one place, that of the last of its pages; those that end with the same
+    page stand in their order.
 
     Args:
         evidence: as for `r_precision`.
         pages: likewise.
         k: places.
     """
-    open_sets = [set(one) for one in {*map(frozenset, evidence)}]
+    open_sets = [set(one) for one in dict.fromkeys(map(frozenset, evidence))]
     places: list[int | None] = []
     for page in pages:
         holding = [number for number, left in enumerate(open_sets) if page in left]

@@ -17,7 +17,18 @@ from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.spec.errors import DataError
 
-NOUNS = "engine valve river copper lantern orchard ledger harbour needle granite".split()
+NOUNS = [
+    "engine",
+    "valve",
+    "river",
+    "copper",
+    "lantern",
+    "orchard",
+    "ledger",
+    "harbour",
+    "needle",
+    "granite",
+]
 
 
 def prose(seed, sentences=6):
@@ -70,7 +81,8 @@ def test_html_is_read_under_its_headings_without_scripts():
 
 
 def test_markdown_is_read_under_its_headings():
-    text = "---\ntitle: 'In front'\n---\nlead\n\n# A *b*\n\n- one\n- two `x`\n\nC\n-\n\n|h|\n|-|\n|v|\n"
+    text = "---\ntitle: 'In front'\n---\nlead\n\n# A *b*\n\n- one\n- two `x`\n"
+    text += "\nC\n-\n\n|h|\n|-|\n|v|\n"
     assert read_markdown(text) == (
         "In front",
         [((), "lead"), (("A b",), "one\ntwo x"), (("A b", "C"), "h\nv")],
@@ -95,7 +107,11 @@ def test_pieces_are_the_text_in_order_and_none_is_too_long(text, most):
 
 def test_pieces_end_with_sentences_where_they_can():
     text = "One two three four. Five six seven eight nine. Ten eleven twelve."
-    assert cut(text, 6) == ["One two three four.", "Five six seven eight nine.", "Ten eleven twelve."]
+    assert cut(text, 6) == [
+        "One two three four.",
+        "Five six seven eight nine.",
+        "Ten eleven twelve.",
+    ]
     assert cut("one two three four five", 2) == ["one two", "three four", "five"]
     assert cut("東京都に住む", 4) == ["東京都に", "住む"]
 
@@ -118,7 +134,9 @@ def test_a_first_sentence_ends_at_its_stop(sentence):
 
 
 def docs(count, **more):
-    return [{"_id": f"d{n}", "title": f"About thing{n}", "text": prose(n), **more} for n in range(count)]
+    return [
+        {"_id": f"d{n}", "title": f"About thing{n}", "text": prose(n), **more} for n in range(count)
+    ]
 
 
 def test_a_title_asks_for_its_document_and_stands_in_no_passage(tmp_path):
@@ -159,7 +177,9 @@ def test_a_heading_asks_for_all_passages_under_it(tmp_path):
     folder = tmp_path / "guide" / "deep"
     folder.mkdir(parents=True)
     for n in range(4):
-        text = f"# Guide{n}\n\n{prose(n)}\n\n## Install it{n}\n\nInstall it{n}: {prose(n + 50, 12)}\n"
+        text = (
+            f"# Guide{n}\n\n{prose(n)}\n\n## Install it{n}\n\nInstall it{n}: {prose(n + 50, 12)}\n"
+        )
         (folder / f"a b{n}.md").write_text(text)
     draft, details = made(tmp_path / "guide", pairs="heading", dev_queries=0)
     assert "deep/a%20b0.md#3" in Corpus.open(draft).ids
@@ -200,10 +220,10 @@ def test_queries_that_were_made_elsewhere_are_taken_for_the_passages_they_name(t
     assert pairs["and what else of 3?"] == pairs["what is written of 3?"]
     assert pairs["and what else of 3?"][1] == [f"About thing3 {prose(3)}"]
     file.write_text('{"query": "a question", "passage_id": "d99"}\n')
-    with pytest.raises(DataError, match="none of 1 rows .* these are named 'd0', 'd1', 'd2'"):
+    with pytest.raises(DataError, match=r"none of 1 rows .* these are named 'd0', 'd1', 'd2'"):
         made(source, queries=file)
     file.write_text('{"query": "a question"}\n')
-    with pytest.raises(DataError, match='generated.jsonl:1: "query" and "passage_id"'):
+    with pytest.raises(DataError, match=r'generated.jsonl:1: "query" and "passage_id"'):
         made(source, queries=file)
 
 
@@ -211,7 +231,7 @@ def test_queries_that_were_made_elsewhere_are_taken_for_the_passages_they_name(t
 
 
 def leaky(tmp_path):
-    """Twenty documents of two passages, each with a twin that has other names and one other word."""
+    """Twenty documents of two passages, each with a twin of another name and one other word."""
     found = docs(20)
     for row in docs(20):
         text = row["text"].replace(".", "!", 1)[:-2] + "x."
@@ -249,7 +269,9 @@ def test_a_leak_that_is_planted_is_found(tmp_path):
 
 def test_copies_and_near_duplicates_leave_the_passages_and_are_counted(tmp_path):
     found = docs(8)
-    found.append({"_id": "e-copy", "title": "", "text": f"about  THING0 {found[0]['text'].upper()}"})
+    found.append(
+        {"_id": "e-copy", "title": "", "text": f"about  THING0 {found[0]['text'].upper()}"}
+    )
     found.append({"_id": "e-near", "title": "", "text": f"about thing1 {found[1]['text']} plus"})
     draft, details = made(rows(tmp_path, *found), pairs="first-sentence", passage_words=200)
     tally = details["proxy"]["counts"]["passages"]
@@ -260,7 +282,9 @@ def test_copies_and_near_duplicates_leave_the_passages_and_are_counted(tmp_path)
 
 # Nothing disappears
 
-WORDS = st.lists(st.sampled_from([*NOUNS, "Install.", "Über", "東京", "x"]), max_size=40).map(" ".join)
+WORDS = st.lists(st.sampled_from([*NOUNS, "Install.", "Über", "東京", "x"]), max_size=40).map(
+    " ".join
+)
 CONTENT = st.one_of(
     st.builds(lambda head, text: f"# {head}\n\n{text}", WORDS, WORDS),
     WORDS,
@@ -307,8 +331,9 @@ def test_what_is_seen_is_used_or_counted_under_a_reason(files, kind, lost):
         try:
             draft, details = made(folder, keep, **options)
         except DataError as error:
-            assert "none is left" in str(error) or "no document" in str(error)
-            return
+            if "none is left" in str(error) or "no document" in str(error):
+                return
+            raise
         counts = details["proxy"]["counts"]
         assert counts["files"]["seen"] == entries
         for tally in counts.values():
