@@ -161,12 +161,13 @@ def import_set(
     """
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
-    from ragcun_cli.pipeline.reproduce.imports import Importing, ImportSession
+    from ragcun_cli.pipeline.reproduce.data_sets import DataSession
+    from ragcun_cli.pipeline.reproduce.imports import Importing
 
     made = (pairs, queries, passage_words, max_pairs, test_queries, dev_queries, columns)
     how = Importing(*made, base, max_seq_length, round_trip, kilt, kilt_queries)
-    session = ImportSession(workspace, Watcher(), force=force, device=device, cache_gb=cache_gb)
-    found = session.bring_in(source, name, how)
+    session = DataSession(workspace, Watcher(), force=force, device=device, cache_gb=cache_gb)
+    found = session.take_in(source, name, how)
     show(found, as_json=as_json, table=partial(show_sets, found))
 
 

@@ -16,6 +16,7 @@ from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import NUMBERS_VERSIONS
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.paths import Workspace
@@ -243,7 +244,10 @@ class DataTasks:
     def cut_note(self, name: str, encoder: EncoderConfig) -> str | None:
         """How many passages of a set an encoder cuts, where that was counted; else None."""
         cut = self._details(name).get("cut", {})
-        if (cut.get("base"), cut.get("max_seq_length")) != (encoder.base, encoder.max_seq_length):
+        if (cut.get("base"), cut.get("max_seq_length")) != (
+            without_home(encoder.base),
+            encoder.max_seq_length,
+        ):
             return None
         count, total = cut["passages"], self.counts(name)[0]
         return (

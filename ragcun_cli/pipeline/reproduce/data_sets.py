@@ -11,6 +11,7 @@ from typing import Any
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.imports import Importing, import_action
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
@@ -82,6 +83,16 @@ class DataSession(Session):
     def _get_sets(self, names: Sequence[str], runs: Sequence[Run]) -> SetDetails:
         self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
         return self._details([self._place.sets.task(name) for name in names])
+
+    def take_in(self, source: Path | None, name: str, how: Importing) -> SetDetails:
+        """Take in what a person has.
+
+        Raises:
+            DataError: options do not go together, or what there is cannot be taken in.
+        """
+        given = [] if source is None else [source]
+        action = import_action(source, name, how, self._place)
+        return self._add(name, action, again=["import", *given, "--name", name, *how.words])
 
     def sample(
         self, name: str, new: str | None, *, queries: int, passages: int, seed: int

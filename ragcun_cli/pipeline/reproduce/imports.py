@@ -14,16 +14,15 @@ from ragcun_cli.pipeline.data.proxy.settings import (
     PairSettings,
 )
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.reproduce.data_sets import DataSession, SetDetails
+from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.stages.runs import Run
-from ragcun_cli.pipeline.stages.task import Details
+from ragcun_cli.pipeline.stages.task import Action, Details
 from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.profile import EncoderConfig, RunProfile
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.data.sets.beir import Qrels
-    from ragcun_cli.pipeline.search.judged import JudgedSet
 
 
 @dataclass(frozen=True)
@@ -68,80 +67,68 @@ class Importing(PairSettings):
                 raise DataError(what, hint="ragcun data import --help")
 
 
-class ImportSession(DataSession):
-    """One `data import` at work in one workspace."""
+def import_action(source: Path | None, name: str, how: Importing, place: Place) -> Action:
+    """Take in a folder in BEIR layout, a table, KILT's files, or passages to make pairs of.
 
-    def bring_in(self, source: Path | None, name: str, how: Importing) -> SetDetails:
-        """Take in a folder in BEIR layout, a table, KILT's files, or passages to make pairs of.
+    Raises:
+        DataError: options do not go together.
+    """
+    how.check(source)
+    if (how.makes_pairs or source is None) and sources.find(name) is not None:
+        raise DataError(f"'{name}' is the name of a public set", hint="--name my-corpus")
 
-        Raises:
-            DataError: options do not go together, or what there is cannot be taken in.
-        """
-        how.check(source)
-        if (how.makes_pairs or source is None) and sources.find(name) is not None:
-            raise DataError(f"'{name}' is the name of a public set", hint="--name my-corpus")
+    def action(draft: Path, progress: Progress) -> Details:
+        if how.kilt is not None and how.kilt_queries is not None:
+            from ragcun_cli.pipeline.data.proxy.kilt import store_kilt
 
-        def action(draft: Path, progress: Progress) -> Details:
-            if how.kilt is not None and how.kilt_queries is not None:
-                from ragcun_cli.pipeline.data.proxy.kilt import store_kilt
+            return store_kilt(how.kilt, how.kilt_queries, draft, progress=progress)
+        assert source is not None
+        if how.makes_pairs:
+            return _make_pairs(source, draft, how, place, progress)
+        from ragcun_cli.pipeline.data.bring.imports import take_in
 
-                return store_kilt(how.kilt, how.kilt_queries, draft, progress=progress)
-            assert source is not None
-            if how.makes_pairs:
-                return self._pairs_of(source, draft, how, progress)
-            from ragcun_cli.pipeline.data.bring.imports import take_in
+        held_out = {"test": how.test_queries or 0, "dev": how.dev_queries or 0}
+        target, more = place.workspace.dataset(name), {"columns": how.columns}
+        return take_in(source, target, draft, held_out=held_out, progress=progress, **more)
 
-            held_out = {"test": how.test_queries or 0, "dev": how.dev_queries or 0}
-            target, more = self.workspace.dataset(name), {"columns": how.columns}
-            return take_in(source, target, draft, held_out=held_out, progress=progress, **more)
+    return action
 
-        given = [] if source is None else [source]
-        return self._add(name, action, again=["import", *given, "--name", name, *how.words])
 
-    def _pairs_of(
-        self, source: Path, draft: Path, how: Importing, progress: Progress
-    ) -> dict[str, Any]:
-        from ragcun_cli.pipeline.data.proxy.build import make_pairs
+def _make_pairs(
+    source: Path, draft: Path, how: Importing, place: Place, progress: Progress
+) -> dict[str, Any]:
+    from ragcun_cli.pipeline.data.proxy.build import make_pairs
 
-        for file in filter(None, (source, how.queries)):
-            if not file.exists():
-                raise DataError(f"{file} is missing", hint="ragcun data import --help")
-        config = EncoderConfig(base=how.base, max_seq_length=how.max_seq_length)
-        if how.round_trip:
-            self._place.fetch_encoder(config)  # or say now that it cannot be found
+    for file in filter(None, (source, how.queries)):
+        if not file.exists():
+            raise DataError(f"{file} is missing", hint="ragcun data import --help")
+    if not how.round_trip:
+        return make_pairs(source, draft, how, keep=None, progress=progress)
+    config = EncoderConfig(base=how.base, max_seq_length=how.max_seq_length)
+    place.fetch_encoder(config)  # or say now that it cannot be found
 
-        def keep(
-            folder: Path, queries: Mapping[str, str], qrels: Qrels
-        ) -> tuple[set[str], dict[str, Any]]:
-            from ragcun_cli.pipeline.data.sets.corpus import Corpus
-            from ragcun_cli.pipeline.search.judged import JudgedSet
-
-            asked = JudgedSet("round-trip", Corpus.open(folder), queries, qrels)
-            return self._led_back(asked, config)
-
-        return make_pairs(
-            source, draft, how, keep=keep if how.round_trip else None, progress=progress
-        )
-
-    def _led_back(self, asked: JudgedSet, config: EncoderConfig) -> tuple[set[str], dict[str, Any]]:
-        """Queries that lead the untouched base back to their passage, and what is remembered.
-
-        As `reproduce` has it evaluated later, so that both share the outputs that are kept.
-        """
+    def keep(
+        folder: Path, queries: Mapping[str, str], qrels: Qrels
+    ) -> tuple[set[str], dict[str, Any]]:
+        """As `reproduce` has the base evaluated later, so that both share outputs that are kept."""
+        from ragcun_cli.pipeline.data.sets.corpus import Corpus
         from ragcun_cli.pipeline.encoders.look import cut_count
+        from ragcun_cli.pipeline.search.judged import JudgedSet
         from ragcun_cli.pipeline.search.round_trip import WITHIN, found_again
 
-        run = Run(RunProfile(name="round-trip", encoder=config), None, "untouched", self.workspace)
-        model = self._place.source(run).load(self._progress)
-        kept, of = found_again(model, asked, progress=self._progress), len(asked.queries)
-        self._progress.note(
+        run = Run(RunProfile(name="round-trip", encoder=config), None, "untouched", place.workspace)
+        model = place.load(run, progress)
+        asked = JudgedSet("round-trip", Corpus.open(folder), queries, qrels)
+        kept, of = found_again(model, asked, progress=progress), len(queries)
+        progress.note(
             f"round trip: {config.base} finds the passages of {len(kept):,} of {of:,} queries "
             f"within {WITHIN} ({len(kept) / of:.1%}); the other {of - len(kept):,} leave training, "
             "dev and test alike"
         )
-        with self._progress.bar("count word pieces", total=len(asked.corpus), unit="texts") as step:
+        with progress.bar("count word pieces", total=len(asked.corpus), unit="texts") as step:
             cut = cut_count(model, asked.corpus.texts, advance=step)
-        encoder = config.model_dump(include={"base", "max_seq_length"})
-        encoder["base"] = without_home(config.base)
+        encoder = {"base": without_home(config.base), "max_seq_length": config.max_seq_length}
         trip = {"within": WITHIN, "pairs": of, "kept": len(kept)}
         return kept, {"round_trip": encoder | trip, "cut": encoder | {"passages": cut}}
+
+    return make_pairs(source, draft, how, keep=keep, progress=progress)

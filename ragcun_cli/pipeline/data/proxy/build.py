@@ -9,8 +9,8 @@ from typing import Any
 
 from ragcun_cli.core.draw import PROXY_DOCUMENTS, smallest
 from ragcun_cli.pipeline.data.bring.user_tables import text_id
-from ragcun_cli.pipeline.data.proxy.documents import document_of, read_folder, read_rows
-from ragcun_cli.pipeline.data.proxy.pairs import Pairs
+from ragcun_cli.pipeline.data.proxy.documents import document_of, read_documents, read_folder
+from ragcun_cli.pipeline.data.proxy.pairs import PairMaker
 from ragcun_cli.pipeline.data.proxy.settings import MOST_DEV, MOST_TEST, SAID, PairSettings
 from ragcun_cli.pipeline.data.sets import beir, storing
 from ragcun_cli.pipeline.data.sets.beir import Qrels
@@ -40,11 +40,11 @@ def make_pairs(
     Raises:
         DataError: a file is malformed, or no pair is left, or those left are of too few documents.
     """
-    notes, made = Notes(), Pairs(settings)
+    notes, made = Notes(), PairMaker(settings)
     if source.is_dir():
         documents = [*read_folder(source, made.tallies["files"], progress)]
     else:
-        documents = [*read_rows(source, settings.columns, made.tallies["rows"], notes)]
+        documents = [*read_documents(source, settings.columns, made.tallies["rows"], notes)]
     if not documents:
         why = "".join(tally.reasons() for tally in made.tallies.values()) or "it is empty"
         raise DataError(
@@ -83,7 +83,7 @@ def make_pairs(
     }
 
 
-def _refuse_no_pair(source: Path, made: Pairs) -> None:
+def _refuse_no_pair(source: Path, made: PairMaker) -> None:
     tally = made.tallies["pairs"]
     if not made.asked:
         raise DataError(
@@ -92,7 +92,7 @@ def _refuse_no_pair(source: Path, made: Pairs) -> None:
         )
 
 
-def _judged(made: Pairs) -> tuple[dict[str, str], Qrels]:
+def _judged(made: PairMaker) -> tuple[dict[str, str], Qrels]:
     """Queries and judgements, in the order of the queries' ids."""
     named = sorted((text_id("q", pair.query), pair) for pair in made.asked)
     qrels = {name: dict.fromkeys(sorted(pair.bodies), 1) for name, pair in named}

@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 from ragcun_cli.core.words import word_spans
 from ragcun_cli.pipeline.data.bring.user_tables import own_names, read_table
-from ragcun_cli.pipeline.data.proxy.markup import Section, read_html, read_markdown, read_plain
+from ragcun_cli.pipeline.data.proxy.markup import TextSection, read_html, read_markdown, read_plain
 from ragcun_cli.pipeline.data.proxy.settings import Tally
 from ragcun_cli.pipeline.data.sets.lines import LONGEST_LINE, Notes, id_of, text_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.spec.errors import DataError
 
-READERS: dict[str, Callable[[str], tuple[str, list[Section]]]] = {
+READERS: dict[str, Callable[[str], tuple[str, list[TextSection]]]] = {
     **dict.fromkeys((".md", ".markdown"), read_markdown),
     **dict.fromkeys((".txt", ".text"), read_plain),
     **dict.fromkeys((".html", ".htm"), read_html),
@@ -41,7 +41,7 @@ class Document(NamedTuple):
 
     id: str
     title: str
-    sections: list[Section]
+    sections: list[TextSection]
     is_row: bool = False
 
 
@@ -113,7 +113,7 @@ def _text_of(file: Path) -> tuple[str, str]:
         return "", "not in UTF-8"
 
 
-def read_rows(file: Path, columns: str, tally: Tally, notes: Notes) -> Iterator[Document]:
+def read_documents(file: Path, columns: str, tally: Tally, notes: Notes) -> Iterator[Document]:
     """The rows of a table with ``text`` and perhaps ``_id`` or ``id``, and ``title``.
 
     Raises:
@@ -140,7 +140,9 @@ def read_rows(file: Path, columns: str, tally: Tally, notes: Notes) -> Iterator[
         if sections:
             tally.used += 1
             path = (title,) if title else ()
-            yield Document(name, title, [Section(path, one.text) for one in sections], is_row=True)
+            yield Document(
+                name, title, [TextSection(path, one.text) for one in sections], is_row=True
+            )
         else:
             tally.leave("without text", name)
 
@@ -175,7 +177,7 @@ def document_of(passage: str) -> str:
     return re.sub(r"#[0-9]+$", "", passage)
 
 
-def cut_document(document: Document, most: int) -> Iterator[tuple[Section, dict[str, str]]]:
+def cut_document(document: Document, most: int) -> Iterator[tuple[TextSection, dict[str, str]]]:
     """Each section with its passages by id: `guide/install.md#3`; a row of one has the row's."""
     pieces = [(section, cut(section.text, most)) for section in document.sections]
     alone = document.is_row and sum(len(some) for _, some in pieces) == 1

@@ -20,7 +20,7 @@ _FRONT = re.compile(r"\A---\s*\n(?P<lines>.*?)\n(?:---|\.\.\.)\s*\n", re.DOTALL)
 _FRONT_TITLE = re.compile(r"""^title:\s*["']?(.+?)["']?\s*$""", re.MULTILINE)
 
 
-class Section(NamedTuple):
+class TextSection(NamedTuple):
     """A text and the headings above it, the outermost first."""
 
     path: tuple[str, ...]
@@ -33,7 +33,7 @@ class _Reader(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sections: list[Section] = []
+        self.sections: list[TextSection] = []
         self.title = ""
         self._path: dict[int, str] = {}
         self._level = 0
@@ -75,7 +75,7 @@ class _Reader(HTMLParser):
         if self._level:  # a heading that nothing ends
             self._end_heading()
         if text := _lines("".join(self._pieces).split("\n")):
-            self.sections.append(Section(tuple(self._path.values()), text))
+            self.sections.append(TextSection(tuple(self._path.values()), text))
         self._pieces = []
 
 
@@ -83,7 +83,7 @@ def _lines(paragraphs: list[str]) -> str:
     return "\n".join(filter(None, (" ".join(part.split()) for part in paragraphs)))
 
 
-def read_html(text: str) -> tuple[str, list[Section]]:
+def read_html(text: str) -> tuple[str, list[TextSection]]:
     """Title and sections of a page: the title is its first heading, or what its head says."""
     reader = _Reader()
     reader.feed(text)
@@ -93,7 +93,7 @@ def read_html(text: str) -> tuple[str, list[Section]]:
     return first or reader.title, reader.sections
 
 
-def read_markdown(text: str) -> tuple[str, list[Section]]:
+def read_markdown(text: str) -> tuple[str, list[TextSection]]:
     """Title and sections of CommonMark with tables; a title in front of the text wins."""
     front = _FRONT.match(text)
     said = _FRONT_TITLE.search(front["lines"]) if front else None
@@ -102,7 +102,7 @@ def read_markdown(text: str) -> tuple[str, list[Section]]:
     return said[1] if said else title, sections
 
 
-def read_plain(text: str) -> tuple[str, list[Section]]:
+def read_plain(text: str) -> tuple[str, list[TextSection]]:
     """A text without marks, which has no title: paragraphs are parted by blank lines."""
     found = _lines(re.split(r"\n\s*\n", text))
-    return "", [Section((), found)] if found else []
+    return "", [TextSection((), found)] if found else []

@@ -18,21 +18,21 @@ from ragcun_cli.core.jaccard import first_of_alike
 from ragcun_cli.core.words import word_spans, words
 from ragcun_cli.pipeline.data.checks.overlap import NEAR
 from ragcun_cli.pipeline.data.proxy.documents import Document, cut_document, first_sentence
-from ragcun_cli.pipeline.data.proxy.markup import Section
+from ragcun_cli.pipeline.data.proxy.markup import TextSection
 from ragcun_cli.pipeline.data.proxy.settings import PairSettings, Tally
 from ragcun_cli.pipeline.data.sets.corpus import Passage
 from ragcun_cli.pipeline.data.sets.lines import Notes, read_objects, text_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.spec.errors import DataError
 
-QUERY_WORDS, BODY_WORDS = 2, 5
+LEAST_QUERY, LEAST_BODY = 2, 5
 """Words of a query, and of what is left of a passage without it, at least."""
 
 ALIKE = "with nearly the words of an earlier one"
 
 
 @dataclass
-class Pair:
+class ProxyPair:
     """A query and the passages it asks for."""
 
     query: str
@@ -44,16 +44,16 @@ class Pair:
 
 
 @dataclass
-class Pairs:
+class PairMaker:
     """Passages, and pairs on them."""
 
     settings: PairSettings
     passages: dict[str, Passage] = field(default_factory=dict)
-    asked: list[Pair] = field(default_factory=list)
+    asked: list[ProxyPair] = field(default_factory=list)
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     """Of ``files`` or ``rows``, ``passages`` and ``pairs``."""
 
-    def _leave(self, why: str, pair: Pair) -> None:
+    def _leave(self, why: str, pair: ProxyPair) -> None:
         self.tallies["pairs"].leave(why, pair.query)
 
     def add(self, document: Document) -> None:
@@ -71,26 +71,26 @@ class Pairs:
                 self.tallies["pairs"].seen += 1
                 self._consider(pair, also)
 
-    def _consider(self, pair: Pair, also: str) -> None:
+    def _consider(self, pair: ProxyPair, also: str) -> None:
         """Keep a pair if it is long enough once the query, and a part of it, are out."""
         if not pair.query:
             pair.query = "#".join([*pair.bodies][:1])
             self._leave(f"without a {self.settings.pairs or 'query'}", pair)
-        elif len(word_spans(pair.query)) < QUERY_WORDS:
-            self._leave(f"whose query has fewer than {QUERY_WORDS} words", pair)
+        elif len(word_spans(pair.query)) < LEAST_QUERY:
+            self._leave(f"whose query has fewer than {LEAST_QUERY} words", pair)
         else:
-            phrases = [text for text in (pair.query, also) if len(word_spans(text)) >= QUERY_WORDS]
+            phrases = [text for text in (pair.query, also) if len(word_spans(text)) >= LEAST_QUERY]
             for name, body in pair.bodies.items():
                 for phrase in phrases:
                     body, copies = _verbatim(phrase).subn(" ", body)
                     pair.give_aways += copies
                 pair.bodies[name] = body.strip()
             bodies = pair.bodies.items()
-            pair.bodies = {n: text for n, text in bodies if len(word_spans(text)) >= BODY_WORDS}
+            pair.bodies = {n: text for n, text in bodies if len(word_spans(text)) >= LEAST_BODY}
             if pair.bodies:
                 self.asked.append(pair)
             else:
-                self._leave(f"whose passage has fewer than {BODY_WORDS} words without it", pair)
+                self._leave(f"whose passage has fewer than {LEAST_BODY} words without it", pair)
 
     def read(self, file: Path, notes: Notes) -> None:
         """Take queries for passages from a file.
@@ -108,7 +108,7 @@ class Pairs:
                 )
             tally.seen += 1
             query, passage = text_of(query, file, notes, number), self.passages.get(str(name))
-            pair = Pair(
+            pair = ProxyPair(
                 " ".join(query.split()), {} if passage is None else {passage.id: passage.text}
             )
             if passage is None:
@@ -182,17 +182,17 @@ class Pairs:
 
 
 def _questions(
-    kind: str, document: Document, pieces: Sequence[tuple[Section, Mapping[str, str]]]
-) -> Iterator[tuple[Pair, str]]:
-    """Pairs, and a phrase that gives each away as well."""
+    kind: str, document: Document, pieces: Sequence[tuple[TextSection, Mapping[str, str]]]
+) -> Iterator[tuple[ProxyPair, str]]:
+    """PairMaker, and a phrase that gives each away as well."""
     if kind == "title":
-        yield Pair(document.title, dict(pieces[0][1])), ""
+        yield ProxyPair(document.title, dict(pieces[0][1])), ""
     for section, texts in pieces if kind == "heading" else ():
-        yield Pair(": ".join(section.path), dict(texts)), "".join(section.path[-1:])
+        yield ProxyPair(": ".join(section.path), dict(texts)), "".join(section.path[-1:])
     for _, texts in pieces if kind == "first-sentence" else ():
         for name, text in texts.items():
             query, rest = first_sentence(text)
-            yield Pair(query, {name: rest}), ""
+            yield ProxyPair(query, {name: rest}), ""
 
 
 def _below(title: str, path: tuple[str, ...]) -> tuple[str, ...]:
