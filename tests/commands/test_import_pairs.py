@@ -231,6 +231,8 @@ def test_kilt_is_judged_by_page(ragcun, tmp_path):
     folder = ws / "data/datasets/kilt-nq"
     corpus, qrels = Corpus.open(folder), beir.read_qrels(folder, "test")
     assert len(corpus) == 30
+    assert "History. topic0" in corpus.texts[0]
+    assert not any("Section" in text for text in corpus.texts)
     # 50 paragraphs of 5 words and a section's name; the title stands before each piece
     assert [len(text.split()) for text in corpus.texts[:3]] == [102, 102, 53]
     assert qrels == {

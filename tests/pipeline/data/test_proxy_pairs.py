@@ -173,6 +173,17 @@ def test_a_first_sentence_leaves_the_passage_it_asks_for_and_no_other(tmp_path):
     assert asked(again) == pairs
 
 
+def test_a_first_sentence_that_is_the_title_too_makes_no_pair(tmp_path):
+    found = docs(9)
+    found[0]["text"] = f"{found[0]['title']}! {found[0]['text']}"
+    draft, details = made(rows(tmp_path, *found), pairs="first-sentence")
+    assert len(asked(draft)) == 8
+    left = details["proxy"]["counts"]["pairs"]["left_out"]
+    assert left == {
+        "whose query stands in its passage word for word": {"count": 1, "first": "About thing0!"}
+    }
+
+
 def test_a_heading_asks_for_all_passages_under_it(tmp_path):
     folder = tmp_path / "guide" / "deep"
     folder.mkdir(parents=True)

@@ -20,7 +20,7 @@ KILT_WORDS = 100
 LARGE = 1e9
 """Bytes of a knowledge source above which they are spoken of."""
 
-_MARK = re.compile(r"^(?:TextSection|BULLET)::::-?\s*")
+_MARK = re.compile(r"^(?:Section|BULLET)::::-?\s*")
 
 
 def store_kilt(source: Path, asked: Path, draft: Path, *, progress: Progress) -> dict[str, Any]:

@@ -74,10 +74,12 @@ class PairMaker:
     def _consider(self, pair: ProxyPair, also: str) -> None:
         """Keep a pair if it is long enough once the query, and a part of it, are out."""
         if not pair.query:
-            pair.query = "#".join([*pair.bodies][:1])
+            pair.query = next(iter(pair.bodies))
             self._leave(f"without a {self.settings.pairs or 'query'}", pair)
         elif len(word_spans(pair.query)) < LEAST_QUERY:
             self._leave(f"whose query has fewer than {LEAST_QUERY} words", pair)
+        elif any(_verbatim(pair.query).search(self._beside(name)) for name in pair.bodies):
+            self._leave("whose query stands in its passage word for word", pair)
         else:
             phrases = [text for text in (pair.query, also) if len(word_spans(text)) >= LEAST_QUERY]
             for name, body in pair.bodies.items():
@@ -91,6 +93,11 @@ class PairMaker:
                 self.asked.append(pair)
             else:
                 self._leave(f"whose passage has fewer than {LEAST_BODY} words without it", pair)
+
+    def _beside(self, name: str) -> str:
+        """What of a passage is not cut: of one that others wrote queries for, all."""
+        passage = self.passages[name]
+        return passage.content if self.settings.pairs is None else passage.title
 
     def read(self, file: Path, notes: Notes) -> None:
         """Take queries for passages from a file.
@@ -108,14 +115,11 @@ class PairMaker:
                 )
             tally.seen += 1
             query, passage = text_of(query, file, notes, number), self.passages.get(str(name))
-            pair = ProxyPair(
-                " ".join(query.split()), {} if passage is None else {passage.id: passage.text}
-            )
+            pair = ProxyPair(" ".join(query.split()), {})
             if passage is None:
                 self._leave(nowhere, pair)
-            elif pair.query and _verbatim(pair.query).search(passage.content):
-                self._leave("whose query stands in its passage word for word", pair)
             else:
+                pair.bodies[passage.id] = passage.text
                 self._consider(pair, "")
         if tally.left[nowhere] == tally.seen:
             known = ", ".join(f"'{name}'" for name in [*self.passages][:3])
@@ -201,8 +205,8 @@ def _below(title: str, path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _verbatim(phrase: str) -> re.Pattern[str]:
-    """Finds a phrase as whole words, whatever white space and case it has."""
-    inside = r"\s+".join(map(re.escape, phrase.split()))
+    """Finds a phrase as whole words, whatever white space, case and stop at its end it has."""
+    inside = r"\s+".join(map(re.escape, (phrase.rstrip(".!?…。।") or phrase).split()))
     return re.compile(rf"(?<!\w){inside}(?!\w)", re.IGNORECASE)
 
 
