@@ -200,7 +200,7 @@ def test_a_heading_asks_for_all_passages_under_it(tmp_path):
     assert details["proxy"]["give_aways"] == 4
     left = details["proxy"]["counts"]["pairs"]["left_out"]
     assert {why: one["count"] for why, one in left.items()} == {
-        "whose query has fewer than 2 words": 4
+        "whose query is not of 2 to 64 words": 4
     }
 
 
@@ -225,7 +225,7 @@ def test_queries_that_were_made_elsewhere_are_taken_for_the_passages_they_name(t
         "whose query fits several passages": 2,
         "whose query stands in its passage word for word": 1,
         "without a query": 1,
-        "whose query has fewer than 2 words": 1,
+        "whose query is not of 2 to 64 words": 1,
     }
     pairs = asked(draft)
     assert pairs["and what else of 3?"] == pairs["what is written of 3?"]

@@ -25,8 +25,8 @@ from ragcun_cli.pipeline.data.sets.lines import Notes, read_objects, text_of
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.spec.errors import DataError
 
-LEAST_QUERY, LEAST_BODY = 2, 5
-"""Words of a query, and of what is left of a passage without it, at least."""
+LEAST_QUERY, MOST_QUERY, LEAST_BODY = 2, 64, 5
+"""Words of a query, at least and at most, and of what is left of a passage without it, at least."""
 
 ALIKE = "with nearly the words of an earlier one"
 
@@ -76,8 +76,8 @@ class PairMaker:
         if not pair.query:
             pair.query = next(iter(pair.bodies))
             self._leave(f"without a {self.settings.pairs or 'query'}", pair)
-        elif len(word_spans(pair.query)) < LEAST_QUERY:
-            self._leave(f"whose query has fewer than {LEAST_QUERY} words", pair)
+        elif not LEAST_QUERY <= len(word_spans(pair.query)) <= MOST_QUERY:
+            self._leave(f"whose query is not of {LEAST_QUERY} to {MOST_QUERY} words", pair)
         elif any(_verbatim(pair.query).search(self._beside(name)) for name in pair.bodies):
             self._leave("whose query stands in its passage word for word", pair)
         else:
