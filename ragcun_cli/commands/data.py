@@ -7,6 +7,13 @@ from typing import Annotated
 import typer
 
 from ragcun_cli import options
+from ragcun_cli.pipeline.data.proxy.settings import (
+    PASSAGE_WORDS,
+    ROUND_TRIP_BASE,
+    ROUND_TRIP_LENGTH,
+    PairsOf,
+)
+from ragcun_cli.spec.paths import CACHE_GB
 
 app = typer.Typer(
     no_args_is_help=True, help="Bring, build, import, sample, describe and check data sets."
@@ -92,48 +99,79 @@ def build(
 
 @app.command("import")
 def import_set(
-    source: Annotated[
-        Path, typer.Argument(help="A folder in BEIR layout, or a .jsonl, .csv or .tsv table.")
-    ],
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="A folder in BEIR layout or of documents; a .jsonl, .csv or .tsv."),
+    ] = None,
     test_queries: Annotated[
-        int, typer.Option("--test-queries", min=0, help="Of a table, held out to test on.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Of a table or of pairs, held out to test on.")
+    ] = None,
     dev_queries: Annotated[
-        int, typer.Option("--dev-queries", min=0, help="Of a table, held out for development.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Likewise, held out for development.")
+    ] = None,
     columns: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES", help="What a table calls them: query=question,positive=answer."
-        ),
+        str, typer.Option(metavar="NAMES", help="What a table calls them: query=question.")
     ] = "",
     licence: Annotated[
         str | None,
         typer.Option("--licence", metavar="TEXT", help="What the data is under, for the record."),
     ] = None,
+    pairs: Annotated[
+        PairsOf | None, typer.Option(help="Make queries of what documents say.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Or take these: query, passage_id.")
+    ] = None,
+    passage_words: Annotated[
+        int, typer.Option(min=10, help="Of a passage of pairs, at most.")
+    ] = PASSAGE_WORDS,
+    max_pairs: Annotated[int | None, typer.Option(min=3, help="Pairs to keep, at most.")] = None,
+    round_trip: Annotated[
+        bool, typer.Option(help="Keep pairs whose passage a base finds within 20.")
+    ] = True,
+    base: Annotated[str, typer.Option(help="That base: a name or a folder.")] = ROUND_TRIP_BASE,
+    max_seq_length: Annotated[
+        int, typer.Option(min=4, help="Word pieces that it reads of a text.")
+    ] = ROUND_TRIP_LENGTH,
+    kilt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="KILT's knowledge source; the whole has 34.8 GB."),
+    ] = None,
+    kilt_queries: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its queries, judged by page.")
+    ] = None,
     workspace: options.WorkspaceFolder = None,
+    device: options.Device = "auto",
+    cache_gb: options.CacheGigabytes = CACHE_GB,
     force: Annotated[bool, typer.Option("--force", help="Replace a set of that name.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Check data that you have, and take it in.
+    """Check data that you have, and take it in; of passages without queries, make pairs.
 
     A folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/{train,dev,test}.tsv. A table has
-    the columns query, positive and perhaps negatives.
+    the columns query, positive and perhaps negatives. With --pairs or --queries: a folder of
+    Markdown, plain text and HTML, or a table with text and perhaps title and id.
 
     Example: ragcun data import ~/beir/scifact --name scifact
 
     Example: ragcun data import pairs.csv --name mine --test-queries 200
 
     Example: ragcun data import faq.csv --name faq --columns query=question,positive=answer
+
+    Example: ragcun data import ~/docs --name mine --pairs heading --max-pairs 10000
+
+    Example: ragcun data import corpus.jsonl --name mine --queries generated.jsonl
     """
     from ragcun_cli.commands.data_shown import show_sets
     from ragcun_cli.console import Watcher, show
     from ragcun_cli.pipeline.reproduce.data_sets import DataSession
+    from ragcun_cli.pipeline.reproduce.imports import Importing
 
-    session = DataSession(workspace, Watcher(), force=force)
-    held_out = {"test": test_queries, "dev": dev_queries}
-    found = session.take_in(source, name, held_out=held_out, columns=columns, licence=licence)
+    made = (pairs, queries, passage_words, max_pairs, test_queries, dev_queries, columns)
+    how = Importing(*made, base, max_seq_length, round_trip, kilt, kilt_queries, licence)
+    session = DataSession(workspace, Watcher(), force=force, device=device, cache_gb=cache_gb)
+    found = session.take_in(source, name, how)
     show(found, as_json=as_json, table=partial(show_sets, found))
 
 

@@ -46,15 +46,35 @@ def show_sets(details: SetDetails) -> None:
     ]
     columns = ("name", "passages", "queries", "judged queries", "as published")
     console.show_rows("Data sets", columns, rows)
+    for name, found in details.items():
+        made = found.get("proxy", found)
+        _show_counts(name, made.get("counts", {}))
+        if "give_aways" in made:
+            console.say(f"{name}: {made['give_aways']:,} copies of queries taken out of passages")
+
+
+def _show_counts(name: str, counts: Mapping[str, Any]) -> None:
+    """What a set was made of, and why the rest was left out."""
+    for kind, tally in counts.items():
+        left = tally["left_out"].items()
+        rows = [(f"{one['count']:,}", why, one["first"][:60]) for why, one in left]
+        rows = [(f"{tally['used']:,}", "used", ""), *rows]
+        console.show_rows(f"{name}: {tally['seen']:,} {kind}", ("", "", "the first"), rows)
 
 
 def show_stats(found: SetDetails) -> None:
     """What sets consist of, and what of them stands in training data."""
     for label, values in found.items():
         _show_statistics(label, values["statistics"])
+        _show_counts(label, values["made"])
+        for note in values["notes"]:
+            console.say(note)
         for encoder, shares in values["unknown_tokens"].items():
             known = ", ".join(f"{share:.1%} in {kind}" for kind, share in shares.items())
             console.say(f"tokens that the tokenizer of {encoder} does not know: {known}")
+        for encoder, shares in values["longer_texts"].items():
+            cut = ", ".join(f"{share:.1%} of {kind}" for kind, share in shares.items())
+            console.say(f"longer than {encoder} reads, and cut there: {cut}")
         if "overlap" in values:
             _show_overlap(label, values["overlap"])
 

@@ -21,6 +21,12 @@ DOCSTRINGS = "{name}"
 HELD_OUT = "{seed}:{name}"
 """Queries of a table that are held out for dev and test."""
 
+PROXY_PAIRS = "proxy:{name}"
+"""Pairs made of passages, by the query's text, where there are more than are wanted."""
+
+PROXY_DOCUMENTS = "proxy-document:{name}"
+"""Documents whose pairs are held out of training for dev and test."""
+
 SAMPLE_QUERIES = SELECTION_QUERIES = "{seed}:query:{name}"
 """Queries of a sample of a data set, and of the set that a training selects its best step on."""
 

@@ -56,6 +56,20 @@ def alike(texts: Sequence[str], others: Sequence[str], *, near: float) -> Iterat
         yield Alike(rows[found], similarities[found])
 
 
+def first_of_alike(texts: Sequence[str], *, near: float) -> Iterator[bool]:
+    """For each text in turn whether it stays: it is like none that stayed before it.
+
+    Args:
+        texts: as for `alike`.
+        near: likewise.
+    """
+    kept: dict[int, None] = {}
+    for row, found in enumerate(alike(texts, texts, near=near)):
+        if stays := kept.keys().isdisjoint(found.rows.tolist()):
+            kept[row] = None
+        yield stays
+
+
 def word_overlap(text: str, other: str) -> float:
     """Jaccard similarity of two texts' sets of words, in [0, 1]: 1 for the same words.
 

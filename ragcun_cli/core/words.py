@@ -33,6 +33,7 @@ _OTHER = rf"(?:[^\W{_SPACELESS}]|\d)"
 
 _LETTERS = re.compile(_LETTER)
 _WORDS = re.compile(rf"((?:{_LETTER})+)|{_OTHER}(?:{_OTHER}|[{_MARKS}])*")
+_UNITS = re.compile(rf"[{_SPACELESS}][{_MARKS}]*|[^\s{_SPACELESS}]+")
 _PLAIN_WORDS = re.compile(r"\b\w\w+\b")
 _NOT_PLAIN = re.compile("[\u0300-\u036f\u0483-\u1cff\u1dc0-\u1dff\u20d0-\u20ff\u2cef-\U0010ffff]")
 """Where a mark or a script without spaces may be: all but Latin, Greek, Cyrillic and symbols."""
@@ -50,6 +51,14 @@ def search_words(text: str) -> list[str]:
     if _is_plain(text):
         return _PLAIN_WORDS.findall(text)
     return [word for word, is_cut in _cut(text) if is_cut or len(word) > 1]
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words lie that a length is counted in: start and end of each.
+
+    What white space parts, and each letter, with its marks, of scripts that part no words by it.
+    """
+    return [match.span() for match in _UNITS.finditer(text)]
 
 
 def words(text: str) -> str:

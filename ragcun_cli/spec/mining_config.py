@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from ragcun_cli.spec.section import Section, Sha256
+
+_North = Literal["none", "english", "danish", "dutch", "german", "norwegian", "swedish"]
+_South = Literal["french", "italian", "portuguese", "russian", "spanish", "turkish"]
+_Europe = Literal["basque", "catalan", "czech", "estonian", "finnish", "greek", "hungarian"]
+_Europe2 = Literal["irish", "lithuanian", "polish", "romanian", "serbian", "yiddish", "esperanto"]
+_World = Literal["arabic", "armenian", "hindi", "indonesian", "nepali", "persian", "sesotho"]
+_Other = Literal["tamil", "dutch_porter", "porter"]
+STOPWORDS = Literal[_North, _South, "chinese", "korean"]
+"""Languages that bm25s has a list of stop words of."""
 
 
 class MiningConfig(Section):
@@ -38,11 +47,12 @@ class MiningConfig(Section):
     b: float = Field(0.4, ge=0, le=1)
     """Length normalisation; 0.4 is Anserini's value for MS MARCO passages."""
 
-    stemmer: Literal["english", "none"] = "english"
+    stemmer: Literal[_North, _South, _Europe, _Europe2, _World, _Other] = "english"
     """Snowball stemmer applied to passages and queries."""
 
-    stopwords: Literal["english", "none"] = "english"
-    """Stop words left out of passages and queries."""
+    stopwords: STOPWORDS = "english"
+    """Stop words left out of passages and queries; where a stemmer alone is named, those of its
+    language or, as bm25s has no list of it, none."""
 
     depth: int = Field(100, ge=1)
     """Hits considered for each query."""
@@ -81,6 +91,15 @@ class MiningConfig(Section):
     """What a hit's score has to lie below the positive's, on the model's scale: logits, minus
     distances, cosines (which need far less than the default) or dot products; 0 keeps hits that
     score as the positive does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stop_words_match(cls, values: Any) -> Any:  # noqa: ANN401
+        if not isinstance(values, dict) or values.get("stemmer", "none") in ("none", "english"):
+            return values
+        language = str(values["stemmer"]).removesuffix("_porter").replace("porter", "english")
+        known = {name for some in (_North, _South) for name in get_args(some)}
+        return {"stopwords": language if language in known else "none"} | values
 
     @model_validator(mode="after")
     def _models_are_named(self) -> Self:

@@ -16,9 +16,11 @@ from ragcun_cli.pipeline.stages.estimate import Workload
 from ragcun_cli.pipeline.stages.runner import NUMBERS_VERSIONS
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
 from ragcun_cli.spec import paths
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.paths import Workspace
+from ragcun_cli.spec.profile import EncoderConfig
 from ragcun_cli.spec.section import NAME
 
 LONGEST_NAME = 100
@@ -230,6 +232,32 @@ class DataTasks:
     def licence(self, name: str) -> tuple[str, str]:
         """The licence of a set as declared, and where that is stated."""
         return sources.licence_of(name, self._details(name))
+
+    def proxy_note(self, name: str) -> str | None:
+        """What to know of scores on a set whose queries were made for it; None of other sets."""
+        details = self._details(name)
+        if (proxy := details.get("proxy")) is None:
+            return None
+        found = details.get("round_trip")
+        also = f" and kept where {found['base']} finds them again" if found else ""
+        return (
+            f"proxy queries: passages of '{name}' are asked for by {proxy['queries']}{also}; read "
+            "scores beside BM25's, which is strong where query and passage share words"
+        )
+
+    def cut_note(self, name: str, encoder: EncoderConfig) -> str | None:
+        """How many passages of a set an encoder cuts, where that was counted; else None."""
+        cut = self._details(name).get("cut", {})
+        if (cut.get("base"), cut.get("max_seq_length")) != (
+            without_home(encoder.base),
+            encoder.max_seq_length,
+        ):
+            return None
+        count, total = cut["passages"], self.counts(name)[0]
+        return (
+            f"{count:,} of {total:,} passages of '{name}' have more than {cut['max_seq_length']} "
+            "word pieces, and are cut there"
+        )
 
     def training_queries(self, name: str) -> int | None:
         """Queries that are judged for training; None while their number is not known for sure."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
+from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from ragcun_cli.pipeline.machine.progress import Advance
 from ragcun_cli.spec.errors import EncoderError
 
 _ROUNDING = 1e-5
@@ -75,3 +78,19 @@ def unknown_share(tokenizer: Any, texts: Sequence[str]) -> float:  # noqa: ANN40
         rows = tokenizer(words, add_special_tokens=False)["input_ids"]
     known = [token != unknown for row in rows for token in row]
     return known.count(False) / len(known) if known else 1.0
+
+
+def cut_count(model: SentenceTransformer, texts: Iterable[str], *, advance: Advance) -> int:
+    """How many texts have more tokens than a model reads; 0 of one that reads all.
+
+    Those that a tokenizer adds at both ends count.
+    """
+    longest = getattr(model, "max_seq_length", None)
+    if longest is None or not callable(model.tokenizer):
+        return 0
+    found, rest = 0, iter(texts)
+    while some := list(islice(rest, SAMPLE_TEXTS)):
+        rows = model.tokenizer(some, truncation=False, verbose=False)["input_ids"]
+        found += sum(len(row) > longest for row in rows)
+        advance(len(some))
+    return found

@@ -79,6 +79,7 @@ class EvaluationTasks:
                 depth=config.depth,
                 variants=variants,
                 settings=settings,
+                by_page=recorded(data).get("pages", False),
             )
             if paths.MTEB in names:
                 write_mteb(

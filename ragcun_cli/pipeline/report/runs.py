@@ -48,10 +48,16 @@ def background_of(
         for seed in row.every
     }
     tasks = {task.identity: task for some in stages.values() for task, _ in some}
+    sets = [task.folder.name for task in tasks.values() if task.stage is Stage.DATA]
+    proxies = filter(None, map(road.place.sets.proxy_note, sets))
     demonstration = any(row.run.profile.demonstration for row in rows)
     return Background(
         answers=tuple(answers),
-        warnings=(*([DEMONSTRATION] * demonstration), *_missing(list(tasks.values()), runner)),
+        warnings=(
+            *([DEMONSTRATION] * demonstration),
+            *proxies,
+            *_missing(list(tasks.values()), runner),
+        ),
         software=_software(stages),
         runs=_runs_table(rows, stages),
         digests=_digests(stages, road, runner),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.machine.progress import Progress
-from ragcun_cli.pipeline.report.table import one_line
 from ragcun_cli.pipeline.reproduce import walk
+from ragcun_cli.pipeline.reproduce.imports import Importing, import_action
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
@@ -84,39 +84,15 @@ class DataSession(Session):
         self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
         return self._details([self._place.sets.task(name) for name in names])
 
-    def take_in(
-        self,
-        source: Path,
-        name: str,
-        *,
-        held_out: dict[str, int],
-        columns: str = "",
-        licence: str | None = None,
-    ) -> SetDetails:
-        """Take in a folder in BEIR layout, or a table of queries and positives.
+    def take_in(self, source: Path | None, name: str, how: Importing) -> SetDetails:
+        """Take in what a person has.
 
         Raises:
-            DataError: what is there is malformed, there is a set of that name, or the licence that
-                a person declares for it is blank.
+            DataError: options do not go together, or what there is cannot be taken in.
         """
-        declared = {} if licence is None else {"licence": one_line(licence)}
-        if declared and not declared["licence"]:
-            raise DataError("--licence is empty", hint="--licence 'CC BY 4.0', or leave it out")
-
-        def action(draft: Path, progress: Progress) -> Details:
-            from ragcun_cli.pipeline.data.bring.imports import take_in
-
-            target = self.workspace.dataset(name)
-            how: Any = {"held_out": held_out, "columns": columns, "progress": progress}
-            return {**take_in(source, target, draft, **how), **declared}
-
-        options = [
-            ("--columns", columns),
-            ("--licence", licence),
-            *((f"--{s}-queries", n) for s, n in held_out.items()),
-        ]
-        given = [word for option in options if option[1] for word in option]
-        return self._add(name, action, again=["import", source, "--name", name, *given])
+        given = [] if source is None else [source]
+        action = import_action(source, name, how, self._place)
+        return self._add(name, action, again=["import", *given, "--name", name, *how.words])
 
     def sample(
         self, name: str, new: str | None, *, queries: int, passages: int, seed: int
@@ -225,7 +201,15 @@ class DataSession(Session):
             label = name if part == folder else f"{name}/{part.name}"
             splits = read_splits(part)
             found[label] = {"statistics": asdict(describe(part, progress=self._progress))}
-            found[label]["unknown_tokens"] = {e.base: self._unknown(part, e) for e in encoders}
+            found[label] |= self._by_encoders(part, encoders)
+            details = self._details([self._here(name)])[name]
+            made = details.get("proxy", details)
+            cuts = {self._place.sets.cut_note(name, encoder) for encoder in encoders}
+            said = [self._place.sets.proxy_note(name), *cuts]
+            found[label] |= {
+                "made": made.get("counts", {}),
+                "notes": [note for note in said if note],
+            }
             if split in splits and (train or "train" in splits):
                 source = part if train is None else training
                 compared = overlap(part, split, source, progress=self._progress)
@@ -236,14 +220,24 @@ class DataSession(Session):
                 )
         return found
 
-    def _unknown(self, folder: Path, encoder: EncoderConfig) -> dict[str, float]:
+    def _by_encoders(self, folder: Path, encoders: Iterable[EncoderConfig]) -> dict[str, Any]:
+        """Shares of tokens that encoders do not know, and of texts that they cut, by base."""
         from ragcun_cli.pipeline.data.checks.stats import some_texts
         from ragcun_cli.pipeline.encoders.find import load_encoder
-        from ragcun_cli.pipeline.encoders.look import SAMPLE_TEXTS, unknown_share
+        from ragcun_cli.pipeline.encoders.look import SAMPLE_TEXTS, cut_count, unknown_share
 
-        model = load_encoder(self._place.fetch_encoder(encoder), encoder, device="cpu")
+        found: dict[str, Any] = {"unknown_tokens": {}, "longer_texts": {}}
         texts = some_texts(folder, SAMPLE_TEXTS)
-        return {kind: unknown_share(model.tokenizer, some) for kind, some in texts.items()}
+        for config in encoders:
+            model = load_encoder(self._place.fetch_encoder(config), config, device="cpu")
+            known = {kind: unknown_share(model.tokenizer, some) for kind, some in texts.items()}
+            cut = {
+                kind: cut_count(model, some, advance=lambda n: None) / len(some)
+                for kind, some in texts.items()
+            }
+            label = f"{config.base} (at {model.max_seq_length} tokens)"
+            found["unknown_tokens"][config.base], found["longer_texts"][label] = known, cut
+        return found
 
     def listing(self) -> Listing:
         """All known sets and those that were imported."""

@@ -13,7 +13,7 @@ from ragcun_cli.pipeline.stages import estimate
 from ragcun_cli.pipeline.stages.course import TELLING
 from ragcun_cli.pipeline.stages.estimate import Machine, Workload
 from ragcun_cli.pipeline.stages.runner import Runner
-from ragcun_cli.pipeline.stages.runs import runs_on_disk
+from ragcun_cli.pipeline.stages.runs import runs_of, runs_on_disk
 from ragcun_cli.pipeline.stages.task import Task, with_needs
 from ragcun_cli.spec.errors import RagcunError
 from ragcun_cli.spec.manifest import Manifest, StageRecord
@@ -125,6 +125,9 @@ def planned(
     found["in all"] = _total(stages)
     ready = [task for task in pending if task.identity not in blocked]
     notes = _notes(plan, stages, machine) + _beyond_the_cache(ready, road.place.cache_bytes)
+    runs, sets = runs_of(plan, road.place.workspace), road.place.sets
+    pairs = {(name, run.profile.encoder) for run in runs for name in run.profile.named_datasets}
+    notes += sorted(filter(None, {sets.cut_note(*pair) for pair in pairs}))
     money = ", ".join(f"{kind} {one['money']:,.2f}" for kind, one in found.items())
     notes += [f"at {price} an hour: {money}"] * (price is not None)
     return {"plan": plan.name, "on": machine.name, "kinds": found, "notes": notes, "stages": stages}

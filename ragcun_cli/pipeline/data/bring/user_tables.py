@@ -30,6 +30,8 @@ from ragcun_cli.spec.errors import DataError
 
 _QUERY, _ANCHOR, _POSITIVE, _NEGATIVES = "query", "anchor", "positive", "negatives"
 _NEGATIVE = re.compile(r"negatives?|negative_[0-9]+")
+_PAIR = ("query, positive, negative, negatives or negative_1", "query=question,positive=answer")
+"""What stands on the left of --columns, and an example."""
 
 
 class _Tabbed(csv.excel_tab):
@@ -84,7 +86,7 @@ def store_table(
     Raises:
         DataError: a line is malformed, a column is missing, or no query is left to train on.
     """
-    notes, names = Notes(), _own_names(columns)
+    notes, names = Notes(), own_names(columns)
     queries, judged = _read_judged(file, names, notes)
     splits = _split(file, judged, {"test": test_queries, "dev": dev_queries}, seed)
     passages = _passages(_rows(file, names, Notes()))  # what there is to note was noted
@@ -93,17 +95,28 @@ def store_table(
     return storing.check(draft, notes=notes)
 
 
-def _own_names(columns: str) -> dict[str, str]:
-    """Name of a column in the file -> what it is, of ``query=question,positive=answer``."""
+def own_names(
+    columns: str, known: str = rf"query|positive|{_NEGATIVE.pattern}", said: Sequence[str] = _PAIR
+) -> dict[str, str]:
+    """Name of a column in a file -> what it is, of ``query=question,positive=answer``.
+
+    Args:
+        columns: as a person types it.
+        known: pattern of what may stand on the left.
+        said: that in words, and an example.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     names: dict[str, str] = {}
     for part in filter(None, columns.split(",")):
         own, _, name = (text.strip() for text in part.partition("="))
-        known = own in (_QUERY, _POSITIVE) or _NEGATIVE.fullmatch(own)
-        if not known or not name or name in names or own in names.values():
+        fits = re.fullmatch(known, own)
+        if not fits or not name or name in names or own in names.values():
             raise DataError(
-                f"--columns cannot read '{part}': on the left stands query, positive, negative, "
-                "negatives or negative_1, on the right a column of the table, each once",
-                hint="--columns query=question,positive=answer",
+                f"--columns cannot read '{part}': on the left stands {said[0]}, on the right a "
+                "column of the table, each once",
+                hint=f"--columns {said[1]}",
             )
         names[name] = own
     return names
@@ -117,14 +130,15 @@ def _named(row: Mapping[str, object], names: Mapping[str, str]) -> Mapping[str, 
     return {names.get(key, key): row[key] for key in row if key in names or key not in taken}
 
 
-def _id(kind: str, text: str) -> str:
+def text_id(kind: str, text: str) -> str:
+    """An id that is made of the text alone, after a letter for what it is."""
     return kind + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _passages(rows: Iterator[_Row]) -> Iterator[Passage]:
     for row in rows:
         for text in chain(row.positives, row.negatives):
-            yield Passage(_id("p", text), "", text, row.line)
+            yield Passage(text_id("p", text), "", text, row.line)
 
 
 def _read_judged(
@@ -134,14 +148,14 @@ def _read_judged(
     queries: dict[str, str] = {}
     qrels: Qrels = {}
     for row in _rows(file, names, notes):
-        query = _id("q", row.query)
+        query = text_id("q", row.query)
         if query in queries:
             notes.add(file, "a query that stands in several rows, taken as one")
         queries[query] = row.query
         judged = qrels.setdefault(query, {})
         for grade, texts in ((1, row.positives), (0, row.negatives)):
             for text in texts:
-                _judge(judged, _id("p", text), grade, file, notes)
+                _judge(judged, text_id("p", text), grade, file, notes)
     if not queries:
         raise DataError(f"{file}: there are no rows")
     ordered = sorted(queries)
@@ -179,21 +193,42 @@ def _split(file: Path, qrels: Qrels, held_out: Mapping[str, int], seed: int) -> 
     return splits
 
 
-def _rows(file: Path, names: Mapping[str, str], notes: Notes) -> Iterator[_Row]:
-    """The rows of a table, in its order."""
+def read_table(
+    file: Path,
+    names: Mapping[str, str],
+    notes: Notes,
+    *,
+    needed: Sequence[str] = (_QUERY, _POSITIVE),
+) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Number and values, by what its columns are, of each row of a JSONL, CSV or TSV file.
+
+    Args:
+        file: perhaps with ``.gz`` after its name.
+        names: of its columns, by `own_names`.
+        notes: told of what is harmless.
+        needed: what a header has to name.
+
+    Raises:
+        DataError: it is no such file, a line is malformed or a column is missing.
+    """
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
     if suffix == ".jsonl":
-        rows = read_objects(file, notes)
+        rows: Iterator[tuple[int, Mapping[str, object]]] = read_objects(file, notes)
     elif suffix in _DIALECTS:
-        rows = _read_cells(file, suffix, names, notes)
+        rows = _read_cells(file, suffix, names, notes, needed)
     else:
         raise DataError(f"{file} is no table: its name has to end in .jsonl, .csv or .tsv")
-    told: set[str] = set()
     for number, read in rows:
-        row = _named(read, names)
         for name, own in names.items():
-            if own in (_QUERY, _POSITIVE) and name not in read:
+            if own in needed and name not in read:
                 raise _no_column(file, number, name, list(read))
+        yield number, _named(read, names)
+
+
+def _rows(file: Path, names: Mapping[str, str], notes: Notes) -> Iterator[_Row]:
+    """The rows of a table, in its order."""
+    told: set[str] = set()
+    for number, row in read_table(file, names, notes):
         _tell_columns(row, told, file, notes)
         query = _query(row, number, file, notes)
         positives = _texts(row, _POSITIVE, number, file, notes)
@@ -262,7 +297,7 @@ def _no_column(file: Path, number: int, name: str, there: Sequence[str]) -> Data
 
 
 def _read_cells(
-    file: Path, suffix: str, names: Mapping[str, str], notes: Notes
+    file: Path, suffix: str, names: Mapping[str, str], notes: Notes, needed: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, object]]]:
     """Number and cells, by column, of each row under the header."""
     header: list[str] = []
@@ -271,7 +306,7 @@ def _read_cells(
         if suffix == ".tsv":
             _look_at_quotes(cells, number, file, notes, is_header=not header)
         if not header:
-            header = _header(cells, number, file, suffix, names)
+            header = _header(cells, number, file, names, needed)
             continue
         if not "".join(cells).strip():  # spreadsheets leave such rows at the end
             notes.add(file, "rows of empty cells left out")
@@ -304,7 +339,7 @@ def _look_at_quotes(
 
 
 def _header(
-    cells: Sequence[str], number: int, file: Path, suffix: str, names: Mapping[str, str]
+    cells: Sequence[str], number: int, file: Path, names: Mapping[str, str], needed: Sequence[str]
 ) -> list[str]:
     header = [cell.strip() for cell in cells]
     if len(header) > _MOST_COLUMNS:
@@ -313,14 +348,17 @@ def _header(
     for name in names:
         if name not in header:
             raise _no_column(file, number, name, header)
-    known = _named(dict.fromkeys(header), names)
-    if _query_column(known) not in known or _POSITIVE not in known:
-        wanted = [_QUERY, _POSITIVE, *(f"negative_{n}" for n in range(1, len(cells) - 1))]
+    known = {*_named(dict.fromkeys(header), names)}
+    known |= {_QUERY} if _ANCHOR in known else set()
+    if not known.issuperset(needed):
+        more = "negative" if _QUERY in needed else "other"
+        wanted = [*needed, *(f"{more}_{n}" for n in range(1, len(cells) - len(needed) + 1))]
+        suffix = Path(file.name.lower().removesuffix(".gz")).suffix
         line = _DIALECTS[suffix].delimiter.join(wanted).replace("\t", r"\t")
         target = shlex.quote(str(file.with_name(f"with-header{suffix}")))
         raise DataError(
-            f"{file}:{number}: expected a header with {_QUERY} and {_POSITIVE}, got {cells!r:.80}; "
-            "--columns query=NAME,positive=NAME takes columns of other names",
+            f"{file}:{number}: expected a header with {' and '.join(needed)}, got {cells!r:.80}; "
+            f"--columns {','.join(f'{name}=NAME' for name in needed)} takes columns of other names",
             hint=f"{{ printf '{line}\\n'; {unpacked(file)}; }} > {target}, if it has none",
         )
     twice = {name for name in header if header.count(name) > 1 and name}

@@ -18,6 +18,9 @@ from ragcun_cli.pipeline.machine.progress import Progress
 
 EXAMPLES = 5
 
+NEAR = 0.8
+"""Jaccard similarity of two texts' sets of words from which on they count as nearly the same."""
+
 
 @dataclass(frozen=True)
 class NearPair:
@@ -70,7 +73,7 @@ class Overlap:
 
 
 def overlap(
-    test_folder: Path, split: str, train_folder: Path, *, progress: Progress, near: float = 0.8
+    test_folder: Path, split: str, train_folder: Path, *, progress: Progress, near: float = NEAR
 ) -> Overlap:
     """How much of a split stands in the training data of another set, or of the same one.
 

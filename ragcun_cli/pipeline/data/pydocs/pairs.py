@@ -235,10 +235,7 @@ def _shingles(passage: str) -> str:
 
 def _first_of_alike(pairs: list[Pair], texts: list[str], near: float) -> list[Pair]:
     """The pairs whose text is not near that of any one kept before."""
-    from ragcun_cli.core.jaccard import alike
+    from ragcun_cli.core.jaccard import first_of_alike
 
-    kept: dict[int, Pair] = {}
-    for row, (pair, found) in enumerate(zip(pairs, alike(texts, texts, near=near), strict=True)):
-        if kept.keys().isdisjoint(found.rows.tolist()):
-            kept[row] = pair
-    return list(kept.values())
+    stays = first_of_alike(texts, near=near)
+    return [pair for pair, kept in zip(pairs, stays, strict=True) if kept]

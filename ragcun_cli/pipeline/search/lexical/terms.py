@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import Stemmer
-from bm25s.stopwords import STOPWORDS_EN
+from bm25s import stopwords
 
 from ragcun_cli.core.search.bm25 import Ints
 from ragcun_cli.core.words import search_words
@@ -26,7 +26,7 @@ class Terms:
     def __init__(self, config: MiningConfig, known: Sequence[str] = ()) -> None:
         """Those of an index, in the order of their numbers; none for a new one."""
         self.numbers = {term: number for number, term in enumerate(known)}
-        self._stopwords = frozenset(STOPWORDS_EN if config.stopwords == "english" else ())
+        self._stopwords = frozenset(_stop_words(config.stopwords))
         self._stem: Callable[[str], str] = str
         if config.stemmer != "none":
             self._stem = Stemmer.Stemmer(config.stemmer).stemWord
@@ -58,6 +58,12 @@ class Terms:
         words = (word for word in search_words(text) if word not in self._stopwords)
         numbers = (self.numbers.get(self._stem(word), -1) for word in words)
         return np.array([number for number in numbers if number >= 0], np.int32)
+
+
+def _stop_words(language: str) -> Sequence[str]:
+    name = "EN" if language == "english" else language.upper()
+    found: Sequence[str] = () if language == "none" else getattr(stopwords, f"STOPWORDS_{name}")
+    return found
 
 
 class _Words(dict[str, int]):

@@ -1,0 +1,149 @@
+"""What `data import` takes in: sets as they are, and pairs made of passages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragcun_cli.pipeline.data import sources
+from ragcun_cli.pipeline.data.proxy.settings import (
+    ROUND_TRIP_BASE,
+    ROUND_TRIP_LENGTH,
+    PairSettings,
+)
+from ragcun_cli.pipeline.machine.progress import Progress
+from ragcun_cli.pipeline.place import Place
+from ragcun_cli.pipeline.report.table import one_line
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Action, Details
+from ragcun_cli.spec.addresses import without_home
+from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.profile import EncoderConfig, RunProfile
+
+if TYPE_CHECKING:
+    from ragcun_cli.pipeline.data.sets.beir import Qrels
+
+
+@dataclass(frozen=True)
+class Importing(PairSettings):
+    """The options of `data import`, by their names."""
+
+    base: str = ROUND_TRIP_BASE
+    max_seq_length: int = ROUND_TRIP_LENGTH
+    round_trip: bool = True
+    kilt: Path | None = None
+    kilt_queries: Path | None = None
+    licence: str | None = None
+    """Of the data, as the person declares it."""
+
+    @property
+    def words(self) -> list[object]:
+        """Those that differ from their defaults, as they are typed."""
+        given = {f"--{one.name.replace('_', '-')}": getattr(self, one.name) for one in fields(self)}
+        flag = [] if given.pop("--round-trip") else ["--no-round-trip"]
+        usual = {f"--{one.name.replace('_', '-')}": one.default for one in fields(self)}
+        changed = [pair for pair in given.items() if pair[1] != usual[pair[0]]]
+        return [word for pair in changed for word in pair] + flag
+
+    def check(self, source: Path | None) -> None:
+        """Refuse options that do nothing, or that leave open what is taken in.
+
+        Raises:
+            DataError: naming them.
+        """
+        plain = {
+            "--kilt",
+            "--kilt-queries",
+            "--test-queries",
+            "--dev-queries",
+            "--columns",
+            "--licence",
+        }
+        options = {word for word in map(str, self.words) if word.startswith("--")}
+        idle = [] if self.makes_pairs else sorted(options - plain)
+        wrong = {
+            "name one thing to take in: SOURCE, or --kilt FILE": (source is None)
+            == (not self.kilt),
+            "--kilt and --kilt-queries go together": (not self.kilt) != (not self.kilt_queries),
+            "queries are made by --pairs or come in --queries, not both": bool(
+                self.pairs and self.queries
+            ),
+            "--licence is empty": self.licence is not None and not one_line(self.licence),
+            f"{', '.join(idle)}: of pairs, and neither --pairs nor --queries is there": bool(idle),
+        }
+        for what, is_so in wrong.items():
+            if is_so:
+                raise DataError(what, hint="ragcun data import --help")
+
+
+def import_action(source: Path | None, name: str, how: Importing, place: Place) -> Action:
+    """Take in a folder in BEIR layout, a table, KILT's files, or passages to make pairs of.
+
+    Raises:
+        DataError: options do not go together.
+    """
+    how.check(source)
+    if (how.makes_pairs or source is None) and sources.find(name) is not None:
+        raise DataError(f"'{name}' is the name of a public set", hint="--name my-corpus")
+
+    def action(draft: Path, progress: Progress) -> Details:
+        declared = {} if how.licence is None else {"licence": one_line(how.licence)}
+        return {**made(draft, progress), **declared}
+
+    def made(draft: Path, progress: Progress) -> dict[str, Any]:
+        if how.kilt is not None and how.kilt_queries is not None:
+            from ragcun_cli.pipeline.data.proxy.kilt import store_kilt
+
+            return store_kilt(how.kilt, how.kilt_queries, draft, progress=progress)
+        assert source is not None
+        if how.makes_pairs:
+            return _make_pairs(source, draft, how, place, progress)
+        from ragcun_cli.pipeline.data.bring.imports import take_in
+
+        held_out = {"test": how.test_queries or 0, "dev": how.dev_queries or 0}
+        target, more = place.workspace.dataset(name), {"columns": how.columns}
+        return take_in(source, target, draft, held_out=held_out, progress=progress, **more)
+
+    return action
+
+
+def _make_pairs(
+    source: Path, draft: Path, how: Importing, place: Place, progress: Progress
+) -> dict[str, Any]:
+    from ragcun_cli.pipeline.data.proxy.build import make_pairs
+
+    for file in filter(None, (source, how.queries)):
+        if not file.exists():
+            raise DataError(f"{file} is missing", hint="ragcun data import --help")
+    if not how.round_trip:
+        return make_pairs(source, draft, how, keep=None, progress=progress)
+    config = EncoderConfig(base=how.base, max_seq_length=how.max_seq_length)
+    place.fetch_encoder(config)  # or say now that it cannot be found
+
+    def keep(
+        folder: Path, queries: Mapping[str, str], qrels: Qrels
+    ) -> tuple[set[str], dict[str, Any]]:
+        """As `reproduce` has the base evaluated later, so that both share outputs that are kept."""
+        from ragcun_cli.pipeline.data.sets.corpus import Corpus
+        from ragcun_cli.pipeline.encoders.look import cut_count
+        from ragcun_cli.pipeline.search.judged import JudgedSet
+        from ragcun_cli.pipeline.search.round_trip import WITHIN, found_again
+
+        run = Run(RunProfile(name="round-trip", encoder=config), None, "untouched", place.workspace)
+        model = place.load(run, progress)
+        asked = JudgedSet("round-trip", Corpus.open(folder), queries, qrels)
+        kept, of = found_again(model, asked, progress=progress), len(queries)
+        progress.note(
+            f"round trip: {config.base} finds the passages of {len(kept):,} of {of:,} queries "
+            f"within {WITHIN} ({len(kept) / of:.1%}); the other {of - len(kept):,} leave training, "
+            "dev and test alike"
+        )
+        with progress.bar("count word pieces", total=len(asked.corpus), unit="texts") as step:
+            cut = cut_count(model, asked.corpus.texts, advance=step)
+        encoder = {"base": without_home(config.base), "max_seq_length": config.max_seq_length}
+        trip = {"within": WITHIN, "pairs": of, "kept": len(kept)}
+        return kept, {"round_trip": encoder | trip, "cut": encoder | {"passages": cut}}
+
+    return make_pairs(source, draft, how, keep=keep, progress=progress)
