@@ -13,14 +13,14 @@ app = typer.Typer(
     no_args_is_help=True, help="Export a model for servers, and check what a server computes."
 )
 
-Model = Annotated[
+ServedModel = Annotated[
     str, typer.Argument(help="A sentence-transformers folder or name, or the folder of a run.")
 ]
 
 
-@app.command()
-def export(
-    model: Model,
+@app.command("export")
+def export_served(
+    model: ServedModel,
     onnx: Annotated[str, typer.Option("--onnx", metavar="FOLDER", help="To write, a new one.")],
     cosine: Annotated[
         bool, typer.Option("--cosine", help="Embeddings of length 1, compared by cosine.")
@@ -51,9 +51,9 @@ def export(
     show(found, as_json=as_json, table=partial(_show_found, "Exported", found))
 
 
-@app.command()
-def check(
-    model: Model,
+@app.command("check")
+def check_served(
+    model: ServedModel,
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Of the server of embeddings.")
     ] = None,

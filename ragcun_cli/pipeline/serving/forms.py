@@ -29,7 +29,7 @@ _OTHER: dict[Side, Side] = {"query": "document", "document": "query"}
 
 
 @dataclass(frozen=True)
-class Form:
+class ServedForm:
     """How a model may be served."""
 
     kept: tuple[int, ...]
@@ -51,7 +51,7 @@ class LocalModel:
         pools = [place for place, part in enumerate(model) if isinstance(part, Pooling)]
         self._first = pools[0] + 1 if pools else 1
         self._pooling: Pooling | None = model[pools[0]] if pools else None
-        self.own = Form(tuple(range(self._first, len(model))))
+        self.own = ServedForm(tuple(range(self._first, len(model))))
         self.length = max_tokens(model)
 
     def sides(self) -> list[Side]:
@@ -81,7 +81,7 @@ class LocalModel:
         found = sorted({*LENGTHS, own - 2, own + 2, most} - {own})
         return [one for one in found if 3 < one <= most and one < max(longest, own)]
 
-    def forms(self, side: Side) -> Iterator[Form]:
+    def forms(self, side: Side) -> Iterator[ServedForm]:
         """The own one first; each as it would be with one or several things gone wrong."""
         own, other = self.prompt(side), self.prompt(_OTHER[side])
         prompts = {own: "", "": "prompt missing", own + own: "prompt put twice"}
@@ -96,7 +96,7 @@ class LocalModel:
         for (prompt, wrong), (pooling, unlike) in product(prompts.items(), poolings.items()):
             for kept in self._runnable():
                 said = (*self._lacking(kept), unlike, wrong)
-                yield Form(kept, pooling, prompt, tuple(filter(None, said)))
+                yield ServedForm(kept, pooling, prompt, tuple(filter(None, said)))
 
     def _runnable(self) -> Iterator[tuple[int, ...]]:
         """Modules after the pooling, without some of them, as far as their widths go together."""
@@ -132,7 +132,7 @@ class LocalModel:
 
     def embed(
         self,
-        form: Form,
+        form: ServedForm,
         texts: Sequence[str],
         side: Side,
         *,
