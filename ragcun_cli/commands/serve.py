@@ -111,8 +111,10 @@ def _rows(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
         if isinstance(value, Mapping):
             yield from _rows(value, f"{name}, ")
         elif value not in (None, [], ""):
-            texts = value if isinstance(value, list) else [value]
-            yield (
-                name,
-                "; ".join(f"{one:.6g}" if isinstance(one, float) else f"{one}" for one in texts),
-            )
+            yield name, "; ".join(map(_shown, value if isinstance(value, list) else [value]))
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
