@@ -13,14 +13,14 @@ app = typer.Typer(
     no_args_is_help=True, help="Export a model for servers, and check what a server computes."
 )
 
-ModelToServe = Annotated[
+ServedModel = Annotated[
     str, typer.Argument(help="A sentence-transformers folder or name, or the folder of a run.")
 ]
 
 
 @app.command("export")
-def export_for_servers(
-    model: ModelToServe,
+def export_served(
+    model: ServedModel,
     onnx: Annotated[str, typer.Option("--onnx", metavar="FOLDER", help="To write, a new one.")],
     cosine: Annotated[
         bool, typer.Option("--cosine", help="Embeddings of length 1, compared by cosine.")
@@ -52,8 +52,8 @@ def export_for_servers(
 
 
 @app.command("check")
-def check_server(
-    model: ModelToServe,
+def check_served(
+    model: ServedModel,
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Of the server of embeddings.")
     ] = None,
@@ -111,8 +111,10 @@ def _rows(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
         if isinstance(value, Mapping):
             yield from _rows(value, f"{name}, ")
         elif value not in (None, [], ""):
-            texts = value if isinstance(value, list) else [value]
-            yield (
-                name,
-                "; ".join(f"{one:.6g}" if isinstance(one, float) else f"{one}" for one in texts),
-            )
+            yield name, "; ".join(map(_shown, value if isinstance(value, list) else [value]))
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

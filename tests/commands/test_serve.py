@@ -28,7 +28,7 @@ def test_a_server_that_is_right_is_0_and_one_that_is_not_4(ragcun, tiny, embed, 
         outcome = ragcun(*words, server.url)
         assert outcome.code == 0, outcome.err
         assert "equal" in outcome.out
-        assert "True" in outcome.out
+        assert "yes" in outcome.out
         outcome = ragcun(*words, server.url, "--api", "tei", "--json")
         document = json.loads(outcome.out)
         assert (document["equal"], document["causes"], document["texts"]) == (True, [], 50)

@@ -16,7 +16,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.search.dense import own_similarity
 from ragcun_cli.pipeline.search.judged import JudgedSet
 from ragcun_cli.pipeline.serving.compare import (
-    EQUAL_WITHIN,
+    FP32_NOISE,
     Sample,
     compare_top_ten,
     find_causes,
@@ -141,7 +141,7 @@ def _found(
     ten, causes = None, _named(local, samples, progress)
     if len({one.served.shape[1] for one in ranked}) == 1:
         ten = compare_top_ten(*ranked, own_similarity(local.model)) | {"on": ranked_on}
-    if not causes and difference is not None and difference > EQUAL_WITHIN:
+    if not causes and difference is not None and difference > FP32_NOISE:
         if ten is not None and not ten["agree"]:
             causes = ["half precision, which moves the ten best passages"]
         notes.append(f"vectors differ by up to {difference:.1e} of the norm: half precision")

@@ -15,7 +15,7 @@ from ragcun_cli.pipeline.encoders.encode import Side
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.serving.forms import HEADLESS, LocalModel, ServedForm
 
-EQUAL_WITHIN = 1e-4
+FP32_NOISE = 1e-4
 """Of the norm: what fp32 makes in another order of sums and batches stays below."""
 
 EXPLAINED = 1e-3
@@ -31,7 +31,7 @@ _TIED = 0.01
 """Of the spread of a query's scores: passages nearer to the tenth than this are as good."""
 
 
-UNEXPLAINED = "no form of this model gives such vectors: another model or other weights"
+NO_FORM = "no form of this model gives such vectors: another model or other weights"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def find_causes(local: LocalModel, sample: Sample, progress: Progress) -> tuple[
     cuts = [None, *(length for length in lengths if length < tokens[some[-1]])]
     near = _best(_tries(local, sample, some, [*local.forms(side)], cuts, progress), noise)
     if near is None:
-        return (UNEXPLAINED,)
+        return (NO_FORM,)
     whole = _best(_tries(local, sample, rows, [near.form], [None], progress), noise)
     if whole is None or whole.worst > max(EXPLAINED, 3 * near.worst):
         found = _tries(local, sample, rows, [near.form], [None, *lengths], progress)

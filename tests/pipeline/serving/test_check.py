@@ -15,7 +15,7 @@ from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.search.judged import read_judged_set
 from ragcun_cli.pipeline.serving import endpoint
 from ragcun_cli.pipeline.serving.check import check_endpoint, check_vectors
-from ragcun_cli.pipeline.serving.compare import UNEXPLAINED, Sample, compare_top_ten, largest
+from ragcun_cli.pipeline.serving.compare import NO_FORM, Sample, compare_top_ten, largest
 from ragcun_cli.pipeline.serving.endpoint import Endpoint, ServerError
 from ragcun_cli.pipeline.serving.forms import LocalModel
 from ragcun_cli.pipeline.serving.texts import check_texts
@@ -117,7 +117,7 @@ FAULTS = {
     "base without head, texts cut at 32 tokens instead of 64, normalised": lambda m, f: embedding(
         modules(shorter(f, 32), 2), normalize
     ),
-    UNEXPLAINED: lambda m, f: embedding(m, lambda rows: rows * torch.linspace(1, 3, 48)),
+    NO_FORM: lambda m, f: embedding(m, lambda rows: rows * torch.linspace(1, 3, 48)),
 }
 
 
