@@ -1,7 +1,6 @@
 """What a paper takes of a report, and that LaTeX sets it."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -131,7 +130,7 @@ def test_a_folder_has_all_that_a_paper_reads(tmp_path):
 
 
 @pytest.mark.system
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.needs("program:pdflatex")
 @pytest.mark.parametrize("paper", ["a4paper", "letterpaper"])
 @pytest.mark.parametrize("transpose", [None, False])
 @pytest.mark.parametrize("arms", [ARMS, (*HOSTILE, *ARMS[:2])], ids=["publication", "hostile"])
