@@ -141,14 +141,15 @@ def search_lexically(
 ) -> Details:
     """Search by BM25: one run file for each part of a data set."""
     config, mining = run.profile.evaluation, run.profile.mining
-    took: list[float] = []
+    took: list[tuple[float, int]] = []
     for test in _judged_sets(place, dataset):
         how: Any = {"workspace": place.workspace, "progress": progress, "took": took}
         ranking = rank_lexical(test, config, mining, **how)
         write_run(ranking, folder / run_file(test.file_stem), tag=run.name)
+    seconds, queries = map(sum, zip(*took, strict=True))
     return {
         "similarity": f"BM25, {mining.method}, k1 {mining.k1:g}, b {mining.b:g}",
-        TIMES: {"encoding": None, "searching": 1000 * sum(took[::2]) / sum(took[1::2])},
+        TIMES: {"encoding": None, "searching": 1000 * seconds / queries},
     }
 
 

@@ -188,7 +188,7 @@ class PairMaker:
 def _questions(
     kind: str, document: Document, pieces: Sequence[tuple[TextSection, Mapping[str, str]]]
 ) -> Iterator[tuple[ProxyPair, str]]:
-    """PairMaker, and a phrase that gives each away as well."""
+    """Pairs, each with a phrase that gives its query away as well."""
     if kind == "title":
         yield ProxyPair(document.title, dict(pieces[0][1])), ""
     for section, texts in pieces if kind == "heading" else ():

@@ -49,7 +49,7 @@ def rank_lexical(
     *,
     workspace: Workspace,
     progress: Progress,
-    took: list[float] | None = None,
+    took: list[tuple[float, int]] | None = None,
 ) -> Ranking:
     """BM25 ranking; passages that share no term with a query are not ranked.
 
@@ -77,5 +77,5 @@ def rank_lexical(
         started = time.perf_counter()
         for _ in index.search_batches(some, depth=config.depth + 1):
             pass
-        took += [time.perf_counter() - started, len(some)]
+        took.append((time.perf_counter() - started, len(some)))
     return ranking
