@@ -16,7 +16,8 @@ machine's CPU; what was never stopped is of `local` all the same. Exit 1 at the 
 - a finished command that left a sign of life, or the name of who held a lock;
 - a finished stage that ran again;
 - results, scores of a query, isotropy, rankings, negatives, training logs or weights that differ by
-  one byte from those of the uninterrupted run. Records of cost and provenance are no part of that.
+  one byte from those of the uninterrupted run. Records of cost, time and provenance are no part
+  of that.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ for index in $(seq 0 {last}); do echo "$index, GPU-$index, Fake, 15000, 16000"; 
 """
 NOT_COMPARED = {"manifest.json"}
 """Cost and provenance of a stage."""
+TIMED = {"cost", "serving"}
+"""Tables of a report that hold seconds."""
 
 
 class DrillError(Exception):
@@ -281,7 +284,7 @@ def contents(workspace: Path) -> dict[str, Any]:
     for file in workspace.glob("reports/*/report.json"):
         tables = json.loads(file.read_text())["tables"]
         found |= {
-            f"{file.name} {table['key']}": table for table in tables if table["key"] != "cost"
+            f"{file.name} {table['key']}": table for table in tables if table["key"] not in TIMED
         }
     return found
 

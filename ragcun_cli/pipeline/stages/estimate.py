@@ -145,8 +145,9 @@ _CONFIG = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attenti
 
 def shape_of(config: Mapping[str, Any] | None, base: str) -> Shape:
     """From a ``config.json`` in BERT's words; else what is known of a base, or one of its size."""
-    found = [int((config or {}).get(key, 0)) for key in (*_CONFIG, "vocab_size")]
-    return Shape(*found) if all(found) else SHAPES.get(base, BASE_SIZE)
+    sizes = [(config or {}).get(key) for key in (*_CONFIG, "vocab_size")]
+    found = [size for size in sizes if isinstance(size, int) and size > 0]
+    return Shape(*found) if len(found) == len(sizes) else SHAPES.get(base, BASE_SIZE)
 
 
 @dataclass(frozen=True)

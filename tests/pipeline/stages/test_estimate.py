@@ -37,7 +37,9 @@ def test_a_shape_is_read_from_a_configuration():
     names = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64}
     config = {**names, "num_attention_heads": 2, "vocab_size": 300}
     assert estimate.shape_of(config, "x/y") == SMALL
-    assert estimate.shape_of(names, "x/y") == estimate.BASE_SIZE
+    for size in (None, [2], "2", 2.0, 0, -2):
+        spoiled = {**names, "num_attention_heads": 2, "vocab_size": size}
+        assert estimate.shape_of(spoiled, "x/y") == estimate.BASE_SIZE, size
 
 
 def test_time_is_work_over_rates():
