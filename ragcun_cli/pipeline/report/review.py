@@ -181,7 +181,7 @@ _QUESTIONS: tuple[tuple[str, Callable[[Submission], Facts], str], ...] = (
     ("Did a training see a test set?", _contamination, "ragcun data stats {test} --train {train}"),
     ("Are n, d and length the same?", _sizes, "{plan} --references untouched_start"),
     ("Is all of it of one clean version?", _versions, "{plan} --workspace ANOTHER"),
-    ("Could it see an effect of this size?", _detectable, "{plan} --seed 1 --seed 2 --seed 3"),
+    ("Could it see an effect so small?", _detectable, "{plan} --seed 1 --seed 2 --seed 3 --seed 4"),
     ("Does the isotropy term act?", _term, "{plan} --set training.lambda_isotropy=1"),
     ("Are the negatives hard?", _negatives, "ragcun mine -p {name} --set mining.hard_share=1"),
     ("Is the distance Euclidean?", _distance, "{plan} --set training.contrastive=euclidean"),
