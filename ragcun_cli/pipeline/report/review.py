@@ -67,7 +67,7 @@ def _seeds(seen: Submission) -> Facts:
     for one in seen.compared:
         if one.asked:
             said = f"{one.name}: {one.seeds} of {one.asked} seeds"
-            yield _judged(one.seeds == 1, one.found), said
+            yield _judged(one.found and one.seeds == 1, one.found), said
 
 
 def _trials(seen: Submission) -> Facts:
@@ -81,10 +81,8 @@ def _trials(seen: Submission) -> Facts:
 def _published(seen: Submission) -> Facts:
     sets = dict.fromkeys(name for run in seen.runs() for name in run.profile.evaluation.datasets)
     gate = BaselineGate(seen.runs(), seen.road.place, seen.road.evaluations, [*sets])
-    for one in (found := gate.check(seen.runner)):
+    for one in gate.check(seen.runner):
         yield not one.within, f"{one.dataset}: {one.measured:.4f}, published {one.published:.4f}"
-    if not found:
-        yield None, "no published score of the untouched base was measured"
 
 
 def _selection(seen: Submission) -> Facts:
@@ -95,6 +93,8 @@ def _selection(seen: Submission) -> Facts:
             whole = (record.details if record else {}).get("sample", {}).get("of", name)
             is_open = whole in tests and split == reported_split(tests[whole])
             yield is_open, f"{row.shown}: chosen on {name} ({split})"
+    if not any(run.profile.selection_sets for run in seen.runs()):
+        yield False, "every training keeps its last step"
 
 
 def _contamination(seen: Submission) -> Facts:
@@ -150,10 +150,10 @@ def _term(seen: Submission) -> Facts:
         task, key = seen.road.trainings.task(seed.run), "gradient_share_isotropy"
         lines = (read_measured(task, TRAINING_LOG, seen.runner) or b"").splitlines()
         most = max((log[key] for log in map(json.loads, lines) if key in log), default=None)
-        weight = seed.training.details["weights"]["isotropy"] if seed.training else None
+        weight = seed.run.profile.training.lambda_isotropy
         share = "an unknown part" if most is None else f"up to {most:.1%}"
-        is_open = _judged(0 in (weight, most), None not in (weight, most))
-        yield is_open, f"{seed.run.label}: weight {weight}, {share} of the gradient"
+        is_open = _judged(0 in (weight, most), most is not None)
+        yield is_open, f"{seed.run.label}: weight {weight:g}, {share} of the gradient"
 
 
 def _negatives(seen: Submission) -> Facts:
@@ -168,9 +168,9 @@ def _negatives(seen: Submission) -> Facts:
 def _distance(seen: Submission) -> Facts:
     for row in seen.regularised():
         by = {one["settings"]["similarity"] for seed in row.seeds for one in seed.metrics.values()}
-        trained = row.run.profile.training.contrastive
-        is_open = _judged({trained, *by} - {"euclidean", "scaled_euclidean"}, by)
-        yield is_open, f"{row.shown}: trained by {trained}, ranked by {' and '.join(sorted(by))}"
+        used = {row.run.profile.training.contrastive, *by}
+        is_open = _judged(used - {"euclidean", "scaled_euclidean"}, by)
+        yield is_open, f"{row.shown}: trained and ranked by {' and '.join(sorted(used))}"
 
 
 _QUESTIONS: tuple[tuple[str, Callable[[Submission], Facts], str], ...] = (
@@ -197,9 +197,9 @@ def review_table(part: Part, road: Road, runner: Runner) -> Table:
     words["test"] = first.evaluation.datasets[0]
     body = []
     for asks, question, answer in _QUESTIONS:
-        facts = list(question(seen)) if seen.compared else [(None, "nothing is compared")]
-        is_open = next((one for one in FINDINGS if one in dict(facts)), False)
-        said = [what for of, what in facts if of == is_open] or ["there is nothing of the kind"]
+        facts = list(question(seen)) if seen.compared else []
+        is_open = next((one for one in FINDINGS if one in dict(facts)), None)
+        said = [what for of, what in facts if of == is_open] or ["nothing of the kind is recorded"]
         said[MOST_NAMED:] = [f"and {more} more"] if (more := len(said) - MOST_NAMED) > 0 else []
         body.append((asks, FINDINGS[is_open], "; ".join(said), answer.format(**words)))
     columns = tuple(Column(k, k.title()) for k in ("question", "finding", "facts", "command"))
