@@ -358,7 +358,8 @@ def test_it_is_a_table_of_every_format(workspace, ragcun, form):
     outcome = ragcun("report", "--review", "-f", form, "-w", workspace)
     assert outcome.code == 4
     assert outcome.err.count("Error: a reviewer's questions are open") == 1
-    assert all(question in outcome.out for question in ALL)
+    text = outcome.out.replace("\\\\", " ")  # LaTeX ends a line of a cell so
+    assert [question for question in ALL if question not in text] == []
     assert "Retrieval quality" not in outcome.out
 
 
