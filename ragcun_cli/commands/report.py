@@ -104,6 +104,9 @@ def report(
             rich_help_panel=_SHOWN,
         ),
     ] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="What a reviewer asks; exit code 4 while it is open.")
+    ] = False,
     paper: Annotated[
         Path | None,
         typer.Option(
@@ -159,23 +162,25 @@ def report(
         by=by,
         push=push,
         dry_run=dry_run,
+        review=review,
     )
     chosen = _one_format(format_, as_json=as_json)
     of_tables = [chosen, output, all_runs, rows, names, columns, transpose, by, published]
-    _refuse_beside(push, paper, dry_run=dry_run, of_tables=[*of_tables, all_, strict])
+    _refuse_beside(push, paper, dry_run=dry_run, of_tables=[*of_tables, all_, strict, review])
     session = ReportSession(workspace, Watcher(), verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
     _show_report(session.report(choice, layout, format_name=chosen, output=output), everything=all_)
     session.require_claims()
+    session.require_answers()
 
 
 def _refuse_beside(
     push: str | None, paper: Path | None, *, dry_run: bool, of_tables: Sequence[object]
 ) -> None:
     if paper is not None and (
-        push is not None or any(given is not None for given in of_tables[:2])
+        push is not None or of_tables[-1] or any(given is not None for given in of_tables[:2])
     ):
-        raise typer.BadParameter("--paper has its own files: leave --format, --output, --push out")
+        raise typer.BadParameter("--paper names its files: no --format, --output, --review, --push")
     if push is None and dry_run:
         raise typer.BadParameter("--dry-run is of --push USER/NAME")
     if push is not None and any(given not in (None, False, []) for given in of_tables):

@@ -35,6 +35,8 @@ class Compared:
     """That both rows have on every set; 0 where neither has any."""
     asked: int
     """Of the row that has more."""
+    rows: tuple[ModelRow, ModelRow]
+    """The arm, and what it is against."""
     found: Contrast | None = None
     by_set: Mapping[str, Contrast] = field(default_factory=dict)
     """Data set -> the contrast on it alone."""
@@ -75,7 +77,8 @@ def compare(planned: PlannedContrast, rows: Sequence[ModelRow], sets: Sequence[s
     seeded = [row for row in (arm, against) if row.run.seed is not None]
     shared = paired(ours, theirs)
     asked = max((len(row.every) for row in seeded), default=0)
-    said = planned, planned.called(arm.shown, against.shown), len(shared) if seeded else 0, asked
+    name, seeds = planned.called(arm.shown, against.shown), len(shared) if seeded else 0
+    said = planned, name, seeds, asked, (arm, against)
     without = [row.shown for row in (arm, against) if not row.run.embeds]
     if planned.form != FULL_FORM and without:
         return Compared(*said, why=f"{without[0]} has no embeddings")

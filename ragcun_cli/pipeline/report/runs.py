@@ -43,7 +43,7 @@ def background_of(
         answers: sentences to begin with.
     """
     stages = {
-        _label(row, seed.run): _stages_of(seed.run, road, runner)
+        _label(row, seed.run): stages_of(seed.run, road, runner)
         for row in rows
         for seed in row.every
     }
@@ -69,7 +69,8 @@ def _label(row: ModelRow, run: Run) -> str:
     return row.shown if run.seed is None else f"{row.shown}, seed {run.seed}"
 
 
-def _stages_of(run: Run, road: Road, runner: Runner) -> _Stages:
+def stages_of(run: Run, road: Road, runner: Runner) -> _Stages:
+    """The stages of a run and of all that it rests on, each with its record where it is current."""
     scores = [road.evaluations.score(run, name) for name in run.profile.evaluation.datasets]
     found = [road.trainings.task(run), *scores, road.isotropies.task(run)]
     tasks = with_needs(task for task in found if task is not None)

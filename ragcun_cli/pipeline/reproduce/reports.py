@@ -16,13 +16,14 @@ from ragcun_cli.pipeline.report.layout import choose_columns
 from ragcun_cli.pipeline.report.licences import README
 from ragcun_cli.pipeline.report.paper import paper_facts, write_paper
 from ragcun_cli.pipeline.report.push import files_of, one_of, push, size
+from ragcun_cli.pipeline.report.review import FINDINGS, review_table
 from ragcun_cli.pipeline.report.rows import ModelRow
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.results import measured_sets
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.spec import paths
-from ragcun_cli.spec.errors import ClaimsError, WorkspaceError
+from ragcun_cli.spec.errors import CheckFailedError, ClaimsError, WorkspaceError
 from ragcun_cli.spec.plan import PaperPlan
 
 
@@ -52,6 +53,8 @@ class Layout:
     """Repository that one model goes to, instead of all this."""
     dry_run: bool = False
     """It is only said what would go there."""
+    review: bool = False
+    """What a reviewer asks, in place of the tables."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class ReportSession(Session):
 
     _parts: Sequence[reporting.Part] = ()
     _strict = False
+    _open: Sequence[str] = ()
 
     def report(
         self, choice: Choice, layout: Layout, *, format_name: str | None, output: Path | None
@@ -86,17 +90,18 @@ class ReportSession(Session):
         for name in layout.published:
             published_model(name)
         self._parts = self._laid_out(self._gathered(choice, layout), layout)
-        tables = reporting.tables_of(self._parts)
+        tables = reporting.tables_of(self._parts, self._review if layout.review else None)
         if layout.by is not None:
             tables += self._by_groups(layout.by)
         if layout.columns is not None:
             tables = choose_columns(tables, layout.columns.split(","))
-        tables += reporting.licences_of(self._parts, self._road)
+        tables += [] if layout.review else reporting.licences_of(self._parts, self._road)
         if layout.paper is not None:
             return self._paper(layout.paper, tables, layout)
         if format_name is None:
             return Report(tables=tables)
-        figures = reporting.figures_of(self._parts, self._road, self._runner)
+        drawn = () if layout.review else self._parts
+        figures = reporting.figures_of(drawn, self._road, self._runner)
         title = ", ".join(part.title for part in self._parts)
         background = reporting.answered(self._parts, self._road, self._runner)
         text = render(
@@ -155,6 +160,15 @@ class ReportSession(Session):
         if lacking := [one for one in judged if one.verdict not in ("shown", "see evidence")]:
             named = "; ".join(f"{one.claim.name}: {one.verdict}" for one in lacking)
             raise ClaimsError(f"{len(lacking)} of {len(judged)} claims are not shown: {named}")
+
+    def require_answers(self) -> None:
+        """Pass if the records answer what a reviewer asks, or nobody asked.
+
+        Raises:
+            CheckFailedError: a question is open.
+        """
+        if self._open:
+            raise CheckFailedError(f"a reviewer's questions are open: {' '.join(self._open)}")
 
     # What it is of
 
@@ -246,6 +260,11 @@ class ReportSession(Session):
             suffix = "" if number == 1 else f"-{number}"
             found.append(replace(table, key=table.key + suffix))
         return found
+
+    def _review(self, part: reporting.Part) -> list[Table]:
+        table = review_table(part, self._road, self._runner)
+        self._open = [*self._open, *(str(r[0]) for r in table.rows if r[1] == FINDINGS[True])]
+        return [table]
 
     # How it is shown
 

@@ -23,7 +23,7 @@ def found(mean, *, variance=1e-5, by_seed=(-0.002, 0.0, 0.002)):
 def compared(means, **more):
     by_set = {f"set{n}": found(mean, **more) for n, mean in enumerate(means)}
     planned = PlannedContrast(arm="a", against="b", primary=True)
-    return Compared(planned, "a − b", 3, 3, found(float(np.mean(means)), **more), by_set)
+    return Compared(planned, "a − b", 3, 3, (), found(float(np.mean(means)), **more), by_set)
 
 
 def test_a_forest_has_a_line_for_each_set_and_from_three_on_sets_as_a_sample():
@@ -54,7 +54,7 @@ def test_a_forest_of_one_seed_has_no_dots_and_is_blind_to_training_noise():
 def test_what_was_not_measured_has_no_forest():
     planned = PlannedContrast(arm="a", against="b", primary=True)
     assert forest_figure(None) is None
-    assert forest_figure(Compared(planned, "a − b", 0, 3, why="not measured")) is None
+    assert forest_figure(Compared(planned, "a − b", 0, 3, (), why="not measured")) is None
 
 
 def test_a_forest_is_drawn_the_same_and_stands_in_every_format():
