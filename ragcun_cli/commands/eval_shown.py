@@ -12,10 +12,7 @@ from ragcun_cli.console import StyledCell, show_rows, width, write
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.evaluation.looked import Looked, SeenPassage
 
-SHOWN = (
-    *("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10"),
-    *("page_r_precision", "page_recall@5"),
-)
+SHOWN = ("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10")
 """Metrics of the terminal's table; JSON has all."""
 
 SNIPPET = 160

@@ -33,8 +33,6 @@ class Importing(PairSettings):
     base: str = ROUND_TRIP_BASE
     max_seq_length: int = ROUND_TRIP_LENGTH
     round_trip: bool = True
-    kilt: Path | None = None
-    kilt_queries: Path | None = None
     licence: str | None = None
     """Of the data, as the person declares it."""
 
@@ -47,26 +45,16 @@ class Importing(PairSettings):
         changed = [pair for pair in given.items() if pair[1] != usual[pair[0]]]
         return [word for pair in changed for word in pair] + flag
 
-    def check(self, source: Path | None) -> None:
-        """Refuse options that do nothing, or that leave open what is taken in.
+    def check(self) -> None:
+        """Refuse options that do nothing, or that leave open what pairs are made of.
 
         Raises:
             DataError: naming them.
         """
-        plain = {
-            "--kilt",
-            "--kilt-queries",
-            "--test-queries",
-            "--dev-queries",
-            "--columns",
-            "--licence",
-        }
+        plain = {"--test-queries", "--dev-queries", "--columns", "--licence"}
         options = {word for word in map(str, self.words) if word.startswith("--")}
         idle = [] if self.makes_pairs else sorted(options - plain)
         wrong = {
-            "name one thing to take in: SOURCE, or --kilt FILE": (source is None)
-            == (not self.kilt),
-            "--kilt and --kilt-queries go together": (not self.kilt) != (not self.kilt_queries),
             "queries are made by --pairs or come in --queries, not both": bool(
                 self.pairs and self.queries
             ),
@@ -78,14 +66,14 @@ class Importing(PairSettings):
                 raise DataError(what, hint="ragcun data import --help")
 
 
-def import_action(source: Path | None, name: str, how: Importing, place: Place) -> Action:
-    """Take in a folder in BEIR layout, a table, KILT's files, or passages to make pairs of.
+def import_action(source: Path, name: str, how: Importing, place: Place) -> Action:
+    """Take in a folder in BEIR layout, a table, or passages to make pairs of.
 
     Raises:
         DataError: options do not go together.
     """
-    how.check(source)
-    if (how.makes_pairs or source is None) and sources.find(name) is not None:
+    how.check()
+    if how.makes_pairs and sources.find(name) is not None:
         raise DataError(f"'{name}' is the name of a public set", hint="--name my-corpus")
 
     def action(draft: Path, progress: Progress) -> Details:
@@ -93,11 +81,6 @@ def import_action(source: Path | None, name: str, how: Importing, place: Place) 
         return {**made(draft, progress), **declared}
 
     def made(draft: Path, progress: Progress) -> dict[str, Any]:
-        if how.kilt is not None and how.kilt_queries is not None:
-            from ragcun_cli.pipeline.data.proxy.kilt import store_kilt
-
-            return store_kilt(how.kilt, how.kilt_queries, draft, progress=progress)
-        assert source is not None
         if how.makes_pairs:
             return _make_pairs(source, draft, how, place, progress)
         from ragcun_cli.pipeline.data.bring.imports import take_in
