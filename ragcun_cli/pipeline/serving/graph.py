@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from ragcun_cli.pipeline.encoders.encode import encode_block
+from ragcun_cli.pipeline.serving.compare import largest
 from ragcun_cli.spec.errors import EncoderError, RagcunError, first_line
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ def require_equal(model: SentenceTransformer, name: str, file: Path, texts: Sequ
         EncoderError: it is above MOST_DIFFERENCE.
     """
     own = encode_block(model, texts, batch_size=len(texts)).cpu()
-    norms = own.norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-    worst = float(((run_graph(model, file, texts) - own).norm(dim=1) / norms).max())
+    worst = largest(own, run_graph(model, file, texts))
     if not worst <= MOST_DIFFERENCE:
         raise EncoderError(
             f"the exported graph of {name} is not the model: its embeddings differ by up to "
