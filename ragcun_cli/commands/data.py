@@ -101,7 +101,9 @@ def build(
 def import_set(
     source: Annotated[
         Path,
-        typer.Argument(help="A folder in BEIR layout or of documents; a .jsonl, .csv or .tsv."),
+        typer.Argument(
+            exists=True, help="A folder in BEIR layout or of documents; a .jsonl, .csv or .tsv."
+        ),
     ],
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
     test_queries: Annotated[
@@ -121,7 +123,8 @@ def import_set(
         PairsOf | None, typer.Option(help="Make queries of what documents say.")
     ] = None,
     queries: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Or take these: query, passage_id.")
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, help="Or take these: query, passage_id."),
     ] = None,
     passage_words: Annotated[
         int, typer.Option(min=10, help="Of a passage of pairs, at most.")
