@@ -101,9 +101,7 @@ def build(
 def import_set(
     source: Annotated[
         Path,
-        typer.Argument(
-            exists=True, help="A folder in BEIR layout or of documents; a .jsonl, .csv or .tsv."
-        ),
+        typer.Argument(help="A folder in BEIR layout or of documents; a .jsonl, .csv or .tsv."),
     ],
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
     test_queries: Annotated[
@@ -123,8 +121,7 @@ def import_set(
         PairsOf | None, typer.Option(help="Make queries of what documents say.")
     ] = None,
     queries: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", exists=True, help="Or take these: query, passage_id."),
+        Path | None, typer.Option(metavar="FILE", help="Or take these: query, passage_id.")
     ] = None,
     passage_words: Annotated[
         int, typer.Option(min=10, help="Of a passage of pairs, at most.")

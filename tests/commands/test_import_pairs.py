@@ -151,17 +151,14 @@ def test_a_folder_of_no_use_is_refused_and_leaves_nothing(ragcun, tmp_path, file
     ("options", "message"),
     [
         (("--max-pairs", 9), "--max-pairs: of pairs, and neither --pairs nor --queries"),
-        (("--pairs", "title", "--queries", "d.jsonl"), "or come in --queries, not both"),
-        (("--queries", "absent.jsonl"), "'absent.jsonl' does not exist"),
+        (("--pairs", "title", "--queries", "q.jsonl"), "or come in --queries, not both"),
+        (("--queries", "absent.jsonl"), "absent.jsonl is missing"),
         (("--pairs", "title", "--base", "no/such"), "no/such"),
         (("--pairs", "title", "--columns", "body=text"), "on the left stands id, title or text"),
         (("--pairs", "title", "--columns", "text=body"), "no column 'body'"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(
-    ragcun, tmp_path, monkeypatch, options, message
-):
-    monkeypatch.chdir(tmp_path)
+def test_options_that_do_not_go_together_are_refused(ragcun, tmp_path, options, message):
     file = tmp_path / "d.jsonl"
     file.write_text('{"text": "some text of a document"}\n')
     ws = tmp_path / "ws"

@@ -88,6 +88,9 @@ def _make_pairs(
 ) -> dict[str, Any]:
     from ragcun_cli.pipeline.data.proxy.build import make_pairs
 
+    for file in filter(None, (source, how.queries)):
+        if not file.exists():
+            raise DataError(f"{file} is missing", hint="ragcun data import --help")
     if not how.round_trip:
         return make_pairs(source, draft, how, keep=None, progress=progress)
     config = EncoderConfig(base=how.base, max_seq_length=how.max_seq_length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,15 +48,12 @@ def require_onnx() -> None:
     Raises:
         RagcunError: it is not.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
+    wanted = ("onnx", "onnxruntime", "onnxscript")
+    if missing := [name for name in wanted if find_spec(name) is None]:
         raise RagcunError(
-            f"an ONNX graph needs a package that is not installed: {error.name}",
+            f"an ONNX graph needs packages that are not installed: {', '.join(missing)}",
             hint="pip install 'ragcun[onnx]'",
-        ) from error
+        )
 
 
 def write_graph(model: SentenceTransformer, name: str, file: Path) -> None:
