@@ -43,7 +43,7 @@ def typed_set(name: str, folder: Path, query: str, progress: Progress) -> Judged
 
 
 def rank_typed(place: Place, run: Run, test: JudgedSet, progress: Progress) -> Ranking:
-    """Ids and scores of the passages that one model finds for the typed query, best first.
+    """The typed query -> ids and scores of the passages that one model finds for it, best first.
 
     Embeddings of passages are kept in the workspace, so that the next query is quick.
     """
