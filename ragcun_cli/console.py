@@ -154,33 +154,23 @@ def write_json(value: Any) -> None:  # noqa: ANN401
     write(value if is_text else json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-StyledCell = str | Sequence[tuple[str, str]]
-"""A text, or parts of one with the style of each."""
-
-
 def width() -> int:
     """Characters that a table may take in a line of stdout."""
     return out.width if out.is_terminal else PLAIN_WIDTH
 
 
-def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[StyledCell]]) -> None:
+def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A small table of texts on stdout."""
     _print_table(_table_of(title, columns, rows))
 
 
-def _table_of(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[StyledCell]]
-) -> RichTable:
+def _table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
     table = _rich_table(title)
-    texts = [
-        [Text.assemble(*([cell] if isinstance(cell, str) else cell)) for cell in row]
-        for row in rows
-    ]
     for number, name in enumerate(columns):
-        widest = max((len(row[number]) for row in texts), default=0)
+        widest = max((len(row[number]) for row in rows), default=0)
         table.add_column(escape(name), overflow="fold", no_wrap=number == 0 or widest <= SHORT)
-    for row in texts:
-        table.add_row(*row)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 

@@ -89,13 +89,6 @@ class LauncherName(StrEnum):
     SLURM = "slurm"
 
 
-class ApiName(StrEnum):
-    """What servers of embeddings speak."""
-
-    OPENAI = "openai"
-    TEI = "tei"
-
-
 class ReportFormat(StrEnum):
     """What a report can be written in."""
 

@@ -99,11 +99,11 @@ def build(
 
 @app.command("import")
 def import_set(
-    name: Annotated[str, typer.Option("--name", help="What to call it.")],
     source: Annotated[
-        Path | None,
+        Path,
         typer.Argument(help="A folder in BEIR layout or of documents; a .jsonl, .csv or .tsv."),
-    ] = None,
+    ],
+    name: Annotated[str, typer.Option("--name", help="What to call it.")],
     test_queries: Annotated[
         int | None, typer.Option(min=0, help="Of a table or of pairs, held out to test on.")
     ] = None,
@@ -134,13 +134,6 @@ def import_set(
     max_seq_length: Annotated[
         int, typer.Option(min=4, help="Word pieces that it reads of a text.")
     ] = ROUND_TRIP_LENGTH,
-    kilt: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="KILT's knowledge source; the whole has 34.8 GB."),
-    ] = None,
-    kilt_queries: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its queries, judged by page.")
-    ] = None,
     workspace: options.WorkspaceFolder = None,
     device: options.Device = "auto",
     cache_gb: options.CacheGigabytes = CACHE_GB,
@@ -169,7 +162,7 @@ def import_set(
     from ragcun_cli.pipeline.reproduce.imports import Importing
 
     made = (pairs, queries, passage_words, max_pairs, test_queries, dev_queries, columns)
-    how = Importing(*made, base, max_seq_length, round_trip, kilt, kilt_queries, licence)
+    how = Importing(*made, base, max_seq_length, round_trip, licence)
     session = DataSession(workspace, Watcher(), force=force, device=device, cache_gb=cache_gb)
     found = session.take_in(source, name, how)
     show(found, as_json=as_json, table=partial(show_sets, found))

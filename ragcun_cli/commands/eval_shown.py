@@ -7,15 +7,12 @@ from itertools import zip_longest
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
-from ragcun_cli.console import StyledCell, show_rows, width, write
+from ragcun_cli.console import show_rows, width, write
 
 if TYPE_CHECKING:
     from ragcun_cli.pipeline.evaluation.looked import Looked, SeenPassage
 
-SHOWN = (
-    *("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10"),
-    *("page_r_precision", "page_recall@5"),
-)
+SHOWN = ("ndcg@10", "recall@10", "recall@100", "recall@1000", "mrr@10", "map@1000", "judged@10")
 """Metrics of the terminal's table; JSON has all."""
 
 SNIPPET = 160
@@ -73,14 +70,16 @@ def show_looked(found: Sequence[Looked], dataset: str) -> None:
             title += f"nDCG@10: {scores}; {one.shared} of the first 10 in common"
         if one.judged:
             _show_judged(title, one, letters)
-        shown = {label: hits[: FEW if one.ndcg else None] for label, hits in one.hits.items()}
-        beside = len(letters) <= MOST_BESIDE and width() >= 3 + len(letters) * (NARROWEST + 3)
-        for labels in [list(letters)] if beside else [[label] for label in letters]:
-            cells = [[_hit(hit, label, letters) for hit in shown[label]] for label in labels]
-            rows = [
-                (f"{rank}", *row) for rank, row in enumerate(zip_longest(*cells, fillvalue=""), 1)
+        cells = {
+            f"{letters[label]}  {label}": [
+                _hit(hit, label, letters) for hit in hits[: FEW if one.ndcg else None]
             ]
-            heads = [f"{letters[label]}  {label}" for label in labels]
+            for label, hits in one.hits.items()
+        }
+        beside = len(letters) <= MOST_BESIDE and width() >= 3 + len(letters) * (NARROWEST + 3)
+        for heads in [list(cells)] if beside else [[head] for head in cells]:
+            places = zip_longest(*(cells[head] for head in heads), fillvalue="")
+            rows = [(f"{rank}", *row) for rank, row in enumerate(places, 1)]
             show_rows("" if one.judged else title, ("", *heads), rows)
     if len(found[0].hits) > 1:
         write("B4: model B has the same passage in place 4; B–: it is not in B's ranking.")
@@ -88,12 +87,7 @@ def show_looked(found: Sequence[Looked], dataset: str) -> None:
 
 def _show_judged(title: str, one: Looked, letters: Mapping[str, str]) -> None:
     rows = [
-        (
-            f"{seen.grade}",
-            seen.passage,
-            *(_place(rank) for rank in seen.ranks.values()),
-            _text(seen),
-        )
+        (f"{seen.grade}", seen.passage, *map(_place, seen.ranks.values()), _text(seen))
         for seen in one.relevant[:FEW]
     ]
     counts = f"judged: {len(one.judged)}, relevant: {len(one.relevant)}"
@@ -103,22 +97,14 @@ def _show_judged(title: str, one: Looked, letters: Mapping[str, str]) -> None:
     show_rows(f"{title}\n{counts}", columns, rows)
 
 
-def _hit(hit: SeenPassage, own: str, letters: Mapping[str, str]) -> StyledCell:
+def _hit(hit: SeenPassage, own: str, letters: Mapping[str, str]) -> str:
     there = "".join(
         f"  {letters[label]}{_place(rank)}" for label, rank in hit.ranks.items() if label != own
     )
-    mark = ("", "")
+    mark = ""
     if hit.grade is not None:
-        relevant = hit.grade > 0
-        mark = (
-            (f"  relevant, grade {hit.grade}", "green") if relevant else ("  not relevant", "red")
-        )
-    return [
-        (hit.passage, "bold"),
-        (f"  {hit.score:.4g}{there}", "dim"),
-        mark,
-        (f"\n{_text(hit)}", ""),
-    ]
+        mark = f"  relevant, grade {hit.grade}" if hit.grade > 0 else "  not relevant"
+    return f"{hit.passage}  {hit.score:.4g}{there}{mark}\n{_text(hit)}"
 
 
 def _place(rank: int | None) -> str:

@@ -73,17 +73,10 @@ def init(
     Example: ragcun profile init mine --data mine
     """
     from ragcun_cli.console import Watcher, say, write
-    from ragcun_cli.pipeline.reproduce.own_plan import init_profile
+    from ragcun_cli.pipeline.reproduce.own_plan import ProfileSession
 
-    file = init_profile(
-        *(name, Watcher()),
-        extends=extends,
-        is_plan=plan,
-        data=data,
-        base=base,
-        workspace=workspace,
-        device=device,
-    )
+    session = ProfileSession(workspace, Watcher(), device=device)
+    file = session.init_profile(name, extends=extends, is_plan=plan, data=data, base=base)
     say("written; change what you like, then: ragcun reproduce --profile " + name)
     write(str(file))
 

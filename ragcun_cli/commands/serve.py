@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -58,8 +58,8 @@ def check_served(
         str | None, typer.Option("--url", metavar="URL", help="Of the server of embeddings.")
     ] = None,
     api: Annotated[
-        options.ApiName, typer.Option("--api", help="It answers /v1/embeddings, or /embed.")
-    ] = options.ApiName.OPENAI,
+        Literal["openai", "tei"], typer.Option(help="It answers /v1/embeddings, or /embed.")
+    ] = "openai",
     key_env: Annotated[
         str | None,
         typer.Option("--key-env", metavar="NAME", help="Variable that holds the server's key."),
@@ -92,8 +92,7 @@ def check_served(
     from ragcun_cli.pipeline.reproduce.serving import ServingSession
 
     session = ServingSession(workspace, watcher, ask=asking(yes), device=device)
-    server = url, api.value, key_env
-    found = session.check(model, server, vectors=vectors, ids=ids, datasets=datasets)
+    found = session.check(model, (url, api, key_env), (vectors, ids), datasets=datasets)
     show(found, as_json=as_json, table=partial(_show_found, "Checked", found))
     session.require_equal()
 

@@ -157,7 +157,7 @@ def test_a_query_shows_what_two_models_find(ragcun, workspace, model):
     assert shown.out.startswith("smoke-numpy: sort an array")
     assert ragcun(*words).code == 2
     many = ragcun(*words, "--profile", "smoke", "--seed", "1")
-    assert "up to 6 models are shown side by side" in many.err
+    assert "hits of up to 6 models are looked at" in many.err
 
 
 def test_public_sets_that_are_not_here_are_named_before_anything_is_done(ragcun, workspace, model):

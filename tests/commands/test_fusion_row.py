@@ -3,7 +3,7 @@
 import json
 
 from ragcun_cli.core.rankings.fusion import fused_ranking
-from ragcun_cli.pipeline.evaluation.typed_query import rank_typed, typed_set
+from ragcun_cli.pipeline.evaluation.typed_query import QUERY, rank_typed, typed_set
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.search.rankings import read_run
@@ -60,7 +60,8 @@ def test_a_typed_query_is_answered_by_the_fusion_of_both(ragcun, workspace):
     runs = {run.name: run for run in runs_on_disk(place.workspace)[0]}
     typed = typed_set(SET, place.sets.task(SET).folder, "the shape of an array", Silent())
     dense, lexical, both = (
-        rank_typed(place, runs[name], typed, Silent()) for name in ("untouched", "bm25", "fusion")
+        rank_typed(place, runs[name], typed, Silent())[QUERY]
+        for name in ("untouched", "bm25", "fusion")
     )
     expected = fused_ranking(*([passage for passage, _ in one] for one in (dense, lexical)))
     assert len(lexical) > 3

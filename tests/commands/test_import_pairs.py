@@ -1,6 +1,5 @@
-"""Pairs of passages, and KILT, through the command line."""
+"""Pairs of passages, through the command line."""
 
-import gzip
 import json
 import random
 
@@ -153,8 +152,6 @@ def test_a_folder_of_no_use_is_refused_and_leaves_nothing(ragcun, tmp_path, file
     [
         (("--max-pairs", 9), "--max-pairs: of pairs, and neither --pairs nor --queries"),
         (("--pairs", "title", "--queries", "q.jsonl"), "or come in --queries, not both"),
-        (("--kilt", "k"), "name one thing to take in"),
-        (("--kilt-queries", "k"), "--kilt and --kilt-queries go together"),
         (("--queries", "absent.jsonl"), "absent.jsonl is missing"),
         (("--pairs", "title", "--base", "no/such"), "no/such"),
         (("--pairs", "title", "--columns", "body=text"), "on the left stands id, title or text"),
@@ -190,73 +187,3 @@ def test_a_table_of_documents_has_lines_of_ten_megabytes(ragcun, tmp_path):
     refused = ragcun("data", "import", file, "--name", "two", *options, "-w", ws)
     assert refused.code == 2
     assert "more than 16,777,216" in refused.err
-
-
-# KILT
-
-
-def kilt(tmp_path):
-    """Ten pages of 250 words and two queries of KILT's shape."""
-    pages, source, asked = [], tmp_path / "ks.json", tmp_path / "dev.jsonl"
-    for n in range(10):
-        text = [f"Page {n}\n", *(f"topic{n} word{n}x{w} filler here more\n" for w in range(50))]
-        text[3:3] = ["Section::::History.\n"]
-        pages.append(
-            {"_id": str(n), "wikipedia_id": str(n), "wikipedia_title": f"Page {n}", "text": text}
-        )
-    source.write_text("".join(json.dumps(page) + "\n" for page in pages))
-
-    def query(name, text, *answers):
-        output = [{"answer": "x", "provenance": [{"wikipedia_id": p} for p in a]} for a in answers]
-        return {"id": name, "input": text, "output": [*output, {"answer": "no provenance"}]}
-
-    rows = [
-        query("one", "topic3 word3x7", ["3"]),
-        query("two", "topic4 topic5", ["4", "5"], ["7"]),
-        query("none", "nothing"),
-        query("away", "elsewhere", ["99"]),
-    ]
-    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return source, asked
-
-
-def test_kilt_is_judged_by_page(ragcun, tmp_path):
-    source, asked = kilt(tmp_path)
-    ws = tmp_path / "ws"
-    files = ("--kilt", source, "--kilt-queries", asked)
-    outcome = ragcun("data", "import", *files, "--name", "kilt-nq", "-w", ws)
-    assert outcome.code == 0, outcome.err
-    assert "without provenance" in outcome.out
-    assert "whose pages are not in the source" in outcome.out
-    folder = ws / "data/datasets/kilt-nq"
-    corpus, qrels = Corpus.open(folder), beir.read_qrels(folder, "test")
-    assert len(corpus) == 30
-    assert "History. topic0" in corpus.texts[0]
-    assert not any("Section" in text for text in corpus.texts)
-    # 50 paragraphs of 5 words and a section's name; the title stands before each piece
-    assert [len(text.split()) for text in corpus.texts[:3]] == [102, 102, 53]
-    assert qrels == {
-        "q:one": {f"3#{n}": 1 for n in (1, 2, 3)},
-        "q:two": {f"{page}#{n}": 1 for page in (4, 5, 7) for n in (1, 2, 3)},
-    }
-    outcome = ragcun("eval", "-m", "ragcun/tiny", "-d", "kilt-nq", "-w", ws, "--json")
-    assert outcome.code == 0, outcome.err
-    (found,) = json.loads(outcome.out)
-    (file,) = ws.glob("runs/untouched/*/eval/kilt-nq/runs/*.trec.gz")
-    ranked = {}
-    for line in gzip.decompress(file.read_bytes()).decode().splitlines():
-        query, _, passage, *_ = line.split()
-        pages = ranked.setdefault(query, [])
-        pages += [passage.split("#")[0]] * (passage.split("#")[0] not in pages)
-    one, two = ranked["q:one"], ranked["q:two"]
-    precision = max(len({*two[:2]} & {"4", "5"}) / 2, float(two[0] == "7"))
-    expected = (float(one[0] == "3") + precision) / 2
-    assert found["metrics"]["page_r_precision"] == pytest.approx(expected)
-    assert 0 <= found["metrics"]["page_recall@5"] <= 1
-    rows = [json.loads(line) for line in (file.parents[1] / "per_query.jsonl").open()]
-    assert [row["page_r_precision"] for row in rows] == [float(one[0] == "3"), precision]
-    shown = ragcun("eval", "-m", "ragcun/tiny", "-d", "kilt-nq", "-w", ws)
-    assert "page_r_precision" in shown.out
-    asked.write_text('{"id": "a", "input": "b", "output": [{"provenance": [{}]}]}')
-    refused = ragcun("data", "import", *files, "--name", "kilt-two", "-w", ws)
-    assert (refused.code, "is no list of answers" in refused.err) == (2, True)

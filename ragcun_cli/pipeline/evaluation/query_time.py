@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ragcun_cli.pipeline.stages.task import Details
-
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -40,17 +38,3 @@ def encoding_time(model: SentenceTransformer, queries: Sequence[str], *, precisi
     finally:
         set_kept_base(model, base)
     return 1000 * statistics.median(took[len(queries[:_WARMING]) :])
-
-
-def times_of_fusion(dense: Details, lexical: Details, seconds: float) -> dict[str, float | None]:
-    """Of a query of a fusion: both searches one after the other, then so long to fuse them.
-
-    Args:
-        dense: what the record of a search by embeddings remembers.
-        lexical: the same of a search by words.
-        seconds: to fuse.
-    """
-    times = [one.get(TIMES, {}) for one in (dense, lexical)]
-    searching = [one.get("searching") for one in times]
-    known = None if None in searching else sum(searching) + 1000 * seconds
-    return {"encoding": times[0].get("encoding"), "searching": known}

@@ -10,10 +10,7 @@ from typing import Any
 
 from ragcun_cli.core.rankings.calibration import calibration, fold_numbers
 from ragcun_cli.core.rankings.hubness import hubness
-from ragcun_cli.core.rankings.metrics import mean
-from ragcun_cli.core.rankings.pages import page_recall, r_precision
-from ragcun_cli.pipeline.data.proxy.documents import document_of
-from ragcun_cli.pipeline.data.proxy.kilt import read_evidence
+from ragcun_cli.core.rankings.metrics import mean, metrics_to
 from ragcun_cli.pipeline.evaluation.score_columns import write_score_columns
 from ragcun_cli.pipeline.search.dense import VARIANT_DEPTH
 from ragcun_cli.pipeline.search.judged import JudgedSet
@@ -34,7 +31,6 @@ def write_scores(
     depth: int,
     variants: Sequence[str],
     settings: Mapping[str, Any],
-    by_page: bool = False,
 ) -> dict[str, Any]:
     """Score run files, write the metrics and the per-query scores, and return the metrics.
 
@@ -47,7 +43,6 @@ def write_scores(
         depth: of the rankings.
         variants: smaller forms of the embeddings that have run files, too.
         settings: how passages were encoded and ranked, kept beside the scores.
-        by_page: measure what KILT does of pages, too.
     """
     draft.mkdir(parents=True, exist_ok=True)
     parts: dict[str, dict[str, float]] = {}
@@ -59,7 +54,6 @@ def write_scores(
             ranking = read_run(folder / run_file(test.file_stem))
             rankings.append({query: hits[:HUB_RANKS] for query, hits in ranking.items()})
             scores = score_ranking(ranking, test, depth=depth)
-            scores |= _of_pages(ranking, test) if by_page else {}
             parts[test.part] = _means(scores)
             calibrations[test.part] = _calibration(ranking, test)
             mark = {"part": test.part} if test.part else {}
@@ -68,8 +62,7 @@ def write_scores(
             for query in sorted(test.qrels):
                 row = {"query": query, **mark, **{m: by[query] for m, by in scores.items()}}
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-    metrics = next(iter(parts.values()))
-    means = {metric: mean(part[metric] for part in parts.values()) for metric in metrics}
+    means = {metric: mean(part[metric] for part in parts.values()) for metric in metrics_to(depth)}
     content = {
         "dataset": tests[0].name.partition("/")[0],
         "queries": sum(len(test.qrels) for test in tests),
@@ -92,19 +85,6 @@ def write_scores(
 
 def _means(scores: QueryScores) -> dict[str, float]:
     return {metric: mean(by_query.values()) for metric, by_query in scores.items()}
-
-
-def _of_pages(ranking: Ranking, test: JudgedSet) -> QueryScores:
-    """Page-level scores of a set whose passages' ids name their pages."""
-    assert test.folder is not None
-    found: QueryScores = {"page_r_precision": {}, "page_recall@5": {}}
-    evidence = read_evidence(test.folder)
-    for query in test.qrels:
-        hits = ranking.get(query, ())
-        pages = list(dict.fromkeys(document_of(passage) for passage, _ in hits))
-        found["page_r_precision"][query] = r_precision(evidence[query], pages)
-        found["page_recall@5"][query] = page_recall(evidence[query], pages, k=5)
-    return found
 
 
 def _of_variant(name: str, test: JudgedSet, folder: Path) -> QueryScores:

@@ -13,7 +13,7 @@ from ragcun_cli.core.search.ranking import Hits, merge
 from ragcun_cli.pipeline.encoders.kept import open_cache
 from ragcun_cli.pipeline.encoders.model_source import ModelSource
 from ragcun_cli.pipeline.evaluation.query_scale import query_scale_of
-from ragcun_cli.pipeline.evaluation.query_time import TIMES, encoding_time, times_of_fusion
+from ragcun_cli.pipeline.evaluation.query_time import TIMES, encoding_time
 from ragcun_cli.pipeline.machine import processes
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place
@@ -175,9 +175,12 @@ def fuse_runs(
         write_run(ranking, folder / file, tag=run.name)
     dense, lexical = (details for _, details in parts)
     similarities = " and ".join(one["similarity"] for one in (dense, lexical))
+    # Both searches one after the other, then the fusion; None where one was not measured.
+    searching = [one.get(TIMES, {}).get("searching") for one in (dense, lexical)]
+    took = None if None in searching else sum(searching) + 1000 * seconds / queries
     return {
         "similarity": f"reciprocal ranks, k {RANK_OFFSET}, of {similarities}",
-        TIMES: times_of_fusion(dense, lexical, seconds / queries),
+        TIMES: {"encoding": dense.get(TIMES, {}).get("encoding"), "searching": took},
     }
 
 

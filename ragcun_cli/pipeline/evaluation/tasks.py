@@ -79,7 +79,6 @@ class EvaluationTasks:
                 depth=config.depth,
                 variants=variants,
                 settings=settings,
-                by_page=recorded(data).get("pages", False),
             )
             if paths.MTEB in names:
                 write_mteb(

@@ -42,20 +42,14 @@ def typed_set(name: str, folder: Path, query: str, progress: Progress) -> Judged
     return JudgedSet(name, Corpus.open(own), {QUERY: query}, {QUERY: grades}, own)
 
 
-def rank_typed(
-    place: Place, run: Run, test: JudgedSet, progress: Progress
-) -> list[tuple[str, float]]:
-    """Ids and scores of the passages that one model finds for the typed query, best first.
+def rank_typed(place: Place, run: Run, test: JudgedSet, progress: Progress) -> Ranking:
+    """The typed query -> ids and scores of the passages that one model finds for it, best first.
 
     Embeddings of passages are kept in the workspace, so that the next query is quick.
     """
-    return _ranked(place, run, test, progress).get(QUERY, [])
-
-
-def _ranked(place: Place, run: Run, test: JudgedSet, progress: Progress) -> Ranking:
     config = run.profile.evaluation.model_copy(update={"variants": ()})
     if run.parts:
-        both = [_ranked(place, part, test, progress) for part in run.parts]
+        both = [rank_typed(place, part, test, progress) for part in run.parts]
         return fused(*both, depth=config.depth)
     if not run.embeds:
         mining, workspace = run.profile.mining, place.workspace

@@ -84,15 +84,14 @@ class DataSession(Session):
         self._bring(lambda: [self._place.sets.task(name) for name in names], runs)
         return self._details([self._place.sets.task(name) for name in names])
 
-    def take_in(self, source: Path | None, name: str, how: Importing) -> SetDetails:
+    def take_in(self, source: Path, name: str, how: Importing) -> SetDetails:
         """Take in what a person has.
 
         Raises:
             DataError: options do not go together, or what there is cannot be taken in.
         """
-        given = [] if source is None else [source]
         action = import_action(source, name, how, self._place)
-        return self._add(name, action, again=["import", *given, "--name", name, *how.words])
+        return self._add(name, action, again=["import", source, "--name", name, *how.words])
 
     def sample(
         self, name: str, new: str | None, *, queries: int, passages: int, seed: int

@@ -232,6 +232,15 @@ class EvaluationSession(Session):
             title if titles.count(title) == 1 else f"{title} ({run.folder.name})": run
             for title, run in zip(titles, runs, strict=True)
         }
+        fewest, most = (1, MOST_MODELS) if look.disagreements is None else (2, 2)
+        if not fewest <= len(labelled) <= most:
+            allowed = "two models" if fewest == most else f"up to {most} models"
+            some = ", ".join([*labelled][:MOST_MODELS]) + " …" * (len(labelled) > MOST_MODELS)
+            raise RagcunError(
+                f"hits of {allowed} are looked at, each named once, and here "
+                f"{'is' if len(labelled) == 1 else 'are'} {len(labelled)}: {some}",
+                hint="--model FOLDER --model FOLDER",
+            )
         if look.query is None:
             found = self._disagreements(labelled, names[0], look.disagreements or 0)
             title = f"{names[0]}: where two models disagree most"
@@ -252,19 +261,14 @@ class EvaluationSession(Session):
 
         if not query.strip():
             raise RagcunError("the query is empty", hint='--query "what somebody would ask"')
-        if len(runs) > MOST_MODELS:
-            raise RagcunError(
-                f"up to {MOST_MODELS} models are shown side by side, and these are {len(runs)}: "
-                f"{_some(runs)}",
-                hint="--model FOLDER --model FOLDER",
-            )
         trainings, data = self._road.trainings, self._place.sets.task(name)
         made = [trainings.task(run) for run in runs.values() if run.holds_model]
         self._bring(lambda: [*made, data], [*runs.values()], Consent(ask=self._consent.ask))
         self._runner.require_intact([*made, data])
         test = typed_set(name, data.folder, query, self._progress)
         rankings = {
-            label: rank_typed(self._place, run, test, self._progress) for label, run in runs.items()
+            label: rank_typed(self._place, run, test, self._progress).get(QUERY, [])
+            for label, run in runs.items()
         }
         return looked_at(query, test.corpus, rankings, test.qrels[QUERY])
 
@@ -272,12 +276,6 @@ class EvaluationSession(Session):
         from ragcun_cli.pipeline.evaluation.disagreements import find_disagreements
         from ragcun_cli.pipeline.search.judged import read_judged_sets
 
-        if len(runs) != 2:
-            raise RagcunError(
-                "disagreements are those of two models, each named once, and here "
-                f"{'is' if len(runs) == 1 else 'are'} {len(runs)}: {_some(runs)}",
-                hint="--model FOLDER --model FOLDER",
-            )
         self._run_stage(Stage.EVAL, [*runs.values()], {r.folder: [name] for r in runs.values()})
         tasks, data = self._road.evaluations, self._place.sets.task(name)
         read = [task(run, name) for run in runs.values() for task in (tasks.search, tasks.score)]
@@ -288,7 +286,3 @@ class EvaluationSession(Session):
         if len(found) < count:
             self._progress.note(f"'{name}' has {len(found)} judged queries; all are shown")
         return found
-
-
-def _some(runs: Mapping[str, Run]) -> str:
-    return ", ".join([*runs][:MOST_MODELS]) + " …" * (len(runs) > MOST_MODELS)

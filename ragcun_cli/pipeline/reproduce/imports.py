@@ -33,78 +33,52 @@ class Importing(PairSettings):
     base: str = ROUND_TRIP_BASE
     max_seq_length: int = ROUND_TRIP_LENGTH
     round_trip: bool = True
-    kilt: Path | None = None
-    kilt_queries: Path | None = None
     licence: str | None = None
     """Of the data, as the person declares it."""
 
     @property
     def words(self) -> list[object]:
         """Those that differ from their defaults, as they are typed."""
-        given = {f"--{one.name.replace('_', '-')}": getattr(self, one.name) for one in fields(self)}
-        flag = [] if given.pop("--round-trip") else ["--no-round-trip"]
-        usual = {f"--{one.name.replace('_', '-')}": one.default for one in fields(self)}
-        changed = [pair for pair in given.items() if pair[1] != usual[pair[0]]]
-        return [word for pair in changed for word in pair] + flag
-
-    def check(self, source: Path | None) -> None:
-        """Refuse options that do nothing, or that leave open what is taken in.
-
-        Raises:
-            DataError: naming them.
-        """
-        plain = {
-            "--kilt",
-            "--kilt-queries",
-            "--test-queries",
-            "--dev-queries",
-            "--columns",
-            "--licence",
-        }
-        options = {word for word in map(str, self.words) if word.startswith("--")}
-        idle = [] if self.makes_pairs else sorted(options - plain)
-        wrong = {
-            "name one thing to take in: SOURCE, or --kilt FILE": (source is None)
-            == (not self.kilt),
-            "--kilt and --kilt-queries go together": (not self.kilt) != (not self.kilt_queries),
-            "queries are made by --pairs or come in --queries, not both": bool(
-                self.pairs and self.queries
-            ),
-            "--licence is empty": self.licence is not None and not one_line(self.licence),
-            f"{', '.join(idle)}: of pairs, and neither --pairs nor --queries is there": bool(idle),
-        }
-        for what, is_so in wrong.items():
-            if is_so:
-                raise DataError(what, hint="ragcun data import --help")
+        words: list[object] = []
+        for one in fields(self):
+            value, option = getattr(self, one.name), one.name.replace("_", "-")
+            if value is False:
+                words.append(f"--no-{option}")
+            elif value != one.default:
+                words += [f"--{option}", value]
+        return words
 
 
-def import_action(source: Path | None, name: str, how: Importing, place: Place) -> Action:
-    """Take in a folder in BEIR layout, a table, KILT's files, or passages to make pairs of.
+def import_action(source: Path, name: str, how: Importing, place: Place) -> Action:
+    """Take in a folder in BEIR layout, a table, or passages to make pairs of.
 
     Raises:
-        DataError: options do not go together.
+        DataError: options do not go together, or do nothing.
     """
-    how.check(source)
-    if (how.makes_pairs or source is None) and sources.find(name) is not None:
+    plain = ("--test-queries", "--dev-queries", "--columns", "--licence")
+    options = {word for word in map(str, how.words) if word.startswith("--")}
+    licence = None if how.licence is None else one_line(how.licence)
+    wrong = ""
+    if not how.makes_pairs and (idle := ", ".join(sorted(options.difference(plain)))):
+        wrong = f"{idle}: of pairs, and neither --pairs nor --queries is there"
+    elif how.pairs and how.queries:
+        wrong = "queries are made by --pairs or come in --queries, not both"
+    elif licence == "":
+        wrong = "--licence is empty"
+    if wrong:
+        raise DataError(wrong, hint="ragcun data import --help")
+    if how.makes_pairs and sources.find(name) is not None:
         raise DataError(f"'{name}' is the name of a public set", hint="--name my-corpus")
+    declared = {"licence": licence} if licence else {}
 
     def action(draft: Path, progress: Progress) -> Details:
-        declared = {} if how.licence is None else {"licence": one_line(how.licence)}
-        return {**made(draft, progress), **declared}
-
-    def made(draft: Path, progress: Progress) -> dict[str, Any]:
-        if how.kilt is not None and how.kilt_queries is not None:
-            from ragcun_cli.pipeline.data.proxy.kilt import store_kilt
-
-            return store_kilt(how.kilt, how.kilt_queries, draft, progress=progress)
-        assert source is not None
         if how.makes_pairs:
-            return _make_pairs(source, draft, how, place, progress)
+            return _make_pairs(source, draft, how, place, progress) | declared
         from ragcun_cli.pipeline.data.bring.imports import take_in
 
         held_out = {"test": how.test_queries or 0, "dev": how.dev_queries or 0}
-        target, more = place.workspace.dataset(name), {"columns": how.columns}
-        return take_in(source, target, draft, held_out=held_out, progress=progress, **more)
+        more: Any = {"held_out": held_out, "columns": how.columns, "progress": progress}
+        return take_in(source, place.workspace.dataset(name), draft, **more) | declared
 
     return action
 

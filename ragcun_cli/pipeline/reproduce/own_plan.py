@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from ragcun_cli.pipeline.data import sources
-from ragcun_cli.pipeline.machine.progress import Progress, Silent
+from ragcun_cli.pipeline.data.proxy.settings import ROUND_TRIP_BASE, ROUND_TRIP_LENGTH
+from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.profiles.load import load_plan, refuse_name, write_new, write_profile
 from ragcun_cli.pipeline.reproduce.dry_run import planned
 from ragcun_cli.pipeline.reproduce.plan_work import PlanWork
@@ -18,14 +19,8 @@ from ragcun_cli.pipeline.stages.estimate import Machine, duration
 from ragcun_cli.spec.errors import DataError, RagcunError
 from ragcun_cli.spec.profile import EncoderConfig
 
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-"""Of a plan for which no other was asked: small, and in the offline package."""
-
 LEAST = {"train": 32, "dev": 10, "test": 10}
 """Judged queries of a split that a plan is made for."""
-
-WORD_PIECES = 128
-"""Read of a text, where the encoder has positions for them and two more, which some leave free."""
 
 FEW_TESTED = 100
 """Test queries below which is said that intervals will be wide."""
@@ -41,55 +36,46 @@ _FROZEN_STEPS, _FROZEN_BATCH = 300, 512
 _FULL_STEPS, _FULL_BATCH, _FULL_PASSES = 3_000, 64, 3
 
 
-def init_profile(
-    name: str,
-    progress: Progress,
-    *,
-    extends: str | None,
-    is_plan: bool,
-    data: str | None,
-    base: str | None,
-    workspace: str | None,
-    device: str,
-) -> Path:
-    """Write ./profiles/NAME.toml.
+class ProfileSession(Session):
+    """A `profile init` at work in one workspace."""
 
-    Args:
-        name: of the profile.
-        progress: is told what a plan for a set will take.
-        extends: what it starts from; None is with_isotropy.
-        is_plan: whether it is a plan.
-        data: the set that a plan is written for; None extends another profile.
-        base: encoder of such a plan; None is all-MiniLM-L6-v2.
-        workspace: of the set.
-        device: that the plan is for.
+    def init_profile(
+        self, name: str, *, extends: str | None, is_plan: bool, data: str | None, base: str | None
+    ) -> Path:
+        """Write ./profiles/NAME.toml.
 
-    Raises:
-        RagcunError: the name is taken or none, options do not go together, or the set is not here
-            or has too few judged queries. Nothing is written then.
-    """
-    again = f"ragcun profile init {shlex.quote(name)} --data {shlex.quote(data or 'SET')}"
-    if data is None and base is not None:
-        what = "--base is the encoder of a plan for a set of yours, and --data names none"
-        raise RagcunError(what, hint=f"{again} --base {shlex.quote(base)}")
-    if data is None:
-        return write_new(name, extends=extends or "with_isotropy", is_plan=is_plan)
-    if extends is not None:
-        what = f"--data writes a plan for '{data}', and --extends changes another profile: not both"
-        raise RagcunError(what, hint=again)
-    refuse_name(name)
-    return _OwnPlan(workspace, progress, device=device).write(name, data, base or ENCODER)
+        Args:
+            name: of the profile.
+            extends: what it starts from; None is with_isotropy.
+            is_plan: whether it is a plan.
+            data: the set that a plan is written for; None extends another profile.
+            base: encoder of such a plan; None is all-MiniLM-L6-v2.
 
+        Raises:
+            RagcunError: the name is taken or none, options do not go together, or the set is not
+                here or has too few judged queries. Nothing is written then.
+        """
+        again = f"ragcun profile init {shlex.quote(name)} --data {shlex.quote(data or 'SET')}"
+        if data is None and base is not None:
+            what = "--base is the encoder of a plan for a set of yours, and --data names none"
+            raise RagcunError(what, hint=f"{again} --base {shlex.quote(base)}")
+        if data is None:
+            return write_new(name, extends=extends or "with_isotropy", is_plan=is_plan)
+        if extends is not None:
+            what = f"--data writes a plan for '{data}', and --extends changes another profile"
+            raise RagcunError(f"{what}: not both", hint=again)
+        refuse_name(name)
+        return self._write(name, data, base or ROUND_TRIP_BASE)
 
-class _OwnPlan(Session):
-    def write(self, name: str, data: str, base: str) -> Path:
+    def _write(self, name: str, data: str, base: str) -> Path:
         self._place.refuse_device((), set())
         counts, machine = self._counts(data), self._place.machine
         config = EncoderConfig(base=base)
         found = self._place.encoder(config)
         width = None if found is None else self._place.shape(config).hidden
         known = {} if found is None else found.config() or {}
-        length = min(WORD_PIECES, int(known.get("max_position_embeddings", 512)) - 2)
+        positions = int(known.get("max_position_embeddings", 512)) - 2  # which some leave free
+        length = min(ROUND_TRIP_LENGTH, positions)
         sizes = counts | {"length": length}
         text = own_plan(name, data, base, counts=sizes, width=width, machine=machine)
         file = write_profile(name, text)

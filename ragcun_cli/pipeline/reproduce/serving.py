@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ragcun_cli.pipeline.profiles.load import profile_of_model
 from ragcun_cli.pipeline.reproduce.session import Session, data_set_names
@@ -58,13 +58,18 @@ class ServingSession(Session):
     def check(
         self,
         model: str,
-        server: tuple[str | None, str, str | None],
+        server: tuple[str | None, Api, str | None],
+        files: tuple[Path | None, Path | None],
         *,
-        vectors: Path | None,
-        ids: Path | None,
         datasets: Sequence[str] | None,
     ) -> dict[str, Any]:
         """Hold a server, or the vectors of a store, against a model; what was found, as JSON.
+
+        Args:
+            model: a folder or a name.
+            server: its address, what it speaks, and the variable that holds its key.
+            files: vectors and their ids, instead.
+            datasets: to compare the ten best passages on: one, or none.
 
         Raises:
             RagcunError: nothing could be compared.
@@ -73,7 +78,7 @@ class ServingSession(Session):
         from ragcun_cli.pipeline.serving.endpoint import Endpoint
         from ragcun_cli.pipeline.serving.forms import LocalModel
 
-        names, (url, api, key_env) = data_set_names(datasets) or [], server
+        names, (url, api, key_env), (vectors, ids) = data_set_names(datasets) or [], server, files
         if (url is None) == (vectors is None) or (vectors is None) != (ids is None):
             raise RagcunError(
                 "a check needs a server, or vectors with their ids: one of both",
@@ -86,12 +91,11 @@ class ServingSession(Session):
             )
         tests = [test for name in names for test in self._tests(name)]
         local = LocalModel(self._model(model)[1])
-        if url is not None:
-            end = Endpoint(url, cast("Api", api), key_env)
-            found = check_endpoint(local, end, next(iter(tests), None), self._progress)
+        if vectors is not None and ids is not None:
+            found = check_vectors(local, vectors, ids, tests[0], self._progress)
         else:
-            files = cast("tuple[Path, Path]", (vectors, ids))
-            found = check_vectors(local, *files, tests[0], self._progress)
+            test = next(iter(tests), None)
+            found = check_endpoint(local, Endpoint(url or "", api, key_env), test, self._progress)
         self._checked = {"model": model} | found
         for note in found["notes"]:
             self._progress.note(note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,8 @@ def _found(
     progress: Progress,
 ) -> dict[str, Any]:
     """All that is measured, the causes, and what is to be said beside them."""
-    own, served = _all(one.own for one in samples), _all(one.served for one in samples)
+    own = torch.cat([one.own for one in samples])
+    served = torch.cat([one.served for one in samples])
     alike = own.shape == served.shape
     cosines = torch.cosine_similarity(own.double(), served.double()) if alike else None
     difference = largest(own, served) if alike else None
@@ -159,10 +160,6 @@ def _found(
         "best_ten": ten,
         "notes": notes,
     }
-
-
-def _all(tables: Iterable[Tensor]) -> Tensor:
-    return torch.cat([*tables])
 
 
 def _mean_norm(vectors: Tensor) -> float:

@@ -76,10 +76,7 @@ def find_causes(local: LocalModel, sample: Sample, progress: Progress) -> tuple[
     near = _best(_tries(local, sample, some, [*local.forms(side)], cuts, progress), noise)
     if near is None:
         return (NO_FORM,)
-    whole = _best(_tries(local, sample, rows, [near.form], [None], progress), noise)
-    if whole is None or whole.worst > max(EXPLAINED, 3 * near.worst):
-        found = _tries(local, sample, rows, [near.form], [None, *lengths], progress)
-        whole = _best(found, noise)
+    whole = _best(_tries(local, sample, rows, [near.form], [None, *lengths], progress), noise)
     if whole is None:
         return (*near.causes, "longer texts differ for a reason that was not found")
     if HEADLESS in whole.causes and _is_unit(served) and not _is_unit(own):

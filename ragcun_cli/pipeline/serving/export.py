@@ -96,13 +96,13 @@ def _refuse_taken(folder: Path, *, force: bool) -> None:
     """Pass if nothing is lost; a folder that is no export is never replaced."""
     if not is_writable(folder.parent):
         raise WorkspaceError(f"{folder} cannot be written", hint="--onnx FOLDER, one you can write")
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists() and not (force and (folder / GRAPH).is_file()):
-        taken = f"{folder} is there already"
-        if (folder / GRAPH).is_file():
-            raise WorkspaceError(taken, hint="--force replaces it")
-        raise WorkspaceError(f"{taken}, and is no export", hint="--onnx FOLDER, a new one")
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    is_export = (folder / GRAPH).is_file()
+    if not is_free and not (force and is_export):
+        raise WorkspaceError(
+            f"{folder} is there already{'' if is_export else ', and is no export'}",
+            hint="--force replaces it" if is_export else "--onnx FOLDER, a new one",
+        )
 
 
 def _speak_to_servers(folder: Path, model: SentenceTransformer) -> None:

@@ -8,7 +8,7 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Normalize, Router
+from sentence_transformers.base.modules import Normalize, Router
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor
 
@@ -73,62 +73,44 @@ class LocalModel:
 
     def lengths(self, longest: int) -> list[int]:
         """At which a server may cut texts of which the longest has so many tokens."""
+        if (own := self.length) is None:
+            return []
         positions = getattr(getattr(self.model[0], "config", None), "max_position_embeddings", None)
         most = positions if isinstance(positions, int) else longest
-        own = self.length
-        if own is None:
-            return []
-        found = sorted({*LENGTHS, own - 2, own + 2, most} - {own})
-        return [one for one in found if 3 < one <= most and one < max(longest, own)]
+        found = {*LENGTHS, own - 2, own + 2, most} - {own}
+        return sorted(one for one in found if 3 < one <= most and one < max(longest, own))
 
     def forms(self, side: Side) -> Iterator[ServedForm]:
-        """The own one first; each as it would be with one or several things gone wrong."""
+        """The own one among them; each as it would be with one or several things gone wrong."""
         own, other = self.prompt(side), self.prompt(_OTHER[side])
-        prompts = {own: "", "": "prompt missing", own + own: "prompt put twice"}
-        prompts |= {other: f"prompt of the other side ({_OTHER[side]})"}
-        prompts |= {own: ""}
+        prompts = {
+            other: f"prompt of the other side ({_OTHER[side]})",
+            own + own: "prompt put twice",
+            "": "prompt missing",
+            own: "",  # of equal ones the last
+        }
         mode = self._pooling.pooling_mode if self._pooling else None
-        poolings: dict[str | None, str] = {None: ""}
-        if self._pooling is not None:
-            poolings |= {
-                one: f"pooling {one} instead of {mode}" for one in _POOLINGS if one != mode
-            }
-        for (prompt, wrong), (pooling, unlike) in product(prompts.items(), poolings.items()):
-            for kept in self._runnable():
-                said = (*self._lacking(kept), unlike, wrong)
-                yield ServedForm(kept, pooling, prompt, tuple(filter(None, said)))
+        unlike = [one for one in _POOLINGS if mode not in (None, one)]
+        poolings = {None: ""} | {one: f"pooling {one} instead of {mode}" for one in unlike}
+        for before, pooled, (kept, lacking) in product(
+            prompts.items(), poolings.items(), self._modules()
+        ):
+            causes = filter(None, (*lacking, pooled[1], before[1]))
+            yield ServedForm(kept, pooled[0], before[0], tuple(causes))
 
-    def _runnable(self) -> Iterator[tuple[int, ...]]:
-        """Modules after the pooling, without some of them, as far as their widths go together."""
+    def _modules(self) -> Iterator[tuple[tuple[int, ...], list[str]]]:
+        """Modules after the pooling without the head or a Normalize, and what that is in words."""
         places = self.own.kept
-        for count in range(len(places), -1, -1):
-            for kept in combinations(places, count):
-                width = self._pooling.get_embedding_dimension() if self._pooling else None
-                fits = True
-                for part in (self.model[place] for place in kept):
-                    if isinstance(part, Dense):
-                        fits &= width in (None, part.in_features)
-                        width = part.out_features
-                if fits:
-                    yield kept
-
-    def _lacking(self, kept: Sequence[int]) -> list[str]:
-        gone = [place for place in self.own.kept if place not in kept]
-        dense = [place for place in self.own.kept if isinstance(self.model[place], Dense)]
-        lost = [str(number) for number, place in enumerate(dense, 1) if place in gone]
-        causes = []
-        if lost:
-            whole = len(lost) == len(dense)
-            part = f"layer {', '.join(lost)} of the head left out"
-            causes.append(HEADLESS if whole else part)
-        for place in gone:
-            part = self.model[place]
-            if isinstance(part, Normalize):
-                last = place == len(self.model) - 1
-                causes.append("not normalised" if last else "the base not normalised")
-            elif not isinstance(part, Dense):
-                causes.append(f"{type(part).__name__} left out")
-        return causes
+        norms = [place for place in places if isinstance(self.model[place], Normalize)]
+        head = [place for place in places if place not in norms]
+        for layers, count in product([head, []] if head else [[]], range(len(norms) + 1)):
+            for kept in combinations(norms, count):
+                lacking = [] if layers == head else [HEADLESS]
+                for place in norms:
+                    if place not in kept:
+                        last = place == places[-1]
+                        lacking.append("not normalised" if last else "the base not normalised")
+                yield tuple(sorted([*layers, *kept])), lacking
 
     def embed(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from ragcun_cli.pipeline.encoders.encode import encode_block
+from ragcun_cli.pipeline.serving.compare import largest
 from ragcun_cli.spec.errors import EncoderError, RagcunError, first_line
 
 if TYPE_CHECKING:
@@ -46,15 +48,12 @@ def require_onnx() -> None:
     Raises:
         RagcunError: it is not.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
+    wanted = ("onnx", "onnxruntime", "onnxscript")
+    if missing := [name for name in wanted if find_spec(name) is None]:
         raise RagcunError(
-            f"an ONNX graph needs a package that is not installed: {error.name}",
+            f"an ONNX graph needs packages that are not installed: {', '.join(missing)}",
             hint="pip install 'ragcun[onnx]'",
-        ) from error
+        )
 
 
 def write_graph(model: SentenceTransformer, name: str, file: Path) -> None:
@@ -139,8 +138,7 @@ def require_equal(model: SentenceTransformer, name: str, file: Path, texts: Sequ
         EncoderError: it is above MOST_DIFFERENCE.
     """
     own = encode_block(model, texts, batch_size=len(texts)).cpu()
-    norms = own.norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-    worst = float(((run_graph(model, file, texts) - own).norm(dim=1) / norms).max())
+    worst = largest(own, run_graph(model, file, texts))
     if not worst <= MOST_DIFFERENCE:
         raise EncoderError(
             f"the exported graph of {name} is not the model: its embeddings differ by up to "

@@ -111,12 +111,14 @@ def _split(source: Path, qrels: Qrels, settings: PairSettings) -> dict[str, Qrel
     for query, judged in qrels.items():
         of[document_of(next(iter(judged)))].append(query)
     tenth, free = max(1, len(qrels) // 10), smallest(PROXY_DOCUMENTS, of, len(of))
-    asked = {"test": (settings.test_queries, MOST_TEST), "dev": (settings.dev_queries, MOST_DEV)}
-    wanted = {s: min(most, tenth) if n is None else n for s, (n, most) in asked.items()}
-    held = {split: count for split, count in wanted.items() if count}
     splits: dict[str, list[str]] = {}
-    for split, count in held.items():
-        taken, room = list[str](), count
+    for split, asked, most in (
+        ("test", settings.test_queries, MOST_TEST),
+        ("dev", settings.dev_queries, MOST_DEV),
+    ):
+        if not (room := min(most, tenth) if asked is None else asked):
+            continue
+        taken = list[str]()
         for name in free:
             if len(of[name]) <= room:
                 taken.append(name)
@@ -125,12 +127,10 @@ def _split(source: Path, qrels: Qrels, settings: PairSettings) -> dict[str, Qrel
         free = [name for name in free if name not in {*taken}]
         splits[split] = [query for name in taken for query in of[name]]
     if not free:
-        options = " ".join(f"--{split}-queries 0" for split in held)
-        said = " and ".join(f"{count:,} for {split}" for split, count in held.items())
         raise DataError(
             f"{source}: {len(qrels):,} pairs of {len(of):,} documents, split by document, leave "
-            f"none to train on beside {said}",
-            hint=f"{options}, or more documents",
+            f"none to train on beside {' and '.join(splits)}",
+            hint=f"{' '.join(f'--{split}-queries 0' for split in splits)}, or more documents",
         )
     splits["train"] = [query for name in free for query in of[name]]
     return {

@@ -160,28 +160,20 @@ class PairMaker:
     def _leave_out_copies(self, progress: Progress) -> None:
         """Leave out passages with the words of an earlier one, or nearly, once queries are out."""
         bodies = {name: body for pair in self.asked for name, body in pair.bodies.items()}
-        ids = sorted(self.passages)
-        texts = [
-            words(
-                self.passages[name]
-                ._replace(text=bodies.get(name, self.passages[name].text))
-                .content
-            )
-            for name in ids
-        ]
-        kept: dict[str, Passage] = {}
-        known: set[str] = set()
-        found = _distinct(texts, "compare passages", progress)
-        for name, text, stays in zip(ids, texts, found, strict=True):
-            if stays:
-                kept[name] = self.passages[name]
-                known.add(text)
-            else:
+        passages = [self.passages[name] for name in sorted(self.passages)]
+        asked = [one._replace(text=bodies.get(one.id, one.text)) for one in passages]
+        texts, known = [words(one.content) for one in asked], set[str]()
+        for one, text, stays in zip(
+            passages, texts, _distinct(texts, "compare passages", progress), strict=True
+        ):
+            if not stays:
                 why = "with the words of an earlier one" if text in known else ALIKE
-                self.tallies["passages"].leave(why, name)
-        self.passages = kept
+                self.tallies["passages"].leave(why, one.id)
+                del self.passages[one.id]
+            known.add(text)
         for pair in self.asked:
-            pair.bodies = {name: body for name, body in pair.bodies.items() if name in kept}
+            there = [name for name in pair.bodies if name in self.passages]
+            pair.bodies = {name: pair.bodies[name] for name in there}
         self.sift((bool(pair.bodies) for pair in self.asked), "whose passage was left out")
 
 
