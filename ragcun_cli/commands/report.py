@@ -189,9 +189,8 @@ def report(
     chosen = _one_format(format_, as_json=as_json)
     of_tables = [chosen, output, all_runs, rows, names, columns, transpose, by, published]
     _refuse_beside(push, paper, dry_run=dry_run, of_tables=[*of_tables, all_, strict])
-    _refuse_beside_capsule(
-        capsule, check, of_tables=[*of_tables[1:], all_, strict, push, paper], chosen=chosen
-    )
+    others = [capsule and chosen, format_, *of_tables[1:], all_, strict, push, paper]
+    _refuse_beside_capsule(capsule, check, others=others)
     session = ReportSession(workspace, Watcher(), verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
     _show_report(session.report(choice, layout, format_name=chosen, output=output), everything=all_)
@@ -213,19 +212,11 @@ def _refuse_beside(
 
 
 def _refuse_beside_capsule(
-    capsule: Path | None,
-    check: Path | None,
-    *,
-    of_tables: Sequence[object],
-    chosen: ReportFormat | None,
+    capsule: Path | None, check: Path | None, *, others: Sequence[object]
 ) -> None:
-    if capsule is None and check is None:
-        return
-    allowed = (None,) if check is None else (None, ReportFormat.JSON)
-    if any(given not in (None, False, []) for given in of_tables) or chosen not in allowed:
-        raise typer.BadParameter("--capsule and --check have one form: leave other options out")
-    if None not in (capsule, check):
-        raise typer.BadParameter("--capsule writes a file that --check reads: one of them")
+    alone = [one for one in (capsule, check) if one is not None]
+    if len(alone) > 1 or (alone and any(given not in (None, False, []) for given in others)):
+        raise typer.BadParameter("--capsule FILE.zip or --check FILE.zip: leave other forms out")
 
 
 def _listed(rows: str | None) -> list[str]:

@@ -180,28 +180,24 @@ class ReportSession(Session):
 
     def _check(self, file: Path, *, as_json: bool) -> Report:
         """Whether a capsule's numbers come out again."""
-        from ragcun_cli.pipeline.report.recheck import check_capsule
+        from ragcun_cli.pipeline.report.recheck import check_capsule, depths_table
 
         found = check_capsule(file, self._progress)
-        self._differing = len(found.differences)
+        self._differing = len(found["differences"])
         if as_json:
-            return Report(text=json.dumps(found.to_json(), indent=2, ensure_ascii=False) + "\n")
-        more = [f"and {self._differing - MOST_SAID} more; --json has all"]
-        said = [f"differs: {one}" for one in found.differences[:MOST_SAID]]
-        said += more * (self._differing > MOST_SAID)
-        return Report(tables=[found.table()], notes=[*found.notes, *said])
+            return Report(text=json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        said = [f"differs: {one}" for one in found["differences"][:MOST_SAID]]
+        return Report(tables=[depths_table(found["numbers"])], notes=[*found["notes"], *said])
 
     def require_equal(self) -> None:
-        """Pass if what was checked came out again, or nothing was checked.
+        """Pass if what was checked came out again, or nothing was.
 
         Raises:
             CheckFailedError: something did not.
         """
         if self._differing:
-            raise CheckFailedError(
-                f"{self._differing} values of the capsule do not come out again",
-                hint="pip install the version of ragcun that README.md names, where it is another",
-            )
+            many = f"the capsule differs in {self._differing:,} places"
+            raise CheckFailedError(many, hint="the same command with --json names them all")
 
     def require_claims(self) -> None:
         """Pass if every claim with a number was shown, or nobody asked.
