@@ -275,7 +275,7 @@ def test_a_stage_that_is_missing_is_named_with_the_command_that_makes_it(
 
 
 def test_a_capsule_is_of_one_plan(ragcun, workspace, tmp_path):
-    (workspace / "reports/last").unlink()
+    shutil.rmtree(workspace / "reports")
     found = ragcun("report", "-w", workspace, "--capsule", tmp_path / "a.zip")
     assert found.code == 2
     assert "ragcun report --profile" in found.err

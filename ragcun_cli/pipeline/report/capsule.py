@@ -33,8 +33,8 @@ from ragcun_cli.spec.errors import StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage, StageRecord, file_digest, replaced
 from ragcun_cli.spec.plan import PaperPlan
 
-CRATE, TABLES, WITHIN = "ro-crate-metadata.json", "report.json", "workspace"
-PLAN = f"{WITHIN}/{paths.PLAN_FILE}"
+CRATE, TABLES, INSIDE = "ro-crate-metadata.json", "report.json", "workspace"
+PLAN = f"{INSIDE}/{paths.PLAN_FILE}"
 RUN_END = ".trec.gz"
 
 _TAKEN = (RUN_END, paths.METRICS_FILE, paths.PER_QUERY, paths.SCORES, paths.ISOTROPY)
@@ -119,7 +119,7 @@ def _home(task: Task, road: Road) -> str:
     """Folder of what a task wrote, in a capsule."""
     workspace, of_data = road.place.workspace, task.stage is Stage.DATA
     beside = task.folder.relative_to(workspace.data if of_data else workspace.root).as_posix()
-    return f"{WITHIN}/{'data/' * of_data}{beside}"
+    return f"{INSIDE}/{'data/' * of_data}{beside}"
 
 
 def _lay_out(task: Task, folder: Path, road: Road, runner: Runner) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _lay_out(task: Task, folder: Path, road: Road, runner: Runner) -> dict[str, 
         (folder / home / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / home / name).write_bytes((task.folder / name).read_bytes())
     return {
-        "@id": f"#{home.removeprefix(f'{WITHIN}/')}/{task.key}",
+        "@id": f"#{home.removeprefix(f'{INSIDE}/')}/{task.key}",
         "@type": "CreateAction",
         "name": task.label,
         "description": about.get("command"),

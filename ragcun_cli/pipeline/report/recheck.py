@@ -188,7 +188,7 @@ class _Check:
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         self._folder, self._progress, self._runner = folder, progress, _Runner(Silent())
-        root = folder / capsule.WITHIN
+        root = folder / capsule.INSIDE
         self._road = Road.of(_Place(Workspace(root, root / "data")))
         self.differences: list[str] = []
         self.notes: list[str] = []
