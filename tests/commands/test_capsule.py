@@ -224,7 +224,16 @@ def test_the_crate_is_valid_for_the_validator_of_ro_crates(capsule, tmp_path):
     subprocess.run([env / "bin/python", "-c", KEEP, cache, url, context], check=True)
 
     def validated(folder):
-        words = ["validate", "--offline", "--cache-path", cache, "--no-paging", "-l", "required"]
+        words = [
+            "validate",
+            "--offline",
+            "--cache-path",
+            cache,
+            "--no-paging",
+            "-v",
+            "-l",
+            "required",
+        ]
         words = [env / "bin/rocrate-validator", "-y", *words, "-p", "process-run-crate-0.5", folder]
         return subprocess.run(words, capture_output=True, text=True)
 
