@@ -291,6 +291,14 @@ def test_a_capsule_is_of_one_plan(ragcun, workspace, tmp_path):
     assert not (tmp_path / "a.zip").exists()
 
 
+def test_where_it_cannot_be_written_is_said(ragcun, smoke_workspace, tmp_path):
+    (tmp_path / "folder").mkdir()
+    found = ragcun("report", "-p", "smoke", "-w", smoke_workspace, "--capsule", tmp_path / "folder")
+    assert found.code == 2
+    assert "cannot be written: Is a directory" in found.err
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -77,37 +77,50 @@ def write_capsule(
         StaleInputError: a stage of the plan is missing or out of date.
         WorkspaceError: the file cannot be written.
     """
-    runs = [seed.run for row in rows for seed in row.every]
-    tasks = measured_tasks(runs, road)
+    tasks = measured_tasks([seed.run for row in rows for seed in row.every], road)
     if pending := [task.label for task in tasks if not runner.is_current(task)]:
         more = f" and {len(pending) - 5} more" * (len(pending) > 5)
         raise StaleInputError(
             f"stages of {plan.name} are missing or out of date: {', '.join(pending[:5])}{more}",
             hint=plan.command,
         )
-    with TemporaryDirectory(prefix="ragcun-capsule-") as scratch:
-        folder = Path(scratch)
-        actions = [_lay_out(task, folder, road, runner) for task in tasks]
-        for run in runs:
-            for name in tested_sets(run, road):
-                _put_head(run, name, plan, folder, road, runner)
-        texts = {PLAN: plan.to_json().decode(), TABLES: render_json(tables)}
-        texts |= {_profile_of(row): text for row in rows if (text := recipe_of(row).profile)}
-        texts[README] = readme(plan, rows, tables, tasks, runner)
-        for name, text in texts.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8", newline="")
-        records = [record for task in tasks if (record := runner.record(task)) is not None]
-        crate = _crate(plan, folder, [one for one in actions if one["result"]], records)
-        (folder / CRATE).write_text(crate, encoding="utf-8", newline="")
-        try:
+    try:
+        with TemporaryDirectory(prefix="ragcun-capsule-") as scratch:
+            folder = Path(scratch)
+            _fill(folder, plan, rows, tables, road, runner)
             with replaced(file) as stream, ZipFile(stream, "w") as archive:
                 for name in _names(folder):
                     info = ZipInfo(name)  # of 1980, whenever it is written
                     info.compress_type, info.external_attr = ZIP_DEFLATED, 0o644 << 16
                     archive.writestr(info, (folder / name).read_bytes())
-        except OSError as error:
-            raise WorkspaceError(f"{file} cannot be written: {error.strerror}") from error
+    except OSError as error:
+        raise WorkspaceError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _fill(
+    folder: Path,
+    plan: PaperPlan,
+    rows: Sequence[ModelRow],
+    tables: Sequence[Table],
+    road: Road,
+    runner: Runner,
+) -> None:
+    """Lay all that a capsule has into an empty folder."""
+    runs = [seed.run for row in rows for seed in row.every]
+    tasks = measured_tasks(runs, road)
+    actions = [_lay_out(task, folder, road, runner) for task in tasks]
+    for run in runs:
+        for name in tested_sets(run, road):
+            _put_head(run, name, plan, folder, road, runner)
+    texts = {PLAN: plan.to_json().decode(), TABLES: render_json(tables)}
+    texts |= {_profile_of(row): text for row in rows if (text := recipe_of(row).profile)}
+    texts[README] = readme(plan, rows, tables, tasks, runner)
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8", newline="")
+    records = [record for task in tasks if (record := runner.record(task)) is not None]
+    crate = _crate(plan, folder, [one for one in actions if one["result"]], records)
+    (folder / CRATE).write_text(crate, encoding="utf-8", newline="")
 
 
 def _names(folder: Path) -> list[str]:
