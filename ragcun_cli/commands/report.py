@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ragcun_cli.pipeline.reproduce.reports import Report
 
 _SHOWN, _PUBLISHED = "What is shown", "For a paper and for the Hub"
+_CAPSULE = "For reviewers"
 
 LONG_TABLES = ("isotropy", "calibration")
 """Tables that a terminal shows with `--all` alone."""
@@ -133,6 +134,23 @@ def report(
             rich_help_panel=_PUBLISHED,
         ),
     ] = False,
+    capsule: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.zip",
+            help="Write what the numbers of a plan rest on, for others to check: rankings, scores, "
+            "judgements, records; no texts, no weights.",
+            rich_help_panel=_CAPSULE,
+        ),
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.zip",
+            help="Compute the scores and tables of such a file again; no workspace is needed.",
+            rich_help_panel=_CAPSULE,
+        ),
+    ] = None,
     workspace: options.WorkspaceFolder = None,
     verify: options.Verify = False,
     as_json: options.AsJson = False,
@@ -142,10 +160,16 @@ def report(
     Without a profile the report is of the plan that was reproduced last, and of every finished run
     where none was. With --push, publish a model instead, with its card: the token is that of
     `hf auth login` or HF_TOKEN. A repository that is there stays as private or public as it is.
+    --check exits with 0 where all is equal, 4 where something differs, 2 where nothing could be
+    compared.
 
     Example: ragcun report --format html --output report.html
 
     Example: ragcun report --paper paper --names with_isotropy=Ours
+
+    Example: ragcun report -p quickstart --capsule quickstart.zip
+
+    Example: ragcun report --check quickstart.zip
 
     Example: ragcun report -p quickstart --push me/my-model --experiment with_isotropy --seed 1
     """
@@ -163,15 +187,20 @@ def report(
         push=push,
         dry_run=dry_run,
         review=review,
+        capsule=capsule,
+        check=check,
     )
     chosen = _one_format(format_, as_json=as_json)
     of_tables = [chosen, output, all_runs, rows, names, columns, transpose, by, published]
     _refuse_beside(push, paper, dry_run=dry_run, of_tables=[*of_tables, all_, strict, review])
+    others = [capsule and chosen, format_, *of_tables[1:], all_, strict, push, paper, review]
+    _refuse_beside_capsule(capsule, check, others=others)
     session = ReportSession(workspace, Watcher(), verify=verify)
     choice = Choice(profile, set_, seed, experiment, references)
     _show_report(session.report(choice, layout, format_name=chosen, output=output), everything=all_)
     session.require_claims()
     session.require_answers()
+    session.require_equal()
 
 
 def _refuse_beside(
@@ -185,6 +214,14 @@ def _refuse_beside(
         raise typer.BadParameter("--dry-run is of --push USER/NAME")
     if push is not None and any(given not in (None, False, []) for given in of_tables):
         raise typer.BadParameter("--push publishes a model: leave the options of tables out")
+
+
+def _refuse_beside_capsule(
+    capsule: Path | None, check: Path | None, *, others: Sequence[object]
+) -> None:
+    alone = [one for one in (capsule, check) if one is not None]
+    if len(alone) > 1 or (alone and any(given not in (None, False, []) for given in others)):
+        raise typer.BadParameter("--capsule FILE.zip or --check FILE.zip: leave other forms out")
 
 
 def _listed(rows: str | None) -> list[str]:

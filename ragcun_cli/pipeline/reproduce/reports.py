@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,9 @@ from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.spec import paths
 from ragcun_cli.spec.errors import CheckFailedError, ClaimsError, WorkspaceError
 from ragcun_cli.spec.plan import PaperPlan
+
+MOST_SAID = 20
+"""Differences of a capsule that are said one by one."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class Layout:
     """It is only said what would go there."""
     review: bool = False
     """What a reviewer asks, in place of the tables."""
+    capsule: Path | None = None
+    """Archive of what the numbers rest on, to write instead of all this."""
+    check: Path | None = None
+    """Such an archive, to compute again."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,14 @@ class ReportSession(Session):
     _parts: Sequence[reporting.Part] = ()
     _strict = False
     _open: Sequence[str] = ()
+    _differing = 0
 
     def report(
         self, choice: Choice, layout: Layout, *, format_name: str | None, output: Path | None
     ) -> Report:
         """Tables for the terminal, or tables and figures in one format as a text or in files."""
-        if layout.push is not None:
-            return self.push(choice, layout.push, dry_run=layout.dry_run)
+        if (other := self._without_tables(choice, layout, format_name)) is not None:
+            return other
         if output is not None and format_name is None:
             raise WorkspaceError(
                 "--output needs a format", hint=f"ragcun report -f latex -o {output}"
@@ -124,6 +133,18 @@ class ReportSession(Session):
             raise WorkspaceError(f"{output} cannot be written: {error.strerror}") from error
         return Report(notes=[f"written: {file}" for file in (output, *files)])
 
+    def _without_tables(
+        self, choice: Choice, layout: Layout, format_name: str | None
+    ) -> Report | None:
+        """What was asked for instead of tables; None where it is tables."""
+        if layout.push is not None:
+            return self.push(choice, layout.push, dry_run=layout.dry_run)
+        if layout.check is not None:
+            return self._check(layout.check, as_json=format_name is not None)
+        if layout.capsule is not None:
+            return self._capsule(choice, layout.capsule)
+        return None
+
     def _paper(self, folder: Path, tables: Sequence[Table], layout: Layout) -> Report:
         """What a paper takes of the report, in files."""
         rows = [row for part in self._parts for row in part.rows]
@@ -145,6 +166,43 @@ class ReportSession(Session):
         said = [f"{name}: {size(file):,} bytes" for name, file in files.items()]
         card = cast(bytes, files[README]).decode()
         return Report(text=card, notes=[f"nothing was sent; {repo} would get:", *said])
+
+    def _capsule(self, choice: Choice, file: Path) -> Report:
+        """What the numbers of a plan rest on, in an archive."""
+        from ragcun_cli.pipeline.report.capsule import write_capsule
+
+        parts = self._gathered(choice, Layout())
+        if len(parts) != 1 or (plan := parts[0].plan) is None:
+            raise WorkspaceError(
+                "a capsule is of one plan, and none is named or was reproduced last",
+                hint=f"ragcun report --profile quickstart --capsule {file}",
+            )
+        tables = reporting.tables_of(parts) + reporting.licences_of(parts, self._road)
+        write_capsule(file, plan, parts[0].rows, tables, self._road, self._runner)
+        size = file.stat().st_size / 1e6
+        check = shlex.join(["ragcun", "report", "--check", str(file)])
+        return Report(notes=[f"written: {file}, {size:,.1f} MB", f"whoever has it: {check}"])
+
+    def _check(self, file: Path, *, as_json: bool) -> Report:
+        """Whether a capsule's numbers come out again."""
+        from ragcun_cli.pipeline.report.recheck import check_capsule, depths_table
+
+        found = check_capsule(file, self._progress)
+        self._differing = len(found["differences"])
+        if as_json:
+            return Report(text=json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        said = [f"differs: {one}" for one in found["differences"][:MOST_SAID]]
+        return Report(tables=[depths_table(found["numbers"])], notes=[*found["notes"], *said])
+
+    def require_equal(self) -> None:
+        """Pass if what was checked came out again, or nothing was.
+
+        Raises:
+            CheckFailedError: something did not.
+        """
+        if self._differing:
+            many = f"the capsule differs in {self._differing:,} places"
+            raise CheckFailedError(many, hint="the same command with --json names them all")
 
     def require_claims(self) -> None:
         """Pass if every claim with a number was shown, or nobody asked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from ragcun_cli.pipeline.data.sets import beir
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
@@ -47,13 +48,20 @@ class JudgedSet:
         return self.part or self.name
 
 
-def read_judged_set(name: str, folder: Path, *, split: str | None = None) -> JudgedSet:
+def read_judged_set(
+    name: str, folder: Path, *, split: str | None = None, texts_are_here: bool = True
+) -> JudgedSet:
     """The split that results tables show, or another.
+
+    Without texts it can be scored on, and not searched: it has so many passages, and no queries.
 
     Raises:
         DataError: a file is malformed, or a judged query has no text.
     """
     qrels = beir.read_qrels(folder, split or reported_split(name))
+    if not texts_are_here:
+        passages = cast(Corpus, range(read_record(folder).passages))
+        return JudgedSet(name, passages, {}, qrels, folder)
     texts = beir.read_queries(folder)
     missing = [query for query in qrels if query not in texts]
     if missing:
@@ -62,7 +70,7 @@ def read_judged_set(name: str, folder: Path, *, split: str | None = None) -> Jud
     return JudgedSet(name, Corpus.open(folder), asked, qrels, folder)
 
 
-def read_judged_sets(name: str, folder: Path) -> list[JudgedSet]:
+def read_judged_sets(name: str, folder: Path, *, texts_are_here: bool = True) -> list[JudgedSet]:
     """The sets that a data set consists of, each searched by itself: one, but CQADupStack's 12.
 
     Raises:
@@ -71,4 +79,5 @@ def read_judged_sets(name: str, folder: Path) -> list[JudgedSet]:
     parts = beir.parts(folder)
     own, split = dataset_folder(name), reported_split(name)
     names = [own] if parts == [folder] else [f"{own}/{part.name}" for part in parts]
-    return [read_judged_set(*pair, split=split) for pair in zip(names, parts, strict=True)]
+    how: Any = {"split": split, "texts_are_here": texts_are_here}
+    return [read_judged_set(*pair, **how) for pair in zip(names, parts, strict=True)]
