@@ -20,7 +20,6 @@ import numpy as np
 
 from ragcun_cli.pipeline.data.tasks import DataTasks
 from ragcun_cli.pipeline.evaluation.scores import write_scores
-from ragcun_cli.pipeline.evaluation.tasks import recorded
 from ragcun_cli.pipeline.machine.progress import Progress, Silent
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.report import capsule
@@ -261,18 +260,11 @@ class _Check:
 
     def _hold_scores(self, run: Run, dataset: str) -> bool:
         """Compute scores from rankings and judgements again; whether they are those on record."""
-        score, data = (
-            self._road.evaluations.score(run, dataset),
-            self._road.place.sets.task(dataset),
-        )
+        score = self._road.evaluations.score(run, dataset)
+        data = self._road.place.sets.task(dataset)
         folder, draft = score.folder / score.key, self._folder / "again"
-        why = ""
         if not list((folder / paths.RUN_FILES).glob(f"*{capsule.RUN_END}")):
-            why = "its rankings are not here"
-        elif recorded(data).get("pages"):
-            why = "scores of pages rest on more than judgements"
-        if why:
-            self.notes.append(f"followed to scores alone: {score.label}: {why}")
+            self.notes.append(f"followed to scores alone: {score.label}: its rankings are not here")
             return False
         try:
             write_scores(
