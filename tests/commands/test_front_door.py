@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,15 @@ def test_a_table_is_shortened_on_a_terminal_and_whole_with_all(
     assert ("smoke-numpy" in short, "smoke-numpy" in whole) == (False, True)
     assert "Not shown: 2 columns of single data sets; --all shows them." in short
     assert "Not shown" not in whole
+
+
+def test_the_picture_of_a_workspace_is_of_one(smoke_workspace):
+    page = (Path(__file__).parents[2] / "docs/RUNNING.md").read_text("utf-8")
+    drawn = re.search(r"(?s)```text\nworkspace/\n(.*?)```", page)[1].splitlines()
+    at, seen = [], 0
+    for line in drawn:
+        indent, name = re.match(r"((?:│   |    )*)[├└]── (\S+)", line).groups()
+        at = [*at[: len(indent) // 4], name]
+        assert smoke_workspace.joinpath(*at).exists(), line
+        seen += 1
+    assert seen > 15
