@@ -36,6 +36,10 @@ class Commands(TyperGroup):
     with an option is said as it is of a profile.
     """
 
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Their names; data first, as its own commands are what the road begins with."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "data")
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
         """Run the command that was typed."""
         try:
@@ -48,24 +52,30 @@ class Commands(TyperGroup):
             raise RuntimeError("what was read ended too early") from error
 
 
+ROAD, ALL_OF_IT, BESIDE = "The road, in this order", "The whole road", "Beside the road"
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Show whether isotropy makes dense retrieval better: train, evaluate, report.",
-    epilog="Begin with: ragcun reproduce --profile quickstart",
+    help="Show whether isotropy makes dense retrieval better: train, evaluate, report.\n\n"
+    "data → mine → train → eval → isotropy → report is the road from texts to a table, and "
+    "reproduce walks all of it for a plan. A command makes what it needs and is not there yet; "
+    "what is done is not done again.",
+    epilog="Begin with: ragcun reproduce --profile quickstart, minutes on a CPU; with --dry-run it "
+    "only says what it would do. Every command has --help with an example.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(data_app, name="data")
-app.command()(mine)
-app.command()(train)
-app.command("eval")(evaluate)
-app.command()(isotropy)
-app.command()(report)
-app.command()(reproduce)
-app.add_typer(serve_app, name="serve")
-app.add_typer(profile_app, name="profile")
+app.add_typer(data_app, name="data", rich_help_panel=ROAD)
+app.command(rich_help_panel=ROAD)(mine)
+app.command(rich_help_panel=ROAD)(train)
+app.command("eval", rich_help_panel=ROAD)(evaluate)
+app.command(rich_help_panel=ROAD)(isotropy)
+app.command(rich_help_panel=ROAD)(report)
+app.command(rich_help_panel=ALL_OF_IT)(reproduce)
+app.add_typer(profile_app, name="profile", rich_help_panel=BESIDE)
+app.add_typer(serve_app, name="serve", rich_help_panel=BESIDE)
 
 
 def _show_version(wanted: bool) -> None:

@@ -93,6 +93,9 @@ def _written(*, is_data: bool) -> Iterator[None]:
 out = SafeConsole(soft_wrap=True, highlight=False)
 err = SafeConsole(stderr=True, soft_wrap=True, highlight=False)
 
+MOST_ROWS = 20
+"""Of a table that a terminal shows unless all are asked for."""
+
 SHORT = 12
 """Cells up to this long are never broken."""
 
@@ -174,62 +177,104 @@ def _table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]])
     return table
 
 
-def show_tables(tables: Sequence[Table]) -> None:
+def show_tables(tables: Sequence[Table], *, whole: bool = True) -> None:
     """Tables of measured numbers, one after the other."""
     from ragcun_cli.pipeline.report.table import legend
 
     for table in tables:
-        show_table(table)
+        show_table(table, whole=whole)
     for sentence in legend(tables):
         out.print(Text(sentence, style="dim"), soft_wrap=not out.is_terminal)
 
 
-def show_table(table: Table) -> None:
+def show_table(table: Table, *, whole: bool = True) -> None:
     """A table of measured numbers on stdout, its best cells bold, its notes below.
 
-    Where the terminal is too narrow for its columns, it is turned on its side, in several parts if
-    need be: no number is ever broken.
-    """
-    from ragcun_cli.pipeline.report.table import best_cells, cell_text, column_align
+    Where the terminal is too narrow for its columns, what stands behind a number goes below it.
+    Where that is not enough, the table is turned on its side, in several parts if need be: no
+    number is ever broken.
 
-    best = best_cells(table)
-    cells = [
+    Args:
+        table: to show.
+        whole: False leaves out what makes it long on a terminal, and says so: rows after the first
+            `MOST_ROWS` and, where they do not fit, the columns of single data sets.
+    """
+    from ragcun_cli.pipeline.report.table import shortened
+
+    less = ""
+    if out.is_terminal and not whole:
+        table, less = shortened(table, most_rows=MOST_ROWS, sets=_fits(table))
+    if not out.is_terminal or _fits(table) or _fits(table, narrow=True):
+        _print_upright(table, narrow=out.is_terminal and not _fits(table))
+    else:
+        for part in _on_its_side(table, _cells_of(table)):
+            _print_table(part)
+    for note in [*[f"Not shown: {less}; --all shows them."] * bool(less), *table.notes]:
+        out.print(Text(note, style="dim"), soft_wrap=not out.is_terminal)
+    out.print()
+
+
+def _cells_of(table: Table, *, narrow: bool = False) -> list[list[Text]]:
+    """The cells as people read them; in a narrow table the interval is below its number."""
+    from ragcun_cli.pipeline.report.table import best_cells, cell_parts
+
+    best, between = best_cells(table), "\n" if narrow else " "
+    return [
         [
             Text(
-                table.dagger(row, index) + cell_text(column, cell),
+                table.dagger(row, index) + between.join(filter(None, cell_parts(column, cell))),
                 style="bold" if (number, index) in best else "",
             )
             for index, (column, cell) in enumerate(zip(table.columns, row, strict=True))
         ]
         for number, row in enumerate(table.rows)
     ]
-    labels = [column.label for column in table.columns]
-    widths = [
-        max(*map(len, label.split()), *(len(row[index]) for row in cells), 0)
-        for index, label in enumerate(labels)
+
+
+def _widths(table: Table, *, narrow: bool = False) -> list[int]:
+    """Characters that each column takes at least; in a narrow table texts are broken at blanks."""
+    cells = _cells_of(table, narrow=narrow)
+    return [
+        max(
+            *map(len, column.label.split()),
+            *(
+                len(part)
+                for shown, row in zip(cells, table.rows, strict=True)
+                for part in shown[index].plain.split(
+                    None if narrow and isinstance(row[index], str) else "\n"
+                )
+            ),
+        )
+        for index, column in enumerate(table.columns)
     ]
-    needed = sum(widths) + GAP * len(widths)
-    if out.is_terminal and needed > out.width:
-        names = [Text(table.row_name(row)) for row in table.rows]
-        for part in _on_its_side(table, names, cells):
-            _print_table(part)
-    else:
-        shown = _rich_table(table.caption)
-        for index, label in enumerate(labels):
-            justify = column_align(table, index)
-            shown.add_column(label, justify=justify, min_width=widths[index], overflow="fold")
-        for row in cells:
-            shown.add_row(*row)
-        _print_table(shown, width=max(PLAIN_WIDTH, needed))
-    for note in table.notes:
-        out.print(Text(note, style="dim"), soft_wrap=not out.is_terminal)
-    out.print()
 
 
-def _on_its_side(
-    table: Table, names: Sequence[Text], cells: Sequence[Sequence[Text]]
-) -> Iterator[RichTable]:
+def _fits(table: Table, *, narrow: bool = False) -> bool:
+    return sum(_widths(table, narrow=narrow)) + GAP * len(table.columns) <= out.width
+
+
+def _print_upright(table: Table, *, narrow: bool) -> None:
+    """A row for each row."""
+    from ragcun_cli.pipeline.report.table import column_align
+
+    shown, widths = _rich_table(table.caption), _widths(table, narrow=narrow)
+    for index, (column, least) in enumerate(zip(table.columns, widths, strict=True)):
+        of_texts = all(isinstance(row[index], str) for row in table.rows)
+        shown.add_column(
+            column.label,
+            justify=column_align(table, index),
+            min_width=least,
+            width=least if narrow and not of_texts else None,
+            overflow="fold",
+        )
+    for row in _cells_of(table, narrow=narrow):
+        shown.add_row(*row)
+    _print_table(shown, width=max(PLAIN_WIDTH, sum(widths) + GAP * len(widths)))
+
+
+def _on_its_side(table: Table, cells: Sequence[Sequence[Text]]) -> Iterator[RichTable]:
     """A row for each column, in as many tables as it takes to break no number."""
+    names = [Text(table.row_name(row)) for row in table.rows]
     heads = table.heading_columns
     labels = [column.label for column in table.columns[heads:]]
     widths = [max(len(cell) for cell in row[heads:]) for row in cells]

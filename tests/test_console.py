@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ragcun_cli import console
 from ragcun_cli.pipeline.machine import stops
-from ragcun_cli.pipeline.report.table import Column, Table
+from ragcun_cli.pipeline.report.table import Column, Table, WithInterval
 
 SCORES = {f"set-{number}": 0.1 + number / 100 for number in range(12)}
 
@@ -107,3 +107,27 @@ def test_a_bar_is_a_place_to_stop(monkeypatch, terminal):
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(stops.Stopped):
             advance(1)
+
+
+def test_rows_after_the_first_twenty_are_not_shown_unless_all_are(monkeypatch):
+    many = table([f"model-{number}" for number in range(25)])
+    out = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=200)
+    monkeypatch.setattr(console, "out", out)
+    console.show_table(many, whole=False)
+    shown = out.file.getvalue()
+    assert "model-19 " in shown
+    assert "model-20 " not in shown
+    assert "Not shown: 5 rows; --all shows them." in shown
+    console.show_table(many)
+    assert "model-24 " in out.file.getvalue()
+
+
+def test_what_stands_behind_a_number_goes_below_it_before_a_table_is_turned(monkeypatch):
+    columns = (Column("model", "Model"), Column("score", "Score"), Column("device", "Device"))
+    value = WithInterval(0.25, 0.125, 0.375)
+    narrow = Table("results", "", columns, rows=(("one", value, "a card, manycoloured"),))
+    lines = shown(monkeypatch, narrow, width=44)
+    assert [line for line in lines if "[" in line] == ["[0.125, 0.375]   manycoloured"]
+    assert [line.split()[:2] for line in lines if "0.25" in line] == [["one", "0.25"]]
+    lines = shown(monkeypatch, narrow, width=34)
+    assert "0.25 [0.125, 0.375]" in " ".join(lines)

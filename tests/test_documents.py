@@ -28,7 +28,7 @@ USAGE_ERROR = typer.BadParameter.__bases__[0]
 UNFINISHED = {"MissingParameter", "NoArgsIsHelpError", "BadOptionUsage"}
 """What a sentence may leave out of a command that it names."""
 
-PLACEHOLDERS = {"NAME", "mine", "mine_isotropic", "mine_paper", "my_paper", "my_sweep"}
+PLACEHOLDERS = {"NAME", "mine", "mine_isotropic", "mine_paper", "my_paper", "my_sweep", "stdlib"}
 """What stands for a profile of the reader's own."""
 
 _LINK = re.compile(r"(?<!!)\[[^]]*]\(([^)\s]+)\)")

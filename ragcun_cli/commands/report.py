@@ -93,7 +93,7 @@ def report(
         bool,
         typer.Option(
             "--all",
-            help="On the terminal, show the long tables of isotropy and calibration, too.",
+            help="On the terminal, show every table whole, those of isotropy and calibration, too.",
             rich_help_panel=_SHOWN,
         ),
     ] = False,
@@ -249,7 +249,7 @@ def _show_report(found: "Report", *, everything: bool) -> None:
     from ragcun_cli.console import say, show_tables, write
 
     shown = [t for t in found.tables if everything or t.key.partition("-")[0] not in LONG_TABLES]
-    show_tables(shown)
+    show_tables(shown, whole=everything)
     if hidden := len(found.tables) - len(shown):
         say(f"{hidden} long tables of isotropy and calibration are left out: --all shows them")
     if found.text:

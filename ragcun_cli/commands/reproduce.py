@@ -11,11 +11,11 @@ from ragcun_cli.spec.manifest import Stage
 from ragcun_cli.spec.paths import CACHE_GB
 
 if TYPE_CHECKING:
-    from ragcun_cli.pipeline.reproduce.plans import Found
+    from ragcun_cli.pipeline.reproduce.plans import Found, Reproduced
 
 
-SHOWN_TABLES = ("results", "contrasts", "serving")
-"""That a plan ends with on the terminal."""
+SHOWN_TABLES, MORE_TABLES = ("results",), ("results", "contrasts", "serving")
+"""That a plan ends with on the terminal, without and with `--all`."""
 
 
 def reproduce(
@@ -58,6 +58,10 @@ def reproduce(
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, max=1e6, help="With --dry-run: what an hour costs.")
     ] = None,
+    all_: Annotated[
+        bool,
+        typer.Option("--all", help="At the end, show more tables, whole, and every model's place."),
+    ] = False,
     clean: Annotated[
         bool,
         typer.Option("--clean", help="Remove caches that no run uses; --dry-run lists them."),
@@ -112,18 +116,15 @@ def reproduce(
         baseline_check=baseline_check,
     )
     found = session.reproduce(choice, walking)
-    show(found, as_json=as_json, table=partial(_show_found, found, stages=stages))
+    show(found, as_json=as_json, table=partial(_show_found, found, stages=stages, whole=all_))
 
 
-def _show_found(found: "Found", *, stages: bool) -> None:
+def _show_found(found: "Found", *, stages: bool, whole: bool) -> None:
     """What would run of a plan, how far it is, or what it answers."""
-    from ragcun_cli.commands.train import show_models
-    from ragcun_cli.console import say, show_rows, show_tables
-    from ragcun_cli.pipeline.report.formats.formats import EXTENSIONS
+    from ragcun_cli.console import say, show_rows
     from ragcun_cli.pipeline.reproduce.launch.jobs import Launched
     from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus
 
-    others = (f"report.{extension}" for extension in EXTENSIONS.values() if extension != "html")
     if found is None:
         return
     if isinstance(found, PlanStatus):
@@ -141,13 +142,28 @@ def _show_found(found: "Found", *, stages: bool) -> None:
     if isinstance(found, dict):
         _show_planned(found, stages=stages)
         return
+    _show_reproduced(found, whole=whole)
+
+
+def _show_reproduced(found: "Reproduced", *, whole: bool) -> None:
+    """The answer, a table, and what to do next."""
+    from ragcun_cli.commands.train import show_models
+    from ragcun_cli.console import say, show_tables
+
     for answer in found.answers:
         say(answer)
     by_key = {table.key: table for table in found.tables}
-    show_tables([by_key[key] for key in SHOWN_TABLES if key in by_key])
-    show_models(found.models)
-    say(f"the page: {found.folder}/report.html; beside it {', '.join(others)}")
-    say("all tables: ragcun report --all")
+    keys = MORE_TABLES if whole else SHOWN_TABLES
+    show_tables([by_key[key] for key in keys if key in by_key], whole=whole)
+    if found.models:
+        show_models(found.models if whole else found.models[:1])
+    if not whole and len(found.models) > 1:
+        say(f"{len(found.models) - 1} more models: the same command with --all")
+    say(
+        f"the page: {found.folder}/report.html; the same as LaTeX, Markdown, CSV and JSON beside it"
+    )
+    for what, command in found.next_steps:
+        say(f"{what}: {command}")
 
 
 def _in_cells(remains: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

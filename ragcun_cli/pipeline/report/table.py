@@ -5,7 +5,7 @@ import re
 import statistics
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
 Align = Literal["left", "right", "center"]
@@ -185,6 +185,23 @@ def best_cells(table: Table) -> frozenset[tuple[int, int]]:
         for index, column in enumerate(table.columns)
         if (table.row_name(row), column.key) in table.best
     )
+
+
+def shortened(table: Table, *, most_rows: int, sets: bool) -> tuple[Table, str]:
+    """The table with its first rows alone and, without ``sets``, no column of a single data set.
+
+    Returns:
+        That table, and in words what it leaves out, or nothing.
+    """
+    kept = [index for index, column in enumerate(table.columns) if sets or not column.is_set]
+    rows = tuple(tuple(row[index] for index in kept) for row in table.rows[:most_rows])
+    counts = {
+        "rows": len(table.rows) - len(rows),
+        "columns of single data sets": len(table.columns) - len(kept),
+    }
+    less = " and ".join(f"{count} {what}" for what, count in counts.items() if count)
+    columns = tuple(table.columns[index] for index in kept)
+    return replace(table, columns=columns, rows=rows), less
 
 
 def column_align(table: Table, index: int) -> Align:

@@ -26,6 +26,7 @@ from ragcun_cli.pipeline.reproduce.failures import Failures
 from ragcun_cli.pipeline.reproduce.launch.gpus import GpuLauncher, visible_gpus
 from ragcun_cli.pipeline.reproduce.launch.jobs import Launched, Launcher, RunJob
 from ragcun_cli.pipeline.reproduce.launch.slurm import SlurmLauncher
+from ragcun_cli.pipeline.reproduce.next_steps import next_steps
 from ragcun_cli.pipeline.reproduce.plan_work import REPORT, PlanWork
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.reproduce.status import COLUMNS, PlanStatus, Queued, status_of
@@ -51,6 +52,8 @@ class Reproduced:
     """Label and model of each trained run."""
     folder: Path
     """Of its reports."""
+    next_steps: Sequence[tuple[str, str]]
+    """What may be typed now: what it does, and the command."""
     document: Callable[[], str]
     """Makes JSON of tables and figures."""
 
@@ -152,7 +155,7 @@ class PlanSession(Session):
             raise StageFailedError(f"{jobs} failed:{said}")
         stages = "1 stage" if ran == 1 else f"{ran} stages"
         self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
-        return self._result(work.plan, work.runs) if walking.reports else None
+        return self._result(choice, work.plan, work.runs) if walking.reports else None
 
     def _looked_at(self, choice: Choice, walking: Walking, work: PlanWork) -> Found:
         """What there is, without any work."""
@@ -302,7 +305,7 @@ class PlanSession(Session):
         just_those = shlex.join(["ragcun", "reproduce", *words])
         self._progress.note(f"not done: {', '.join(keys)}; for just those: {just_those}")
 
-    def _result(self, plan: PaperPlan, runs: Sequence[Run]) -> Reproduced:
+    def _result(self, choice: Choice, plan: PaperPlan, runs: Sequence[Run]) -> Reproduced:
         if is_writable(self.workspace.reports):  # a workspace of others is shown all the same
             write_atomically(self.workspace.last_report, f"{plan.folder}\n")
         rows = gather(runs, self._road, self._runner, reporting.columns_of(plan))
@@ -313,6 +316,11 @@ class PlanSession(Session):
             tables=tables,
             models=[(run.label, run.folder / paths.MODEL) for run in self._trained(runs)],
             folder=self.workspace.report(plan.folder),
+            next_steps=next_steps(
+                *(plan, rows, self.workspace.root),
+                whole=replace(choice, seeds=None, experiments=None, references=None).words,
+                part=choice.words,
+            ),
             document=partial(self._document, tables, parts),
         )
 
