@@ -137,7 +137,8 @@ def small(arguments, models, query):
         "--profile",
         "stdlib",
     ]:  # an untrained encoder diverges
-        words += ["--set", "training.max_steps=20"]
+        for change in ("max_steps=20", "selection.every=10"):
+            words += ["--set", f"training.{change}"]
     return words
 
 
