@@ -20,6 +20,7 @@ NEEDS = {
     "GPUs": ("--launcher gpus",),
     "a cluster": ("--launcher slurm",),
     "hours": ("evidence",),
+    "minutes, and a trained encoder": ("reproduce --profile stdlib",),
     "a corpus of several blocks": ("--shard", "--merge"),
     "a plan with claims": ("--strict",),
     "queries that the reader has generated": ("exported/corpus.jsonl",),
@@ -132,12 +133,6 @@ def small(arguments, models, query):
             )  # as a shell does
     if words[:2] == ["profile", "init"]:
         words += ["--base", "ragcun/tiny"]
-    if words == [
-        "reproduce",
-        "--profile",
-        "stdlib",
-    ]:  # an untrained encoder diverges
-        words += ["--set", "training.max_steps=20"]
     return words
 
 
