@@ -16,7 +16,7 @@ from ragcun_cli.app import app, spread_lists
 from ragcun_cli.pipeline.profiles.load import load, summaries
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/guides/*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 WIDTH = 100
 AS_MEASURED = {"CHANGELOG.md", "docs/RESULTS.md"}

@@ -16,7 +16,7 @@ from test_documents import FOUND
 NEEDS = {
     "a Python package index and a network": ("data get", "mteb:"),
     "published test sets": ("--baseline-check", "--published"),
-    "KILT's 34.8 GB": ("--kilt",),
+    "a server": ("serve check",),
     "GPUs": ("--launcher gpus",),
     "a cluster": ("--launcher slurm",),
     "hours": ("evidence",),
@@ -40,6 +40,7 @@ SMALL = {
     "pydocs-numpy": "smoke-numpy",
     "msmarco": "smoke",
     "draft": "drafted",
+    "fine_tune": "with_isotropy",
     "1000": "5",
     "100000": "50",
     "200": "20",
@@ -119,12 +120,14 @@ def small(arguments, models, query):
             words += ONE
         elif before == "--model":
             words.append(models["A" if word in MODELS else "B"])
-        elif before == "--what-if":
+        elif before == "--what-if" or word == "MODEL":
             words.append(models["A"])
         elif word == "training.selection.queries=500":
             words += ["training.selection.queries=10", "--set", "training.selection.every=10"]
         elif word == "nfcorpus" and "--what-if" in arguments:
             continue  # its dev queries are asked for, and what stands for it has none
+        elif (before, word) == ("init", "mine"):
+            words.append("walked")  # profiles/mine.toml is there
         elif word == "QUERY_ID":
             words.append(query)
         else:
@@ -143,8 +146,9 @@ def needed(arguments):
 
 
 def is_first(arguments):
-    """Whether a command makes the set that stands for another here."""
-    return arguments[:2] == ["data", "import"] and "stdlib" in arguments
+    """Whether a command makes what stands for another here, or is of a plan as it is finished."""
+    makes_set = arguments[:2] == ["data", "import"] and "stdlib" in arguments
+    return makes_set or "--capsule" in arguments or "--check" in arguments
 
 
 BLOCKS = [
@@ -180,7 +184,7 @@ def test_every_command_of_a_block_runs_on_small_data(ragcun, reader):
         if words[:2] in (["data", "import"], ["data", "sample"]):
             words = [*words, "--force"]
         outcome = ragcun(*words)
-        if outcome.code:
+        if outcome.code not in ((0, 4) if "--review" in words else (0,)):
             failed.append(f"{shlex.join(words)}\n{outcome.err[-300:]}")
     assert not failed, "\n".join(failed)
     assert len(ran) > 50
