@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,10 @@ def test_with_all_there_are_more_tables_and_every_model(ragcun, smoke_workspace)
     assert outcome.err.count("/model\n") == 10
 
 
-def test_a_plan_without_two_models_has_no_hits_to_compare(ragcun, smoke_workspace):
+def test_a_plan_without_two_models_has_no_hits_to_compare(ragcun, smoke_workspace, tmp_path):
     words = ("--profile", "smoke", "--experiment", "with_isotropy", "--references", "none")
-    outcome = ragcun("reproduce", *words, "-w", smoke_workspace)
+    workspace = shutil.copytree(smoke_workspace, tmp_path / "ws")
+    outcome = ragcun("reproduce", *words, "-w", workspace)
     assert outcome.code == 0, outcome.err
     steps = next_steps(outcome)
     assert [step[0] for step in steps] == ["report", "reproduce"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ragcun_cli.pipeline.report.contrasts import planned_contrasts
 from ragcun_cli.pipeline.report.rows import ModelRow
+from ragcun_cli.spec.addresses import without_home
 from ragcun_cli.spec.plan import PaperPlan
 
 
@@ -37,7 +38,8 @@ def next_steps(
         steps.append(("where two models differ most", look))
     change = ["reproduce", *part, "--set", "training.lambda_isotropy=0.5", "--dry-run"]
     steps.append(("what another lambda would run", change))
-    return [(what, shlex.join(["ragcun", *words, *where])) for what, words in steps]
+    typed = [(what, without_home(["ragcun", *words, *where])) for what, words in steps]
+    return [(what, shlex.join(words)) for what, words in typed]
 
 
 def _two_models(plan: PaperPlan, rows: Sequence[ModelRow]) -> list[str]:
