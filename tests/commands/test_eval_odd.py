@@ -78,7 +78,7 @@ def test_named_models_stand_in_one_table_by_the_names_that_were_typed(
         (("--query", "x", "--disagreements", "3"), "only looks at hits"),
         (("--query", "x", "-o", "page.pdf"), "is to be a web page"),
         (("--query", "x", "-o", "/dev/null/page.html"), "cannot be written"),
-        (("--disagreements", "3"), "hits of two models are looked at, each named once, and here is 1"),
+        (("--disagreements", "3"), "of two models are looked at, each named once, and here is 1"),
         (("--disagreements", "0"), "it has to be 1 or more"),
         (("--disagreements", "3", "--baseline-check"), "ask two things"),
         (("--disagreements", "3", "--shard", "1/2"), "no part in it"),
