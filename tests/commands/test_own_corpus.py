@@ -10,7 +10,7 @@ import pytest
 from ragcun_cli.pipeline.encoders.tiny import build_tiny_encoder
 from ragcun_cli.pipeline.profiles.load import load
 from ragcun_cli.pipeline.reproduce.own_plan import own_plan
-from ragcun_cli.pipeline.stages.estimate import machine_of
+from ragcun_cli.pipeline.stages.estimate import STEP_SECONDS, machine_of
 
 LONG = {"train": 200, "dev": 40, "test": 60}
 
@@ -50,6 +50,20 @@ def own(ragcun, tmp_path, monkeypatch):
         assert outcome.code == 0, outcome.err
 
     return bring
+
+
+def test_a_dry_run_counts_each_passage_through_the_base_once(ragcun, own, tmp_path):
+    own()
+    base = ("--base", "sentence-transformers/all-MiniLM-L6-v2")
+    assert ragcun("profile", "init", "own", "--data", "mine", *base).code == 0
+    steps = tomllib.loads((tmp_path / "profiles/own.toml").read_text())["overrides"]["training"]
+    outcome = ragcun("reproduce", "--profile", "own", "--dry-run", "--json")
+    stages = json.loads(outcome.out)["stages"]
+    found = {one["what"]: one["seconds"] for one in stages if one["stage"] == "train"}
+    assert found["set up free_transform"] > 1  # the first that needs outputs of all passages
+    for seed in (1, 2, 3):  # and these need none that the others have not
+        guess = found[f"train without_isotropy, seed {seed}"]
+        assert guess == pytest.approx(STEP_SECONDS * steps["max_steps"])
 
 
 def profiles(tmp_path):

@@ -179,9 +179,11 @@ class TrainingTasks:
 
     def _scored(self, run: Run, name: str, scores: int) -> Workload:
         selection = run.profile.training.selection
-        passages = min(selection.passages, self._place.sets.counts(name)[0])
+        whole = self._place.sets.counts(name)[0]
+        passages = min(selection.passages, whole)
         texts = (scores * passages, scores * selection.queries)
-        return self._place.encoding(run, name, texts, once=f"{name}, to select on" * scores)
+        once = name if passages == whole else f"{name}, to select on"
+        return self._place.encoding(run, name, texts, once=once * bool(scores))
 
     def _work(self, run: Run, rows: int) -> Workload:
         """A guess: the start, which is a PCA of passages, the probe, the steps and the scores."""
@@ -189,9 +191,12 @@ class TrainingTasks:
         head, encoding = profile.encoder.head, partial(self._place.encoding, run)
         shape, width = self._place.shape(profile.encoder), 1 + profile.mining.negatives_per_query
         starts = head.init_passages * ((head.kind, head.init) == ("gaussian", "linear"))
-        starts, whole = min(starts, self._place.sets.counts(name)[0]), 4.0 * shape.parameters
+        passages, whole = self._place.sets.counts(name)[0], 4.0 * shape.parameters
+        starts = min(starts, passages)
+        # Outputs of all passages are kept under the name of the set, as those of its searches are.
+        first = name if starts == passages else f"{name}, to start from"
         if run.reference is not None:
-            return encoding(name, (starts, 0)) + Workload(disk_bytes=whole)
+            return encoding(name, (starts, 0), once=first) + Workload(disk_bytes=whole)
         steps, frozen = training.steps(rows), training.freeze_base
         seen = steps * training.batch_size * training.gradient_accumulation_steps
         kept = frozen and training.cache_frozen_base and rows <= seen
@@ -199,6 +204,7 @@ class TrainingTasks:
         again = training.gradient_checkpointing or training.mini_batch_size is not None
         passes = 1 if frozen else estimate.TRAINING_TO_FORWARD + again
         mined = digest([stated(profile.data), stated(profile.mining), run.seed]) if kept else ""
+        read = (0 if kept and first == name else texts * width, texts)
         sets, every = profile.selection_sets, training.selection.every
         scores = (1 if frozen else steps // every) * bool(sets)
         encoders = 1 + (max(seen, 1) - 1) // max(rows, 1) // training.save_interval + (scores > 0)
@@ -209,8 +215,9 @@ class TrainingTasks:
         fixed, a_row = estimate.training_memory(shape, trainable, longest, width, **options)
         at_once = training.mini_batch_size or training.batch_size
         return replace(
-            encoding(name, (texts * width, texts), trained=0 if kept else passes, once=mined)
-            + encoding(name, (starts + training.probe_texts, 0))
+            encoding(name, read, trained=0 if kept else passes, once=mined)
+            + encoding(name, (starts, 0), once=first)
+            + encoding(name, (training.probe_texts, 0), once=f"{name}, to probe")
             + sum((self._scored(run, name, scores) for name, _ in sets), Workload())
             + Workload(seconds=estimate.STEP_SECONDS * steps, disk_bytes=whole * encoders),
             precision=training.precision,
