@@ -87,6 +87,7 @@ def _measured(run: Run, road: Road, runner: Runner, wanted: Collection[ScoreColu
         isotropy=None if isotropy is None else json.loads(isotropy),
         metrics=metrics,
         samples=samples,
+        proxies=tuple(filter(None, map(road.place.sets.proxy_note, metrics))),
     )
 
 

@@ -38,6 +38,9 @@ class SeedResults:
     samples: Mapping[str, str]
     """Data set that is a sample -> the one it is of."""
 
+    proxies: tuple[str, ...] = ()
+    """What to know of scores on data sets whose queries were made for them."""
+
     @property
     def measured(self) -> frozenset[str]:
         """The data sets that it was evaluated on, and `isotropy` if that was measured."""

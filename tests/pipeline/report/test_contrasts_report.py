@@ -224,3 +224,14 @@ def test_of_several_starts_an_arm_is_held_against_its_own():
         assert found.found == by_hand(arm, first, (1, 2, 3))
         assert "start (x)" in found.name
     assert planned_contrasts([asked], [arm, second]) == []
+
+
+def test_that_queries_were_made_for_a_set_is_said_once():
+    said = "proxy queries: passages of 'mine' are asked for by titles"
+    rows = [row("a"), row("b")]
+    made = [
+        replace(one, seeds=tuple(replace(s, proxies=(said,)) for s in one.seeds)) for one in rows
+    ]
+    notes = results_table(made).notes
+    assert notes.count(f"P{said[1:]}.") == 1
+    assert not [note for note in results_table(rows).notes if "roxy queries" in note]

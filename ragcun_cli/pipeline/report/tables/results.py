@@ -127,6 +127,8 @@ def _notes(rows: Sequence[ModelRow], shown: Sequence[str], averaged: Sequence[st
     if samples := samples_of(rows):
         listed = ", ".join(f"{name} (of {of})" for name, of in samples.items())
         notes.append(f"Samples, whose scores are comparable with no others: {listed}.")
+    said = [note for row in rows for seed in row.seeds for note in seed.proxies]
+    notes += [f"{note[:1].upper()}{note[1:]}." for note in dict.fromkeys(said)]
     if absent:
         notes.append(f"Not measured here, and in no average: {', '.join(absent)}.")
     return notes
