@@ -42,6 +42,10 @@ class Submission(NamedTuple):
         """Those of the contrasts, each once."""
         return list({row.name: row for one in self.compared for row in one.rows}.values())
 
+    def pairs(self) -> dict[str, tuple[ModelRow, ModelRow]]:
+        """The two rows of each contrast, whatever it is of, by their names."""
+        return {" − ".join(row.shown for row in one.rows): one.rows for one in self.compared}
+
     def runs(self) -> list[Run]:
         """Those of the rows, of every seed."""
         return [seed.run for row in self.rows() for seed in row.every]
@@ -72,10 +76,10 @@ def _seeds(seen: Submission) -> Facts:
 
 def _trials(seen: Submission) -> Facts:
     counts = {arm.name: len(arm.trials) for arm in seen.plan.tuned} if seen.plan else {}
-    for one in seen.compared:
-        if not any(row.run.reference for row in one.rows):
-            ours, theirs = (counts.get(row.run.name, 0) for row in one.rows)
-            yield _judged(ours != theirs, seen.plan), f"{one.name}: {ours} and {theirs} trials"
+    for name, rows in seen.pairs().items():
+        if not any(row.run.reference for row in rows):
+            ours, theirs = (counts.get(row.run.name, 0) for row in rows)
+            yield _judged(ours != theirs, seen.plan), f"{name}: {ours} and {theirs} trials"
 
 
 def _published(seen: Submission) -> Facts:
@@ -107,11 +111,11 @@ def _contamination(seen: Submission) -> Facts:
 
 
 def _sizes(seen: Submission) -> Facts:
-    for one in seen.compared:
-        if all(row.run.embeds for row in one.rows):
-            ours, theirs = map(_sizes_of, one.rows)
+    for name, rows in seen.pairs().items():
+        if all(row.run.embeds for row in rows):
+            ours, theirs = map(_sizes_of, rows)
             is_open = _judged(ours and theirs and ours != theirs, ours and theirs)
-            yield is_open, f"{one.name}: {ours or 'unknown'}; {theirs or 'unknown'}"
+            yield is_open, f"{name}: {ours or 'unknown'}; {theirs or 'unknown'}"
 
 
 def _sizes_of(row: ModelRow) -> str:
