@@ -50,6 +50,9 @@ SMALL = {
 }
 """A word of a document -> the word that stands for it here."""
 
+DRAFTED = {("init", "mine"): "walked", ("--data", "mine"): "stdlib"}
+"""profiles/mine.toml is there, and the set has too few test queries for a plan."""
+
 ONE = ["smoke", "--experiment", "with_isotropy", "--seed", "1"]
 MODELS = {"NAME_OR_FOLDER", "A", "sentence-transformers/all-MiniLM-L6-v2"}
 
@@ -126,10 +129,8 @@ def small(arguments, models, query):
             words += ["training.selection.queries=10", "--set", "training.selection.every=10"]
         elif word == "nfcorpus" and "--what-if" in arguments:
             continue  # its dev queries are asked for, and what stands for it has none
-        elif (before, word) == ("init", "mine"):
-            words.append("walked")  # profiles/mine.toml is there
-        elif (before, word) == ("--data", "mine"):
-            words.append("stdlib")  # 'mine' has too few test queries here
+        elif (before, word) in DRAFTED:
+            words.append(DRAFTED[before, word])
         elif word == "QUERY_ID":
             words.append(query)
         else:
