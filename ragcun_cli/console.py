@@ -204,11 +204,12 @@ def show_table(table: Table, *, whole: bool = True) -> None:
     less = ""
     if out.is_terminal and not whole:
         table, less = shortened(table, most_rows=MOST_ROWS, sets=_fits(table))
-    if not out.is_terminal or _fits(table) or _fits(table, narrow=True):
-        _print_upright(table, narrow=out.is_terminal and not _fits(table))
-    else:
+    narrow = out.is_terminal and not _fits(table)
+    if narrow and not _fits(table, narrow=True):
         for part in _on_its_side(table, _cells_of(table)):
             _print_table(part)
+    else:
+        _print_upright(table, narrow=narrow)
     for note in [*[f"Not shown: {less}; --all shows them."] * bool(less), *table.notes]:
         out.print(Text(note, style="dim"), soft_wrap=not out.is_terminal)
     out.print()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragcun_cli.pipeline.evaluation.tasks import EvaluationTasks
@@ -9,6 +10,8 @@ from ragcun_cli.pipeline.isotropy.tasks import IsotropyTasks
 from ragcun_cli.pipeline.mining.tasks import MiningTasks
 from ragcun_cli.pipeline.place import Place
 from ragcun_cli.pipeline.search.division import ALONE, Searching
+from ragcun_cli.pipeline.stages.runs import Run
+from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.pipeline.training.tasks import TrainingTasks
 
 
@@ -33,3 +36,9 @@ class Road:
         trainings = TrainingTasks(place, minings)
         evaluations = EvaluationTasks(place, trainings, how)
         return cls(place, minings, trainings, evaluations, IsotropyTasks(place, trainings))
+
+    def results_of(self, run: Run, datasets: Sequence[str]) -> list[Task]:
+        """What a row of the tables reads: the training, the scores on some data sets, isotropy."""
+        scores = [self.evaluations.score(run, name) for name in datasets]
+        isotropy = self.isotropies.task(run)
+        return [self.trainings.task(run), *scores, *([] if isotropy is None else [isotropy])]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.drills.stops import TIMED
+
 SCRIPT = Path(__file__).with_name("full_disk_command.py")
-TIMED = ("cost", "serving")
 MEGABYTE = 1_000_000
 STEPS = (1, 5, 7)
 """Megabytes of the disk, one command after the other; the plan needs some 16."""

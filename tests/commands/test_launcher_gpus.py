@@ -97,7 +97,7 @@ def test_two_runs_at_once_one_of_which_dies_end_with_the_bytes_of_local(
         shown = ragcun("report", *words[1:-1], folder, "--format", "json")
         assert shown.code == 0, shown.err
         found = json.loads(shown.out)["tables"]
-        tables[folder] = [table for table in found if table["key"] not in ("cost", "serving")]
+        tables[folder] = [table for table in found if table["key"] not in drill.TIMED]
     assert tables[root] == tables[smoke_workspace]
     assert {"results", "contrasts"} <= {table["key"] for table in tables[root]}
     assert not [*root.rglob("*.holder"), *root.glob("running/*")]

@@ -51,16 +51,7 @@ def tested_sets(run: Run, road: Road) -> list[str]:
 
 def measured_tasks(runs: Sequence[Run], road: Road) -> list[Task]:
     """What the rows of runs rest on."""
-    found = [
-        task
-        for run in runs
-        for task in (
-            road.trainings.task(run),
-            *(road.evaluations.score(run, name) for name in tested_sets(run, road)),
-            road.isotropies.task(run),
-        )
-    ]
-    return with_needs(task for task in found if task is not None)
+    return with_needs(task for run in runs for task in road.results_of(run, tested_sets(run, road)))
 
 
 def write_capsule(
@@ -87,7 +78,7 @@ def write_capsule(
     try:
         with TemporaryDirectory(prefix="ragcun-capsule-") as scratch:
             folder = Path(scratch)
-            _fill(folder, plan, rows, tables, road, runner)
+            _fill(folder, plan, rows, tables, tasks, road, runner)
             with replaced(file) as stream, ZipFile(stream, "w") as archive:
                 for name in _names(folder):
                     info = ZipInfo(name)  # of 1980, whenever it is written
@@ -102,14 +93,13 @@ def _fill(
     plan: PaperPlan,
     rows: Sequence[ModelRow],
     tables: Sequence[Table],
+    tasks: Sequence[Task],
     road: Road,
     runner: Runner,
 ) -> None:
     """Lay all that a capsule has into an empty folder."""
-    runs = [seed.run for row in rows for seed in row.every]
-    tasks = measured_tasks(runs, road)
     actions = [_lay_out(task, folder, road, runner) for task in tasks]
-    for run in runs:
+    for run in [seed.run for row in rows for seed in row.every]:
         for name in tested_sets(run, road):
             _put_head(run, name, plan, folder, road, runner)
     texts = {PLAN: plan.to_json().decode(), TABLES: render_json(tables)}

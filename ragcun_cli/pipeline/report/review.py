@@ -10,7 +10,7 @@ from ragcun_cli.pipeline.report.contrasts import POINTS, Compared
 from ragcun_cli.pipeline.report.figures.mining import gather_minings
 from ragcun_cli.pipeline.report.gather import read_measured
 from ragcun_cli.pipeline.report.rows import ModelRow, samples_of
-from ragcun_cli.pipeline.report.runs import DEMONSTRATION, MOST_NAMED, stages_of
+from ragcun_cli.pipeline.report.runs import DEMONSTRATION, some_of, stages_of
 from ragcun_cli.pipeline.report.table import Column, Table
 from ragcun_cli.pipeline.report.tables.contrasts import verdict
 from ragcun_cli.pipeline.report.tables.seen import seen_scores
@@ -204,7 +204,6 @@ def review_table(part: Part, road: Road, runner: Runner) -> Table:
         facts = list(question(seen)) if seen.compared else []
         is_open = next((one for one in FINDINGS if one in dict(facts)), None)
         said = [what for of, what in facts if of == is_open] or ["nothing of the kind is recorded"]
-        said[MOST_NAMED:] = [f"and {more} more"] if (more := len(said) - MOST_NAMED) > 0 else []
-        body.append((asks, FINDINGS[is_open], "; ".join(said), answer.format(**words)))
+        body.append((asks, FINDINGS[is_open], some_of(said), answer.format(**words)))
     columns = tuple(Column(k, k.title()) for k in ("question", "finding", "facts", "command"))
     return Table("review", "Review", columns, tuple(body), (DEMONSTRATION,) * first.demonstration)

@@ -71,10 +71,14 @@ def _label(row: ModelRow, run: Run) -> str:
 
 def stages_of(run: Run, road: Road, runner: Runner) -> _Stages:
     """The stages of a run and of all that it rests on, each with its record where it is current."""
-    scores = [road.evaluations.score(run, name) for name in run.profile.evaluation.datasets]
-    found = [road.trainings.task(run), *scores, road.isotropies.task(run)]
-    tasks = with_needs(task for task in found if task is not None)
+    tasks = with_needs(road.results_of(run, run.profile.evaluation.datasets))
     return [(task, runner.current_record(task)) for task in tasks]
+
+
+def some_of(labels: Sequence[str]) -> str:
+    """The first `MOST_NAMED`, and how many more there are."""
+    more = [f"and {len(labels) - MOST_NAMED} more"] * (len(labels) > MOST_NAMED)
+    return "; ".join([*labels[:MOST_NAMED], *more])
 
 
 def _missing(tasks: Sequence[Task], runner: Runner) -> list[str]:
@@ -86,8 +90,7 @@ def _missing(tasks: Sequence[Task], runner: Runner) -> list[str]:
             causes.setdefault(stale.why, []).append(task.label)
     said = []
     for why, labels in causes.items():
-        more = [f"and {len(labels) - MOST_NAMED} more"] * (len(labels) > MOST_NAMED)
-        said.append(f"Not measured: {'; '.join([*labels[:MOST_NAMED], *more])}: {why}.")
+        said.append(f"Not measured: {some_of(labels)}: {why}.")
     return [*said, *["The commands at the end of the page measure it."] * bool(said)]
 
 

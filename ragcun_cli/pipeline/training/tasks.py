@@ -179,11 +179,17 @@ class TrainingTasks:
 
     def _scored(self, run: Run, name: str, scores: int) -> Workload:
         selection = run.profile.training.selection
-        whole = self._place.sets.counts(name)[0]
-        passages = min(selection.passages, whole)
+        passages, once = self._drawn(name, selection.passages, "to select on")
         texts = (scores * passages, scores * selection.queries)
-        once = name if passages == whole else f"{name}, to select on"
         return self._place.encoding(run, name, texts, once=once * bool(scores))
+
+    def _drawn(self, name: str, most: int, to: str) -> tuple[int, str]:
+        """How many passages of a set are read, and the name that outputs of them are kept under.
+
+        Those of all passages are kept under the name of the set, as those of its searches are.
+        """
+        whole = self._place.sets.counts(name)[0]
+        return min(most, whole), name if most >= whole else f"{name}, {to}"
 
     def _work(self, run: Run, rows: int) -> Workload:
         """A guess: the start, which is a PCA of passages, the probe, the steps and the scores."""
@@ -191,10 +197,7 @@ class TrainingTasks:
         head, encoding = profile.encoder.head, partial(self._place.encoding, run)
         shape, width = self._place.shape(profile.encoder), 1 + profile.mining.negatives_per_query
         starts = head.init_passages * ((head.kind, head.init) == ("gaussian", "linear"))
-        passages, whole = self._place.sets.counts(name)[0], 4.0 * shape.parameters
-        starts = min(starts, passages)
-        # Outputs of all passages are kept under the name of the set, as those of its searches are.
-        first = name if starts == passages else f"{name}, to start from"
+        (starts, first), whole = self._drawn(name, starts, "to start from"), 4.0 * shape.parameters
         if run.reference is not None:
             return encoding(name, (starts, 0), once=first) + Workload(disk_bytes=whole)
         steps, frozen = training.steps(rows), training.freeze_base
