@@ -19,8 +19,17 @@ from ir_measures import AP, RR, Judged, R, nDCG
 
 from ragcun_cli.pipeline.data.sets.corpus import Corpus
 from ragcun_cli.pipeline.machine.progress import Silent
+from ragcun_cli.pipeline.place import Place, open_workspace
+from ragcun_cli.pipeline.profiles.load import load_plan
+from ragcun_cli.pipeline.report.formats.json_document import render_json
+from ragcun_cli.pipeline.report.gather import gather
+from ragcun_cli.pipeline.report.recheck import with_other_scores
+from ragcun_cli.pipeline.report.tasks import Part, tables_of
 from ragcun_cli.pipeline.reproduce.reports import Layout, ReportSession
 from ragcun_cli.pipeline.reproduce.session import Choice
+from ragcun_cli.pipeline.road import Road
+from ragcun_cli.pipeline.stages.runner import Runner
+from ragcun_cli.pipeline.stages.runs import runs_of
 from ragcun_cli.spec.manifest import Manifest
 
 CRATE = "ro-crate-metadata.json"
@@ -495,6 +504,22 @@ def test_every_number_says_how_far_down_it_was_followed(capsule, ragcun, tmp_pat
     assert less["results: with_isotropy, average"] == "scores"
     assert less["results: with_isotropy, smoke-sklearn"] == "runs"
     assert less["results: bm25, smoke-numpy"] == "runs"
+
+
+def test_p_values_at_either_end_of_their_range_move_with_other_scores(smoke_workspace):
+    road, runner = Road.of(Place(open_workspace(str(smoke_workspace)))), Runner(Silent())
+    plan = load_plan("smoke")
+    rows = gather(runs_of(plan, road.place.workspace), road, runner)
+    every = {(seed.run.folder, name) for row in rows for seed in row.every for name in seed.metrics}
+
+    def p_values(apart):
+        tables = tables_of([Part(plan.name, with_other_scores(rows, every, apart), plan)])
+        tables = json.loads(render_json(tables))["tables"]
+        (found,) = [table["rows"] for table in tables if table["key"] == "contrasts"]
+        return [row["p_value"] for row in found]
+
+    high, low = p_values(apart=False), p_values(apart=True)
+    assert all(one < 0.05 < other for one, other in zip(low, high, strict=True))
 
 
 def test_a_capsule_packed_anew_by_others_is_the_same_one(capsule, ragcun, tmp_path):

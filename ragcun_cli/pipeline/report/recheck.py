@@ -237,9 +237,14 @@ class _Check:
         stored, again = _flat_tables(self._text(capsule.TABLES)), _flat_tables(render_json(tables))
         every = {(run.folder, name) for run, name in pairs}
         moved = [
-            _flat_tables(render_json(tables_of([Part(plan.name, other, plan)])))
-            for other in (_with_other_scores(rows, lost), _with_other_scores(rows, every))
+            [
+                _flat_tables(render_json(tables_of([Part(plan.name, other, plan)])))
+                for other in (with_other_scores(rows, which, apart) for apart in (False, True))
+            ]
+            for which in (lost, every)
+            if which
         ]
+        of_scores, of_runs = ([], *moved)[-2:]
         numbers = {}
         for place, old, new in _pairs(stored, again):
             if not (equal := _same(old, new)):
@@ -247,7 +252,10 @@ class _Check:
                     f"{capsule.TABLES}: {place} is {old!r}, and {new!r} comes out"
                 )
             if isinstance(new if old is None else old, int | float):
-                rests = [not _same(found.get(place), new) for found in moved]
+                rests = [
+                    any(not _same(found.get(place), new) for found in draws)
+                    for draws in (of_scores, of_runs)
+                ]
                 depth = "scores" if rests[0] else "runs" if rests[1] else "record"
                 numbers[place] = depth if equal else "differs"
         page = capsule.readme(plan, rows, tables, tasks, self._runner).splitlines()
@@ -287,32 +295,39 @@ class _Check:
         return not found
 
 
-def _with_other_scores(
-    rows: Sequence[ModelRow], which: Collection[tuple[Path, str]]
+def with_other_scores(
+    rows: Sequence[ModelRow], which: Collection[tuple[Path, str]], apart: bool
 ) -> list[ModelRow]:
     """The rows with random scores in some evaluations: a number that then moves rests on them.
 
     Args:
         rows: as they are.
         which: folder of the run and data set of each.
+        apart: whether the scores of each row have a height of their own. p-values are then small
+            and otherwise large, so that one which stands at an end of its range moves in one case.
     """
 
-    def other(value: Any, rng: np.random.Generator) -> Any:  # noqa: ANN401
+    def other(value: Any, rng: np.random.Generator, height: float) -> Any:  # noqa: ANN401
         if isinstance(value, Mapping):
-            return {k: one if k == "settings" else other(one, rng) for k, one in value.items()}
+            kept = {key: one for key, one in value.items() if key == "settings"}
+            return {key: other(value[key], rng, height) for key in sorted(value)} | kept
         if isinstance(value, np.ndarray):
-            return rng.random(value.shape)
-        return rng.random() if isinstance(value, int | float) else value
+            return rng.random(value.shape) * height
+        return rng.random() * height if isinstance(value, int | float) else value
 
-    def changed(seed: SeedResults) -> SeedResults:
+    def changed(seed: SeedResults, height: float) -> SeedResults:
         metrics, scores = dict(seed.metrics), dict(seed.scores)
         rng = np.random.default_rng(zlib.crc32(seed.run.label.encode()))
-        for name in [name for name in metrics if (seed.run.folder, name) in which]:
-            metrics[name] = other(metrics[name], rng)
-            scores[name] = replace(scores[name], values=other(scores[name].values, rng))
+        for name in sorted(name for name in metrics if (seed.run.folder, name) in which):
+            metrics[name] = other(metrics[name], rng, height)
+            scores[name] = replace(scores[name], values=other(scores[name].values, rng, height))
         return replace(seed, metrics=metrics, scores=scores)
 
-    return [replace(row, seeds=tuple(map(changed, row.seeds))) for row in rows]
+    heights = np.random.default_rng(0).random(len(rows)) if apart else np.ones(len(rows))
+    return [
+        replace(row, seeds=tuple(changed(seed, height) for seed in row.seeds))
+        for row, height in zip(rows, heights.tolist(), strict=True)
+    ]
 
 
 # Values by where they stand
