@@ -306,14 +306,16 @@ def with_other_scores(
         apart: whether the scores of each row have a height of their own. p-values are then small
             and otherwise large, so that one which stands at an end of its range moves in one case.
     """
+    noise = 0.01 if apart else 1.0
 
     def other(value: Any, rng: np.random.Generator, height: float) -> Any:  # noqa: ANN401
         if isinstance(value, Mapping):
             kept = {key: one for key, one in value.items() if key == "settings"}
             return {key: other(value[key], rng, height) for key in sorted(value)} | kept
         if isinstance(value, np.ndarray):
-            return rng.random(value.shape) * height
-        return rng.random() * height if isinstance(value, int | float) else value
+            return height * (1.0 - noise * rng.random(value.shape))
+        number = isinstance(value, int | float)
+        return height * (1.0 - noise * rng.random()) if number else value
 
     def changed(seed: SeedResults, height: float) -> SeedResults:
         metrics, scores = dict(seed.metrics), dict(seed.scores)
@@ -323,7 +325,7 @@ def with_other_scores(
             scores[name] = replace(scores[name], values=other(scores[name].values, rng, height))
         return replace(seed, metrics=metrics, scores=scores)
 
-    heights = np.random.default_rng(0).random(len(rows)) if apart else np.ones(len(rows))
+    heights = np.linspace(1.0, 0.1 if apart else 1.0, len(rows))
     return [
         replace(row, seeds=tuple(changed(seed, height) for seed in row.seeds))
         for row, height in zip(rows, heights.tolist(), strict=True)
