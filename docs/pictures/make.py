@@ -24,7 +24,7 @@ from ragcun_cli.app import main
 
 HERE = Path(__file__).parent
 COLUMNS = 100
-PAGE = (1280, 1000)
+PAGE = (1280, 730)
 """Pixels of the page that are shown."""
 
 

@@ -158,7 +158,7 @@ def _show_reproduced(found: "Reproduced", *, whole: bool) -> None:
     if found.models:
         show_models(found.models if whole else found.models[:1])
     if not whole and len(found.models) > 1:
-        say(f"{len(found.models) - 1} more models: the same command with --all")
+        say(f"{len(found.models) - 1} more models: the same with --all")
     say(
         f"the page: {found.folder}/report.html; the same as LaTeX, Markdown, CSV and JSON beside it"
     )

@@ -132,7 +132,7 @@ def test_rates_of_finished_stages_correct_the_guesses(
         assert sum(stage["seconds"] for stage in run) == pytest.approx(seconds, rel=0.5)
     assert {stage["rate"] for stage in guessed["stages"]} == {"guessed"}
     (note,) = (note for note in measured["notes"] if "measured here" in note)
-    assert "60 by rates measured here, 4 guessed" in note
+    assert "60 by rates measured here, 1 guessed" in note
 
 
 def test_money_is_hours_times_the_price_and_a_faster_card_is_not_slower(planned):

@@ -1,6 +1,7 @@
 """`--experiment`, `--references` and names of several data sets, through the command line."""
 
 import json
+import shutil
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_one_experiment_of_a_plan_is_reproduced_alone(ragcun, smoke_workspace):
     where = ("-w", smoke_workspace, *SMOKE)
     whole = planned(ragcun, *where)
     part = planned(ragcun, *where, "--experiment", "with_isotropy")
-    assert {what for what in part if not what.startswith("describe ")} < set(whole)
+    assert set(part) < set(whole)
     assert [what for what in part if what.startswith("train")] == [
         f"train with_isotropy, seed {seed}" for seed in (1, 2)
     ]
@@ -54,6 +55,28 @@ def test_of_what_is_finished_an_experiment_is_shown_with_its_base(ragcun, smoke_
     outcome = ragcun(*words, "--all-runs")
     assert outcome.code == 2
     assert "no finished run of without with seed 1 in " in outcome.err
+
+
+def test_a_value_that_takes_away_what_is_compared_is_told(ragcun, smoke_workspace):
+    words = ("reproduce", *SMOKE, "-w", smoke_workspace, "--dry-run", "--set")
+    both = ragcun(*words, "training.lambda_isotropy=0.5")
+    said = "--set training.lambda_isotropy gives with_isotropy and baseline_no_isotropy the same"
+    assert both.code == 0
+    assert said in both.err
+    assert "--experiment with_isotropy" in both.err
+    one = ragcun(*words, "training.lambda_isotropy=0.5", "--experiment", "with_isotropy")
+    other = ragcun(*words, "training.scale=10")
+    for outcome in (one, other):
+        assert outcome.code == 0
+        assert " the same value" not in outcome.err
+
+
+def test_a_part_of_a_plan_leaves_the_whole_current(ragcun, smoke_workspace, tmp_path):
+    where = ("-w", shutil.copytree(smoke_workspace, tmp_path / "ws"))
+    part = ("--experiment", "frozen_efficient", "--set", "training.scale=7", "--run", "untouched")
+    assert ragcun("reproduce", *SMOKE, *where, *part).code == 0
+    outcome = ragcun("reproduce", *SMOKE, *where, "--dry-run", "--json")
+    assert not [one for one in json.loads(outcome.out)["stages"] if one["state"] != "current"]
 
 
 def test_references_are_those_that_are_asked_for(ragcun, smoke_workspace):

@@ -139,7 +139,8 @@ def _differing(values: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _told(title: str, values: Mapping[str, Any], keys: Sequence[str]) -> str:
-    shown = ", ".join(f"{key}={values.get(key, 'default')}" for key in keys)
+    pairs = [(key, str(values.get(key, "default"))) for key in keys]
+    shown = ", ".join(f"{key}={text[:8] if 'sha256' in key else text}" for key, text in pairs)
     return f"{title} ({shown})" if shown else title
 
 

@@ -221,7 +221,7 @@ def legend(tables: Sequence[Table]) -> tuple[str, ...]:
         "5 % (contrasts one by one, uncorrected).": any(best_cells(table) for table in tables),
         "±: standard deviation over seeds.": WithDeviation in kinds,
         "[low, high]: 95% interval of the paired difference.": Difference in kinds,
-        "[low, high] without signs: as the notes of the table say.": WithInterval in kinds,
+        "[low, high] after a value: its 95% interval, of what notes say.": WithInterval in kinds,
     }
     return tuple(sentence for sentence in occurs if occurs[sentence])
 

@@ -37,6 +37,7 @@ from ragcun_cli.pipeline.report.tables.contrasts import (
     contrasts_table,
     primary_of,
     sets_table,
+    what_differs,
 )
 from ragcun_cli.pipeline.report.tables.evaluation import evaluation_tables
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
@@ -172,12 +173,11 @@ def licences_of(parts: Sequence[Part], road: Road) -> list[Table]:
 
 def answers_of(parts: Sequence[Part]) -> list[str]:
     """The advice and what the primary contrasts say, of each group of rows that was measured."""
-    groups = _groups(parts).values()
-    return [
-        said
-        for part in groups
-        for said in (*_advice(part), *answers(compared_of(part), _effect(part)))
-    ]
+    said = []
+    for part in _groups(parts).values():
+        compared = compared_of(part)
+        said += [*_advice(part), *answers(compared, _effect(part)), *what_differs(compared)]
+    return said
 
 
 def answered(parts: Sequence[Part], road: Road, runner: Runner) -> Background:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ragcun_cli.pipeline.road import Road
 from ragcun_cli.pipeline.stages import estimate
-from ragcun_cli.pipeline.stages.course import TELLING
 from ragcun_cli.pipeline.stages.estimate import Machine, Workload
 from ragcun_cli.pipeline.stages.runner import Runner
 from ragcun_cli.pipeline.stages.runs import runs_of, runs_on_disk
@@ -24,6 +23,8 @@ STATES = CURRENT, TO_RUN, BLOCKED = "current", "to run", "blocked"
 STAGE_KINDS = ("data", "mine", "train", "search, eval", "isotropy", "report")
 SIZES = ("download_bytes", "disk_bytes", "draft_bytes", "ram_bytes", "gpu_bytes")
 SHOWN_SIZES = dict(zip([*SIZES[:2], *SIZES[3:]], ("download", "disk", "RAM", "GPU"), strict=True))
+TELLING = 10.0
+"""Guessed seconds of finished stages from which on their time corrects the other guesses."""
 LONG = 2 * 86_400
 """Seconds from which on a GPU is spoken of where there is none."""
 ORIGINAL = {

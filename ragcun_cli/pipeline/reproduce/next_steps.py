@@ -19,7 +19,6 @@ def next_steps(
     workspace: Path,
     *,
     whole: Sequence[str],
-    part: Sequence[str],
 ) -> list[tuple[str, str]]:
     """What it does and the command, each of which can be pasted.
 
@@ -28,16 +27,24 @@ def next_steps(
         rows: of its table.
         workspace: where; it is named unless a command takes it anyway.
         whole: words of a command for all of the plan.
-        part: the same for what was asked of it.
     """
     usual = os.environ.get("RAGCUN_WORKSPACE") or "workspace"
     where = [] if workspace == Path(usual) else ["--workspace", str(workspace)]
-    steps = [("all tables, not shortened", ["report", "--all"])]
+    planned = planned_contrasts(plan.contrasts, rows)
+    more = sum(not one.primary for one in planned)
+    what = f"all tables, with {more} more contrasts" if more else "all tables, not shortened"
+    steps = [(what, ["report", "--all"])]
     if (two := _two_models(plan, rows)) and plan.datasets:
         look = ["eval", "--disagreements", "5", *whole, *two, "--datasets", plan.datasets[0]]
         steps.append(("where two models differ most", look))
-    change = ["reproduce", *part, "--set", "training.lambda_isotropy=0.5", "--dry-run"]
-    steps.append(("what another lambda would run", change))
+    weights = {one.name: one.training.lambda_isotropy for one in plan.experiments}
+    arms = [*(one.arm for one in planned), *weights]
+    if arm := next((name for name in arms if weights.get(name)), None):
+        # For one arm: the one that it is held against has to stay without the term.
+        change = ["--experiment", arm, "--set", f"training.lambda_isotropy={2 * weights[arm]:g}"]
+        steps.append(
+            (f"what another lambda of {arm} would run", ["reproduce", *whole, *change, "--dry-run"])
+        )
     typed = [(what, without_home(["ragcun", *words, *where])) for what, words in steps]
     return [(what, shlex.join(words)) for what, words in typed]
 

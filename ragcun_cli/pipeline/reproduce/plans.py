@@ -154,7 +154,8 @@ class PlanSession(Session):
             jobs = "1 job" if len(launched.failed) == 1 else f"{len(launched.failed)} jobs"
             raise StageFailedError(f"{jobs} failed:{said}")
         stages = "1 stage" if ran == 1 else f"{ran} stages"
-        self._progress.note(f"{stages} ran" if ran else "nothing to do: all is current")
+        last = (": the report" if ran == 1 else ", the last one the report") * walking.reports
+        self._progress.note(f"{stages} ran{last}" if ran else "nothing to do: all is current")
         return self._result(choice, work.plan, work.runs) if walking.reports else None
 
     def _looked_at(self, choice: Choice, walking: Walking, work: PlanWork) -> Found:
@@ -171,7 +172,7 @@ class PlanSession(Session):
             return self._clean(work.every, dry_run=walking.dry_run)
         runs = work.named(walking.only)
         tasks = [*work.tasks(runs, walking.last), *[work.report()] * walking.reports]
-        tasks += [*walk.descriptions(runs, self._runner), *work.of_absent_sets(runs, walking.last)]
+        tasks += work.of_absent_sets(runs, walking.last)
         here = [] if walking.gpu else runs
         self._place.refuse_device(here, set())
         planning: dict[str, Any] = {"gpu": walking.gpu, "price": walking.price}
@@ -319,7 +320,6 @@ class PlanSession(Session):
             next_steps=next_steps(
                 *(plan, rows, self.workspace.root),
                 whole=replace(choice, seeds=None, experiments=None, references=None).words,
-                part=choice.words,
             ),
             document=partial(self._document, tables, parts),
         )

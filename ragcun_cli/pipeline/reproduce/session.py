@@ -13,6 +13,7 @@ from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.place import Place, open_workspace
 from ragcun_cli.pipeline.profiles.load import load_plan, plans_with
 from ragcun_cli.pipeline.report import tasks as reporting
+from ragcun_cli.pipeline.report.contrasts import QUESTION
 from ragcun_cli.pipeline.report.gather import gather
 from ragcun_cli.pipeline.report.table import Table
 from ragcun_cli.pipeline.report.tables.isotropy import isotropy_tables
@@ -28,6 +29,7 @@ from ragcun_cli.spec.errors import RagcunError, StaleInputError, WorkspaceError
 from ragcun_cli.spec.manifest import Manifest, Stage
 from ragcun_cli.spec.paths import CACHE_GB
 from ragcun_cli.spec.plan import PaperPlan
+from ragcun_cli.spec.section import dotted
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,22 @@ class Mined:
     """Folder and counts of each or, of one query, its text, its positive and its negatives."""
     scores: dict[str, str] | None = None
     """What scores of the query's passages are of; None where no query was asked for."""
+
+
+def _undone(sets: Sequence[str], before: PaperPlan, after: PaperPlan) -> list[str]:
+    """Where options give two arms the same value in which a plan has them differ."""
+    had, has = (
+        {one.name: dotted(one.model_dump()) for one in plan.experiments} for plan in (before, after)
+    )
+    pairs = [(one.arm, one.against) for one in after.contrasts] or [QUESTION]
+    return [
+        f"--set {key} gives {arm} and {against} the same value, in which the plan has them differ: "
+        f"for one of them, --experiment {arm}"
+        for arm, against in dict.fromkeys(pairs)
+        if {arm, against} <= had.keys() & has.keys()
+        for key in dict.fromkeys(one.partition("=")[0] for one in sets)
+        if had[arm].get(key) != had[against].get(key) and has[arm].get(key) == has[against].get(key)
+    ]
 
 
 class Session:
@@ -132,6 +150,9 @@ class Session:
             names = sorted(others, key=lambda other: not self.workspace.report(other).exists())
             less = f"as in a plan: --profile {'|'.join(names)} --experiment {name}"
         self._consent = replace(self._consent, less=less)
+        if choice.sets:
+            for undone in _undone(choice.sets, load_plan(name), part):
+                self._progress.note(undone)
         return self._settled(part)
 
     def _settled(self, plan: PaperPlan) -> PaperPlan:

@@ -286,7 +286,7 @@ def _fetch(
             task.fetch()
 
 
-def descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
+def _descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
     """What there is to say in the folders of runs that were made, of what they are.
 
     One that is evaluated by another similarity than its own does not speak for the run.
@@ -301,7 +301,7 @@ def descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
 
 
 def _describe(runs: Sequence[Run], runner: Runner) -> None:
-    for task in descriptions(runs, runner):
+    for task in _descriptions(runs, runner):
         if is_writable(task.folder):  # a workspace of others is shown all the same
             runner.run(task)
 

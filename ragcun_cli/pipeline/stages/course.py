@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ragcun_cli.pipeline.stages.estimate import duration
 from ragcun_cli.pipeline.stages.task import Task
 
-TELLING = 10.0
-"""Guessed seconds of finished stages from which on their time corrects the other guesses."""
+WEIGHT = 60.0
+"""Guessed seconds that the guess itself stands for when finished stages correct it."""
 
 
 class Course:
@@ -26,8 +26,7 @@ class Course:
             return None
         left = sum(self._to_come.values())
         finished = self._guessed - left
-        if finished > TELLING:
-            left *= (time.perf_counter() - self._started) / finished
+        left *= (time.perf_counter() - self._started + WEIGHT) / (finished + WEIGHT)
         del self._to_come[task.identity]
         number = self._stages - len(self._to_come)
         return f"stage {number} of {self._stages}, {duration(left)} left: {task.label}"

@@ -17,6 +17,7 @@ from ragcun_cli.pipeline.report.tables.contrasts import (
     contrasts_table,
     sets_table,
     verdict,
+    what_differs,
 )
 from ragcun_cli.pipeline.report.tables.results import results_table
 from ragcun_cli.pipeline.stages.runs import Run
@@ -184,6 +185,41 @@ def test_the_table_has_holms_p_over_all_and_a_verdict_each():
     other = compare(planned("a", "b", primary=True, metric="mrr@10"), rows, list(SETS))
     assert " of mrr@10 over " in answers([other])[0]
     assert forest_figure(other).x_label == "Difference of mrr@10 in points"
+
+
+def test_what_the_arms_of_a_primary_contrast_differ_in_is_said_once_where_it_is_little():
+    rows = [row("a"), row("b"), row("untouched", reference="untouched")]
+    a = rows[0].seeds[0].run.profile.training
+    rows[1] = with_training(rows[1], a.model_copy(update={"lambda_isotropy": 0.3}))
+    asked = [
+        planned("b", "a", primary=True),
+        planned("b", "a", primary=True, form="binary"),
+        planned("b", "untouched", primary=True),
+    ]
+    compared = [compare(one, rows, list(SETS)) for one in asked]
+    (said,) = what_differs(compared)
+    assert said == f"b and a differ in training.lambda_isotropy (0.3 and {a.lambda_isotropy})."
+    many = {"scale": 1.0, "max_steps": 7, "epochs": 9, "batch_size": 3}
+    rows[1] = with_training(rows[1], a.model_copy(update=many))
+    assert what_differs([compare(asked[0], rows, list(SETS))]) == []
+    alike = [compare(asked[0], [row("a"), row("b")], list(SETS))]
+    assert what_differs(alike) == []
+
+
+def with_training(one, training):
+    def changed(seed):
+        profile = seed.run.profile.model_copy(update={"training": training})
+        return replace(seed, run=replace(seed.run, profile=profile))
+
+    return replace(one, seeds=tuple(map(changed, one.seeds)))
+
+
+def test_one_seed_is_said_to_be_blind_in_the_answer_and_below_the_table():
+    rows = [row("a", (1,), shift=0.2), row("b", (1,)), row("untouched", reference="untouched")]
+    (said,) = answers([compare(planned("a", "b", primary=True), rows, list(SETS))])
+    assert " over 2 sets and one seed, blind to training noise: above 0." in said
+    assert "interval of other queries; one seed is blind" in results_table(rows).notes[0]
+    assert "queries and other training seeds." in results_table([row("a"), row("b")]).notes[0]
 
 
 def test_the_results_table_has_the_same_differences():

@@ -64,8 +64,11 @@ def test_every_run_is_listed_with_where_it_lies(smoke_workspace):
 
 def test_the_answer_is_the_one_of_the_table_of_contrasts(smoke_workspace):
     rows, found = told(smoke_workspace)
-    (said,) = found.answers
+    said, differs = found.answers
     assert said in build_tables(Part("smoke", rows, smoke()))[0].notes
+    assert differs.startswith(
+        "with_isotropy and baseline_no_isotropy differ in training.lambda_iso"
+    )
 
 
 def test_digests_are_those_of_the_files_of_models_and_data_sets(smoke_workspace):

@@ -202,7 +202,7 @@ def test_an_interval_has_no_sign_and_a_legend_of_its_own():
     cell = WithInterval(0.25, -0.5, 1.0)
     shown = table([cell], Column("score", "Score", digits=2))
     assert cell_text(shown.columns[1], cell) == f"0.25 [{MINUS}0.50, 1.00]"
-    assert legend([shown]) == ("[low, high] without signs: as the notes of the table say.",)
+    assert legend([shown]) == ("[low, high] after a value: its 95% interval, of what notes say.",)
     for text in (render_latex([shown]), render_markdown([shown], title="T")):
         assert "1.00" in text
     (row,) = json.loads(render_json([shown]))["tables"][0]["rows"]

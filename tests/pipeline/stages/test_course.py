@@ -23,7 +23,7 @@ def tasks(folder, *minutes):
 
 
 def test_it_counts_stages_and_sums_the_guesses_of_those_to_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(course, "TELLING", 1e9)
+    monkeypatch.setattr(course, "WEIGHT", 1e12)
     first, second, third = tasks(tmp_path, 10, 20, 30)
     way = course.Course([first, second, third])
     assert way.comes_to(first) == "stage 1 of 3, about 60 min left: mine 0"
@@ -34,9 +34,18 @@ def test_it_counts_stages_and_sums_the_guesses_of_those_to_come(tmp_path, monkey
 
 
 def test_what_the_first_stages_took_corrects_the_guess_for_the_others(tmp_path, monkeypatch):
-    now = iter([0.0, 1200.0])
+    now = iter([0.0, 0.0, 1200.0])
     monkeypatch.setattr(course.time, "perf_counter", lambda: next(now))
     first, second = tasks(tmp_path, 10, 20)
     way = course.Course([first, second])
     assert way.comes_to(first) == "stage 1 of 2, about 30 min left: mine 0"
-    assert way.comes_to(second) == "stage 2 of 2, about 40 min left: mine 1"
+    assert way.comes_to(second) == "stage 2 of 2, about 38 min left: mine 1"
+
+
+def test_a_short_stage_hardly_moves_the_guess_for_the_others(tmp_path, monkeypatch):
+    now = iter([0.0, 0.0, 36.0])
+    monkeypatch.setattr(course.time, "perf_counter", lambda: next(now))
+    first, second = tasks(tmp_path, 0.15, 10)
+    way = course.Course([first, second])
+    assert way.comes_to(first) == "stage 1 of 2, about 10 min left: mine 0"
+    assert way.comes_to(second) == "stage 2 of 2, about 14 min left: mine 1"

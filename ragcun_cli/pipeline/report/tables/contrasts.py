@@ -11,6 +11,7 @@ from ragcun_cli.core.rankings.significance import randomisation_p_value
 from ragcun_cli.pipeline.report.contrasts import POINTS, Compared, difference_of
 from ragcun_cli.pipeline.report.rows import MAIN_METRIC
 from ragcun_cli.pipeline.report.table import Cell, Column, Difference, Table, cell_parts, cell_text
+from ragcun_cli.spec.section import dotted
 
 _SIGNS_SEED = 0
 
@@ -103,7 +104,8 @@ def answers(compared: Sequence[Compared], smallest_effect: float | None = None) 
 def _answer(one: Compared, found: Contrast, smallest_effect: float | None) -> str:
     column = next(one for one in CONTRAST_COLUMNS if one.key == "difference")
     difference, interval = cell_parts(column, difference_of(found))
-    seeds = {0: "no seeds", 1: "one seed"}.get(one.seeds, f"{one.seeds} seeds")
+    few = {0: "no seeds", 1: "one seed, blind to training noise"}
+    seeds = few.get(one.seeds, f"{one.seeds} seeds")
     sets = "one set" if len(one.by_set) == 1 else f"{len(one.by_set)} sets"
     margin = None if smallest_effect is None else smallest_effect / POINTS
     shows = verdict(found, margin)
@@ -112,6 +114,24 @@ def _answer(one: Compared, found: Contrast, smallest_effect: float | None) -> st
         f"{one.name} is {difference} points {interval} of {one.planned.scores} over {sets} and "
         f"{seeds}: {shows}{within}."
     )
+
+
+def what_differs(compared: Sequence[Compared]) -> list[str]:
+    """A sentence for each pair of trained rows in a primary contrast: in which settings, if few."""
+    said = []
+    for one in compared:
+        if not one.planned.primary or any(row.run.reference for row in one.rows):
+            continue
+        ours, theirs = (dotted(row.run.profile.model_dump(mode="json")) for row in one.rows)
+        pairs = [
+            f"{key} ({ours.get(key)} and {theirs.get(key)})"
+            for key in sorted((ours.keys() | theirs.keys()) - {"name", "description"})
+            if ours.get(key) != theirs.get(key)
+        ]
+        if 0 < len(pairs) < 4:
+            names = " and ".join(row.shown for row in one.rows)
+            said.append(f"{names} differ in {', '.join(pairs)}.")
+    return list(dict.fromkeys(said))
 
 
 def verdict(found: Contrast, margin: float | None = None) -> str:

@@ -112,11 +112,16 @@ def _by_seed(row: ModelRow, names: Sequence[str]) -> list[float]:
     return [statistics.fmean(seed) for seed in zip(*by_set, strict=True)]
 
 
+def _of_seeds(rows: Sequence[ModelRow]) -> str:
+    most = max((len(row.seeds) for row in rows if row.run.seed is not None), default=2)
+    return " and other training seeds" if most > 1 else "; one seed is blind to training noise"
+
+
 def _notes(rows: Sequence[ModelRow], shown: Sequence[str], averaged: Sequence[str]) -> list[str]:
     absent = [name for name in rows[0].run.profile.evaluation.datasets if name not in shown]
     notes = [
         "nDCG@10 in points, exact search. The difference is of the averages, with the 95 % "
-        "interval of other queries and other training seeds.",
+        f"interval of other queries{_of_seeds(rows)}.",
         ISOTROPY_NOTE,
     ]
     if (similarity := rows[0].run.profile.evaluation.similarity) != "model":
