@@ -106,6 +106,11 @@ def _clause(arms: Sequence[str], form: str, gain: Gain, margin: float, transform
     words = FREE.get(best, f"take {best}: it gains").format(f" {transform}".rstrip())
     value, interval = cell_parts(_COLUMN, difference_of(found))
     said = f"{where}{words} {value} points {interval} over the base"
+    for name in (name for name in arms if name != best):
+        higher = gain(name, best, form)
+        if higher is not None and higher.mean > 0:  # not carried, or it were the best
+            own, why = _interval(higher, margin)
+            said += f" ({name} stands higher, but the interval of that, {own} points, {why})"
     over_best = gain(arm, best, form)
     if best == arm or over_best is None:
         return said

@@ -106,6 +106,12 @@ def test_an_arm_that_is_not_the_primary_one_is_taken_where_the_plan_holds_it_aga
     assert "and the interval of tuned's gain over that, [" in said
     (said,) = advised(tuned=(0.05, 0.0), plain=(0.05, 0.0), asked=whole)
     assert said.startswith("Take tuned: it gains +")
+    (said,) = advised(tuned=(0.05, 0.0), plain=(0.051, 0.0), asked=whole)
+    assert said.startswith("Take tuned: it gains +")
+    pattern = (
+        r" base \(plain stands higher, but the interval of that, \[.*?\] points, contains 0\);"
+    )
+    assert re.search(pattern, said), said
 
 
 def test_a_gain_below_the_smallest_effect_is_none():
