@@ -106,6 +106,9 @@ def test_references_are_those_that_are_asked_for(ragcun, smoke_workspace):
         assert rows(ragcun, smoke_workspace, *words) == [*expected, "spread_out"]
     for words, said in (
         ((*SMOKE, "--references", "bm52"), "'bm52' is not a reference; these are: untouched, "),
+        ((*SMOKE, "--references", "none,bm52"), "none alone; did you mean 'bm25'?"),
+        ((*SMOKE, "--references", "bm25,none"), "none stands alone"),
+        ((*SMOKE, "--experiment", "with_isotropi"), "did you mean 'with_isotropy'?"),
         (
             ("--all-runs", "--references", "bm25"),
             "--references changes a profile, and none is named",
