@@ -126,6 +126,30 @@ def test_data_that_cannot_be_brought_is_refused_before_anything_runs(ragcun, tmp
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "-p", "smoke", "--datasets"),
+        ("data", "verify"),
+        ("data", "stats"),
+        ("profile", "init", "own", "--data"),
+    ],
+)
+def test_a_mistyped_data_set_is_told_the_one_that_was_meant(ragcun, tmp_path, words):
+    outcome = ragcun(*words, "smoke-nunpy", "-w", tmp_path / "w")
+    said = "no data set 'smoke-nunpy' in this workspace; did you mean 'smoke-numpy'?"
+    refuses(outcome, said, "data import FOLDER_OR_FILE --name smoke-nunpy", hint="ragcun data list")
+    outcome = ragcun("data", "build", "smoke-nunpy", "-w", tmp_path / "w")
+    refuses(outcome, "did you mean 'smoke-numpy'?", hint="ragcun data build pydocs")
+
+
+def test_an_imported_set_is_one_that_may_be_meant(ragcun, dataset, tmp_path):
+    here = ("-w", tmp_path / "w")
+    assert ragcun("data", "import", dataset, "--name", "stdlib", *here).code == 0
+    outcome = ragcun("data", "stats", "stdlb", *here)
+    refuses(outcome, "did you mean 'stdlib'?", hint="ragcun data list, or ragcun data import")
+
+
 def test_stale_input_is_never_used_when_prerequisites_may_not_run(ragcun, tmp_path):
     outcome = ragcun("train", "--profile", "smoke", "--no-prerequisites", "-w", tmp_path / "w")
     refuses(outcome, "data smoke", hint="the same command without --no-prerequisites", code=75)
