@@ -1,6 +1,7 @@
 """A person's mistake is one message, one hint, exit code 2 and nothing written."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -75,6 +76,16 @@ def test_a_malformed_data_set_is_refused_by_file_and_line(
     assert said in outcome.err
     assert not list(tmp_path.glob("w/data/datasets/*"))
     assert "mine" not in ragcun("data", "list", "-w", tmp_path / "w").out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nofile.csv", "nofile.csv does not exist"), ("pipe", "nor a table")],
+)
+def test_what_is_not_there_is_told_from_what_is_neither(ragcun, tmp_path, name, said):
+    os.mkfifo(tmp_path / "pipe")
+    outcome = ragcun("data", "import", tmp_path / name, "--name", "x", "-w", tmp_path / "w")
+    refuses(outcome, said, hint="ragcun data import --help")
 
 
 def test_an_imported_set_is_listed_verified_and_not_replaced_unasked(ragcun, dataset, tmp_path):
