@@ -445,8 +445,13 @@ def refuse_name(name: str) -> None:
             f"'{name}' is not a name: lower-case letters, digits, _ and -",
             hint="ragcun profile init my_experiment",
         )
-    if name in profile_files():
-        raise ProfileError(f"there is a profile '{name}' already", hint="ragcun profile list")
+    if (file := profile_files().get(name)) is not None:
+        own = not (shipped_profiles() / file.name).is_file()
+        anew = f"rm {shlex.quote(str(file))} before it is written anew, or " if own else ""
+        raise ProfileError(
+            f"there is a profile '{name}' already: {file}",
+            hint=f"ragcun reproduce --profile {name}, to run it; {anew}another name",
+        )
 
 
 def write_profile(name: str, text: str) -> Path:
