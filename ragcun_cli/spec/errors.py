@@ -1,5 +1,7 @@
 """The mistakes a person can make and can mend. Anything else is a bug and keeps its traceback."""
 
+from collections.abc import Sequence
+
 from ragcun_cli.spec.addresses import shown
 
 
@@ -74,6 +76,11 @@ class CheckFailedError(RagcunError):
     """What was checked is not what it should be."""
 
     exit_code = 4
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """What stands behind a name that is not known, of those that are nearest to it."""
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def first_line(error: BaseException) -> str:

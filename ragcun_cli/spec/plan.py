@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, model_validator
 
-from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.errors import ProfileError, did_you_mean
 from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.measuring_config import FULL_FORM
@@ -386,17 +387,23 @@ class PaperPlan:
         names = [profile.name for profile in self.experiments]
         known = [*get_args(ReferenceName), *REFERENCES_ONCE_CALLED]
         listed = [name.strip() for name in (references or "").split(",") if name.strip()]
-        chosen = () if listed == ["none"] else dict.fromkeys(listed)
-        for wanted, there, what in (
-            (experiments or (), names, f"an experiment of {self.name}"),
-            (chosen, known, "a reference"),
+        chosen = dict.fromkeys(name for name in listed if name != "none")
+        for wanted, there, what, also in (
+            (experiments or (), names, f"an experiment of {self.name}", ""),
+            (chosen, known, "a reference", ", or none alone"),
         ):
             for name in wanted:
                 if name not in there:
+                    meant = did_you_mean(get_close_matches(name, there, n=1))
                     raise ProfileError(
-                        f"'{name}' is not {what}; these are: {', '.join(there)}",
+                        f"'{name}' is not {what}; these are: {', '.join(there)}{also}{meant}",
                         hint=f"ragcun profile show {self.name}",
                     )
+        if chosen and "none" in listed:
+            raise ProfileError(
+                "--references: none stands alone, as it leaves all of them out",
+                hint=f"--references {','.join(chosen)}",
+            )
         if said := lacks_of_fusion(chosen):
             whole = ",".join(dict.fromkeys([*FUSED, *chosen]))
             raise ProfileError(said, hint=f"--references {whole}")

@@ -1,6 +1,7 @@
 """A person's mistake is one message, one hint, exit code 2 and nothing written."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -77,6 +78,16 @@ def test_a_malformed_data_set_is_refused_by_file_and_line(
     assert "mine" not in ragcun("data", "list", "-w", tmp_path / "w").out
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nofile.csv", "nofile.csv does not exist"), ("pipe", "nor a table")],
+)
+def test_what_is_not_there_is_told_from_what_is_neither(ragcun, tmp_path, name, said):
+    os.mkfifo(tmp_path / "pipe")
+    outcome = ragcun("data", "import", tmp_path / name, "--name", "x", "-w", tmp_path / "w")
+    refuses(outcome, said, hint="ragcun data import --help")
+
+
 def test_an_imported_set_is_listed_verified_and_not_replaced_unasked(ragcun, dataset, tmp_path):
     arguments = ("data", "import", dataset, "--name", "mine", "-w", tmp_path / "w")
     assert ragcun(*arguments).code == 0
@@ -124,6 +135,30 @@ def test_data_that_cannot_be_brought_is_refused_before_anything_runs(ragcun, tmp
     outcome = ragcun("eval", "-p", "smoke", "-w", tmp_path / "w", *gated)
     refuses(outcome, "'bioasq' needs participation", hint="ragcun data import")
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "-p", "smoke", "--datasets"),
+        ("data", "verify"),
+        ("data", "stats"),
+        ("profile", "init", "own", "--data"),
+    ],
+)
+def test_a_mistyped_data_set_is_told_the_one_that_was_meant(ragcun, tmp_path, words):
+    outcome = ragcun(*words, "smoke-nunpy", "-w", tmp_path / "w")
+    said = "no data set 'smoke-nunpy' in this workspace; did you mean 'smoke-numpy'?"
+    refuses(outcome, said, "data import FOLDER_OR_FILE --name smoke-nunpy", hint="ragcun data list")
+    outcome = ragcun("data", "build", "smoke-nunpy", "-w", tmp_path / "w")
+    refuses(outcome, "did you mean 'smoke-numpy'?", hint="ragcun data build pydocs")
+
+
+def test_an_imported_set_is_one_that_may_be_meant(ragcun, dataset, tmp_path):
+    here = ("-w", tmp_path / "w")
+    assert ragcun("data", "import", dataset, "--name", "stdlib", *here).code == 0
+    outcome = ragcun("data", "stats", "stdlb", *here)
+    refuses(outcome, "did you mean 'stdlib'?", hint="ragcun data list, or ragcun data import")
 
 
 def test_stale_input_is_never_used_when_prerequisites_may_not_run(ragcun, tmp_path):

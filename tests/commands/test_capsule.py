@@ -361,6 +361,15 @@ def test_no_file_can_lie_outside(ragcun, capsule, tmp_path, name):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_is_no_archive_is_told_the_command_that_makes_one(ragcun, tmp_path):
+    (tmp_path / "README.md").write_text("text")
+    for name, why in (("README.md", "not a zip file"), ("nofile.zip", "No such file")):
+        found = ragcun("report", "--check", tmp_path / name)
+        assert found.code == 2
+        assert why in found.err
+        assert "Hint: ragcun report --profile PLAN --capsule FILE.zip" in found.err
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_what_grows_without_bounds_is_not_unpacked(ragcun, capsule, tmp_path):
     twice, bomb, inside = (tmp_path / name for name in ("twice.zip", "bomb.zip", "inside.zip"))

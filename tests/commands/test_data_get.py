@@ -186,7 +186,9 @@ def test_of_a_group_what_cannot_be_had_is_said_and_the_rest_is_brought(get):
     ("name", "message"),
     [
         ("locked", "'locked' needs a key"),
-        ("smal", "no data set 'smal' to get; these are: small, alike, forums, locked"),
+        ("smal", "no data set 'smal' to get; did you mean 'small'?"),
+        ("smal", "Hint: ragcun data get small; or ragcun data import FOLDER_OR_FILE --name smal"),
+        ("elsewhere", "no data set 'elsewhere' to get; these are: small, alike, forums, locked"),
     ],
 )
 def test_a_named_set_that_cannot_be_had_is_an_error(get, name, message):

@@ -155,6 +155,15 @@ def test_a_damaged_cache_is_named_by_every_stage_that_verifies(ragcun, workspace
     assert "damaged" not in ragcun("report", "-w", workspace, "--verify").err
 
 
+def test_report_says_of_how_many_stages_it_read_all_files(ragcun, workspace, seed_folder):
+    words = ("report", "--profile", "smoke", "-w", workspace)
+    said = "stages whose files were all read and are intact: "
+    assert said not in ragcun(*words).err
+    whole = int(ragcun(*words, "--verify").err.partition(said)[2].split()[0])
+    rotted(seed_folder / "eval/smoke-numpy/scores.npz")
+    assert int(ragcun(*words, "--verify").err.partition(said)[2].split()[0]) == whole - 1 > 0
+
+
 def test_plain_run_files_of_an_earlier_version_are_read_and_make_nothing_stale(
     ragcun, workspace, seed_folder
 ):

@@ -138,7 +138,7 @@ def test_odd_requests_are_refused_with_a_command(ragcun, own, tmp_path):
         (("own", "--data", "scifact"), "no data set 'scifact'", "ragcun data get scifact"),
         (("own", "--data", "mine", "--extends", "smoke"), "not both", "init own --data mine"),
         (("own", "--base", "some/encoder"), "--data names none", "--data SET"),
-        (("smoke", "--data", "mine"), "a profile 'smoke' already", "profile list"),
+        (("smoke", "--data", "mine"), "a profile 'smoke' already: ", "to run it; another name"),
         (("Own plan", "--data", "mine"), "is not a name", "profile init"),
     ):
         outcome = ragcun("profile", "init", *words)
@@ -148,6 +148,11 @@ def test_odd_requests_are_refused_with_a_command(ragcun, own, tmp_path):
     assert profiles(tmp_path) == []
     assert ragcun("profile", "init", "own").code == 0
     assert (tmp_path / "profiles/own.toml").read_text().startswith('extends = "with_isotropy"')
+    outcome = ragcun("profile", "init", "own", "--data", "mine")
+    assert outcome.code == 2
+    assert "there is a profile 'own' already: profiles/own.toml" in outcome.err
+    said = "Hint: ragcun reproduce --profile own, to run it; rm profiles/own.toml before it is wri"
+    assert said in outcome.err
 
 
 def docstrings(count):

@@ -79,6 +79,22 @@ def test_a_part_of_a_plan_leaves_the_whole_current(ragcun, smoke_workspace, tmp_
     assert not [one for one in json.loads(outcome.out)["stages"] if one["state"] != "current"]
 
 
+def test_a_seed_that_a_plan_has_not_is_said_to_be_new(ragcun, smoke_workspace):
+    dry = ("--dry-run", "-w", smoke_workspace)
+    for words, said in (
+        (
+            (*SMOKE, "--seed", "2", "--seed", "7", "--seed", "8"),
+            "--seed 7, 8: not among the seeds",
+        ),
+        ((*SMOKE, "--seed", "2"), ""),
+        (("--profile", "with_isotropy", "--seed", "7"), ""),
+    ):
+        outcome = ragcun("reproduce", *words, *dry)
+        assert outcome.code == 0, outcome.err
+        assert said in outcome.err
+        assert outcome.err.count("such trainings are new") == bool(said)
+
+
 def test_references_are_those_that_are_asked_for(ragcun, smoke_workspace):
     arm = ("--experiment", "spread_out")
     for names, expected in (
@@ -90,6 +106,9 @@ def test_references_are_those_that_are_asked_for(ragcun, smoke_workspace):
         assert rows(ragcun, smoke_workspace, *words) == [*expected, "spread_out"]
     for words, said in (
         ((*SMOKE, "--references", "bm52"), "'bm52' is not a reference; these are: untouched, "),
+        ((*SMOKE, "--references", "none,bm52"), "none alone; did you mean 'bm25'?"),
+        ((*SMOKE, "--references", "bm25,none"), "none stands alone"),
+        ((*SMOKE, "--experiment", "with_isotropi"), "did you mean 'with_isotropy'?"),
         (
             ("--all-runs", "--references", "bm25"),
             "--references changes a profile, and none is named",

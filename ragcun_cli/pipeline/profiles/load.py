@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import ragcun_cli
-from ragcun_cli.pipeline.profiles.problems import validated
+from ragcun_cli.pipeline.profiles.problems import refuse_typed, validated
 from ragcun_cli.pipeline.profiles.toml_text import as_toml
-from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.errors import ProfileError, did_you_mean
 from ragcun_cli.spec.launch_config import LaunchConfig
 from ragcun_cli.spec.manifest import digest
 from ragcun_cli.spec.measuring_config import FULL_FORM, EvaluationConfig
@@ -149,9 +149,7 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
             source = _find(name, beside=file)
             arm = Arm(profile=one) if isinstance(one, str) else one
             own: list[Layer] = [("name", {"name": arm.name})] if arm.name else []
-            own += [
-                (f"set {key}", _nested(key.split("."), value)) for key, value in arm.set.items()
-            ]
+            own += [(f"set {', '.join(arm.set)}", _table(arm.set))]
             if arm.grid is None or plan.tuning is None:
                 experiments.append(_experiment(source, [*layers[:-1], *own, layers[-1]]))
             else:
@@ -160,10 +158,11 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
                 experiments.append(tuned[-1].trials[0].profile)
         except ProfileError as error:
             where, _, why = str(error).partition("\n")
-            problems.setdefault(why, []).append(where)
+            problems.setdefault(why, []).append(name if why and changes else where)
+    if problems and changes:
+        _plan(plan, file, {})  # what is wrong without them comes first
     if problems:
-        lines = [line for why, files in problems.items() for line in (*files, why) if line]
-        raise ProfileError("\n".join(lines), hint=f"ragcun profile show {names[0]}")
+        raise ProfileError(_told(problems, changes), hint=f"ragcun profile show {names[0]}")
     equal = plan.tuning is not None and plan.tuning.equal
     if equal and len({len(arm.trials) for arm in tuned}) > 1:
         counts = ", ".join(f"{arm.name} {len(arm.trials)}" for arm in tuned)
@@ -192,6 +191,17 @@ def _plan(plan: PlanFile, file: Path, changes: dict[str, Any]) -> PaperPlan:
     )
 
 
+def _told(problems: Mapping[str, Sequence[str]], changes: Mapping[str, Any]) -> str:
+    """What is wrong with experiments, once each; where it is ``--set``, that comes first."""
+    lines: list[str] = []
+    for why, found in problems.items():
+        where = list(dict.fromkeys(found))
+        if why and changes:
+            where = [f"--set {', '.join(dotted(changes))} is not valid in {', '.join(where)}:"]
+        lines += [*where, why] if why else where
+    return "\n".join(lines)
+
+
 def _tuned(
     space: Mapping[str, Sequence[Any]], tuning: TuningConfig, source: Path, layers: Sequence[Layer]
 ) -> TunedArm:
@@ -206,10 +216,7 @@ def _tuned(
     drawn = smallest(TRIALS, by_text, tuning.trials or len(cells), seed=tuning.seed)
     trials = []
     for text in (text for text in by_text if text in drawn):
-        cell: dict[str, Any] = {}
-        for key, value in by_text[text].items():
-            cell = overlay(cell, _nested(key.split("."), value))
-        layered = [*below, (f"trial {text}", cell), layers[-1]]
+        layered = [*below, (f"trial {text}", _table(by_text[text])), layers[-1]]
         trials.append(Trial(by_text[text], _experiment(source, layered)))
     models = {digest(model_values(trial.profile)) for trial in trials}
     if len(by_text) < len(cells) or len(models) < len(trials):
@@ -306,7 +313,16 @@ def _changes(sets: Sequence[str]) -> dict[str, Any]:
         if parts == ["name"]:
             raise ProfileError("--set cannot change name", hint="ragcun profile init my_name")
         changes = overlay(changes, _nested(parts, _value(value.strip())))
+    refuse_typed(changes)
     return changes
+
+
+def _table(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by their dotted keys, as nested tables."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found = overlay(found, _nested(key.split("."), value))
+    return found
 
 
 def _nested(parts: Sequence[str], value: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -335,8 +351,7 @@ def _find(name: str, *, beside: Path | None = None) -> Path:
     files = profile_files()
     if name in files:
         return files[name]
-    close = difflib.get_close_matches(name, files, n=1)
-    meant = f"; did you mean '{close[0]}'?" if close else ""
+    meant = did_you_mean(difflib.get_close_matches(name, files, n=1))
     raise ProfileError(f"no profile is named '{name}'{meant}", hint="ragcun profile list")
 
 
@@ -430,8 +445,13 @@ def refuse_name(name: str) -> None:
             f"'{name}' is not a name: lower-case letters, digits, _ and -",
             hint="ragcun profile init my_experiment",
         )
-    if name in profile_files():
-        raise ProfileError(f"there is a profile '{name}' already", hint="ragcun profile list")
+    if (file := profile_files().get(name)) is not None:
+        own = not (shipped_profiles() / file.name).is_file()
+        anew = f"rm {shlex.quote(str(file))} before it is written anew, or " if own else ""
+        raise ProfileError(
+            f"there is a profile '{name}' already: {file}",
+            hint=f"ragcun reproduce --profile {name}, to run it; {anew}another name",
+        )
 
 
 def write_profile(name: str, text: str) -> Path:

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ragcun_cli.spec.errors import ProfileError
+from ragcun_cli.spec.errors import ProfileError, did_you_mean
 from ragcun_cli.spec.launch_config import SLURM_OPTION, SLURM_TIME, WORD
 from ragcun_cli.spec.measuring_config import TEST_NAME, VARIANT
-from ragcun_cli.spec.section import NAME, SHA256
+from ragcun_cli.spec.profile import RunProfile
+from ragcun_cli.spec.section import NAME, SHA256, dotted
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -84,6 +85,22 @@ def validated(
         ) from error
 
 
+def refuse_typed(changes: Mapping[str, Any]) -> None:
+    """Pass if each value of ``--set`` may stand in some profile, whatever else is in it.
+
+    Raises:
+        ProfileError: some may in none. They are all named.
+    """
+    try:
+        RunProfile.model_validate({"name": "any", **changes})
+    except ValidationError as error:
+        known, typed = list(_dotted_keys(RunProfile)), tuple(f"{key}." for key in dotted(changes))
+        keyed = [(".".join(map(str, one["loc"])) + ".", dict(one)) for one in error.errors()]
+        wrong = [f"--set {_problem(one, known)}" for key, one in keyed if key.startswith(typed)]
+        if wrong:
+            raise ProfileError("\n".join(wrong), hint="ragcun profile schema") from error
+
+
 def _problem(problem: dict[str, Any], known: Sequence[str]) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "(whole profile)"
     message = in_words(problem)
@@ -93,8 +110,7 @@ def _problem(problem: dict[str, Any], known: Sequence[str]) -> str:
         return f"{key}: {message}{given}"
     close = [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
     close = close or difflib.get_close_matches(key, known, n=1)
-    meant = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{key}: {message}{meant}"
+    return f"{key}: {message}{did_you_mean(close)}"
 
 
 def in_words(problem: Mapping[str, Any]) -> str:

@@ -112,6 +112,7 @@ def depths_table(numbers: Mapping[str, str]) -> Table:
 
 def _unpack(file: Path, folder: Path) -> None:
     """Lay the files of a capsule into an empty folder, if that can do no harm."""
+    hint = "ragcun report --profile PLAN --capsule FILE.zip"
     try:
         _refuse_odd(file)
         with ZipFile(file) as archive:
@@ -120,12 +121,11 @@ def _unpack(file: Path, folder: Path) -> None:
             _refuse_odd(scores)
     except (OSError, EOFError, zlib.error, BadZipFile, NotImplementedError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise WorkspaceError(f"{file} cannot be read as a capsule: {why}") from error
+        raise WorkspaceError(f"{file} cannot be read as a capsule: {why}", hint=hint) from error
     needed = (capsule.CRATE, capsule.TABLES, README, capsule.PLAN)
     if lacking := [name for name in needed if not (folder / name).is_file()]:
         raise WorkspaceError(
-            f"{file} is no capsule of ragcun: it has no {', '.join(lacking)}",
-            hint="ragcun report --profile PLAN --capsule FILE.zip",
+            f"{file} is no capsule of ragcun: it has no {', '.join(lacking)}", hint=hint
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ragcun_cli.pipeline.reproduce.imports import Importing, import_action
 from ragcun_cli.pipeline.reproduce.session import Choice, Session
 from ragcun_cli.pipeline.stages.runs import Run, runs_of
 from ragcun_cli.pipeline.stages.task import Action, Details, Task
-from ragcun_cli.spec.errors import DataError, WorkspaceError
+from ragcun_cli.spec.errors import DataError, WorkspaceError, did_you_mean
 from ragcun_cli.spec.profile import EncoderConfig
 
 SetDetails = dict[str, Details]
@@ -42,8 +43,10 @@ class DataSession(Session):
         default = [name for name in sources.PYDOCS if not name.startswith("smoke")]
         unknown = [name for name in names if name not in sources.PYDOCS]
         if unknown:
+            meant = did_you_mean(get_close_matches(unknown[0], sources.PYDOCS, n=1))
+            built = ", ".join(sources.PYDOCS)
             raise DataError(
-                f"cannot build '{unknown[0]}'; these can be built: {', '.join(sources.PYDOCS)}",
+                f"cannot build '{unknown[0]}'; these can be built: {built}{meant}",
                 hint="ragcun data build pydocs",
             )
         return self._get_sets(list(names) or default, [])
@@ -55,14 +58,17 @@ class DataSession(Session):
     def _get_named(self, names: Sequence[str]) -> SetDetails:
         for name in names:
             if name not in sources.GROUPS and sources.find(name) is None:
-                known = ", ".join([*sources.BEIR, *sources.DERIVED, *sources.PYDOCS])
-                groups = ", ".join(sources.GROUPS)
+                known = [*sources.BEIR, *sources.DERIVED, *sources.PYDOCS]
+                near = get_close_matches(name, [*known, *sources.GROUPS], n=1)
+                every = f"{', '.join(known)}, mteb:TASK, and of several: "
+                hint = f"ragcun data import FOLDER_OR_FILE --name {name}, of your own"
+                hint = f"ragcun data {f'get {near[0]}' if near else 'list'}; or {hint}"
                 raise DataError(
-                    f"no data set '{name}' to get; these are: {known}, mteb:TASK, and of several: "
-                    f"{groups}",
+                    f"no data set '{name}' to get"
+                    + (did_you_mean(near) or f"; these are: {every}{', '.join(sources.GROUPS)}"),
                     hint="ragcun data get --profile NAME, for all of a plan"
                     if name == "all"
-                    else "ragcun data list",
+                    else hint,
                 )
         return self._get_sets(walk.spread_groups(names, self._place, self._progress), [])
 
@@ -139,11 +145,7 @@ class DataSession(Session):
         """The task of a set that is here as it was stored."""
         task = self._place.sets.task(name)
         if self._runner.record(task) is None:
-            known = sources.is_made_here(name)
-            raise DataError(
-                f"no data set '{name}' in this workspace",
-                hint=f"ragcun data get {name}" if known else "ragcun data list",
-            )
+            raise sources.absent_error([name], self.names_here())
         self._runner.require_intact([task])
         return task
 

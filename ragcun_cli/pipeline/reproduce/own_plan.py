@@ -97,7 +97,7 @@ class ProfileSession(Session):
         """
         record = self._runner.record(self._place.sets.task(data))
         if record is None:
-            raise sources.absent_error([data])
+            raise sources.absent_error([data], self.names_here())
         splits = {"train": "train", "dev": "dev", "test": sources.reported_split(data)}
         judged = record.details["judged"]
         counts = {split: int(judged.get(name, 0)) for split, name in splits.items()}

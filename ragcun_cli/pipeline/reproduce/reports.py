@@ -248,6 +248,7 @@ class ReportSession(Session):
             parts = [self._part(plan.name, runs_of(plan, self.workspace), plan)]
         if said:
             self._progress.note(said)
+        self._runner.say_verified()
         return parts
 
     def _last_plan(self, choice: Choice) -> tuple[PaperPlan | None, str]:

@@ -143,6 +143,10 @@ class Session:
         name = choice.name or ""
         plan = load_plan(name, sets=choice.sets or ())
         part = self.part(plan, choice)
+        added = ", ".join(str(seed) for seed in part.seeds if seed not in plan.seeds)
+        if added and plan.name != plan.experiments[0].name:  # an experiment has no seeds of its own
+            own = f"not among the seeds of {name} ({', '.join(map(str, plan.seeds))})"
+            self._progress.note(f"--seed {added}: {own}; such trainings are new, beside the plan's")
         less = ""
         if len(part.experiments) > 1:
             less = f"for one of the {len(part.experiments)} experiments: --experiment NAME"

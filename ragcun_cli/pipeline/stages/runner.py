@@ -196,6 +196,12 @@ class Runner:
                         else "the same command with --verify",
                     )
 
+    def say_verified(self) -> None:
+        """Say of how many stages all files were read and are intact, if files are read at all."""
+        if self._verify:
+            intact = sum(stale is None for stale in self._stale.values())
+            self.progress.note(f"stages whose files were all read and are intact: {intact}")
+
     def look_again(self) -> None:
         """Forget what was current: other commands have run stages since."""
         self._stale.clear()

@@ -485,13 +485,18 @@ def test_another_kind_of_file_is_refused(tmp_path, name):
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.csv", "pairs.tsv.gz"])
 @pytest.mark.parametrize("content", ["", "\n \n"])
 def test_a_table_without_rows_is_refused(tmp_path, name, content):
-    assert refusal(put(tmp_path / name, content))[0] == ": there are no rows"
+    said, hint = refusal(put(tmp_path / name, content))
+    assert said == ": there are no rows"
+    assert "query,positive" in hint
+    assert '{"query": "…", "positive": "…"}' in hint
     (tmp_path / name).unlink()
     assert refusal(tmp_path / name)[0] == " is missing"
 
 
 def test_a_header_alone_is_no_table(tmp_path):
-    assert refusal(put(tmp_path / "pairs.csv", "query,positive\n"))[0] == ": there are no rows"
+    said, hint = refusal(put(tmp_path / "pairs.csv", "query,positive\n"))
+    assert said == ": there are no rows"
+    assert "a row for each query" in hint
 
 
 def test_bytes_that_are_not_utf8_are_named_by_line_and_the_hint_knows_of_gzip(tmp_path):

@@ -304,14 +304,23 @@ def test_an_encoder_that_the_hub_does_not_have_is_refused(look, tiny):
     assert answer["hint"].startswith("hf download someone/else --local-dir else where there is")
 
 
-@pytest.mark.parametrize("base", ["someone/tiny", "no/such/name", "../nowhere"])
-def test_an_encoder_is_refused_cleanly_when_the_hub_cannot_give_it(look, base):
+@pytest.mark.parametrize("base", ["someone/tiny", "tiny-v3"])
+def test_a_hub_that_cannot_be_reached_is_said_to_be_out_of_reach(look, base):
     answer = look("fetch", base=base)
     assert answer["error"].startswith(
-        f"encoder '{base}' is no folder, is not on this machine, and the Hub did not give it: "
+        f"encoder '{base}' is no folder, is not on this machine, and the Hub could not be reached: "
     )
+    assert "Got: " not in answer["error"]
     assert answer["exit_code"] == 2
     assert "\n" not in answer["error"]
+
+
+@pytest.mark.parametrize("base", ["no/such/name", "../nowhere", "./nowhere", "/nowhere", "no/"])
+def test_a_path_to_nothing_is_said_to_be_no_folder_and_nothing_of_the_hubs_names(look, base):
+    answer = look("fetch", base=base)
+    said = f"encoder '{base}' is no folder that exists, nor a name that the Hub can have"
+    assert (answer["error"], answer["exit_code"]) == (said, 2)
+    assert answer["hint"].startswith("a folder that exists, or a name on the Hub such as ")
 
 
 def test_a_proxy_that_refuses_is_told_as_a_hub_that_cannot_give_it(look, tiny):

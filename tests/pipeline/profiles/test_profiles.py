@@ -253,11 +253,44 @@ def test_all_problems_are_named_at_once_by_their_dotted_keys():
 
 
 def test_a_key_set_outside_its_section_is_told_its_section():
-    message = refusal("with_isotropy", "lambda_isotropy=1")
-    assert (
-        "lambda_isotropy: there is no such key; did you mean 'training.lambda_isotropy'?" in message
+    said = "lambda_isotropy: there is no such key; did you mean 'training.lambda_isotropy'?"
+    assert refusal("with_isotropy", "lambda_isotropy=1") == f"--set {said}"
+
+
+@pytest.mark.parametrize("name", ["with_isotropy", "quickstart"])
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "training.lamda_isotropy=1",
+            "lamda_isotropy: there is no such key; did you mean 'training.lambda_isotropy'?",
+        ),
+        ("training.lambda_isotropy=abc", "lambda_isotropy: a number is needed, without quotes"),
+        ("training=1", "--set training: a table of keys and values is needed (got 1)"),
+        ("evaluation.datasets=[1]", "--set evaluation.datasets.0: a text is needed, in quotes"),
+    ],
+)
+def test_what_is_wrong_with_a_typed_set_by_itself_is_said_once_and_of_nothing_else(
+    name, typed, said
+):
+    message = refusal(name, typed)
+    assert said in message
+    assert message.startswith("--set ")
+    assert "\n" not in message
+    assert "toml" not in message
+
+
+def test_a_set_that_does_not_fit_experiments_of_a_plan_is_named_before_them():
+    lines = refusal("quickstart", "training.sigreg.knots=4").splitlines()
+    assert lines[0].startswith("--set training.sigreg.knots is not valid in baseline_no_isotropy, ")
+    assert lines[1:] == ["  training.sigreg: knots must be odd, got 4"]
+    put(
+        "mine",
+        'name = "mine"\nexperiments = ["with_isotropy"]\n[overrides.training]\nepochs = 0\n',
     )
-    assert "with --set is not valid" in message
+    message = refusal("mine", "training.sigreg.knots=4")  # the plan's own mistake comes first
+    assert "training.epochs" in message
+    assert "--set" not in message
 
 
 def test_values_that_do_not_go_together_are_a_problem_of_the_whole_profile():

@@ -62,10 +62,9 @@ def take_in(
         dev, test = held_out["dev"], held_out["test"]
         counts = store_table(source, draft, dev_queries=dev, test_queries=test, columns=columns)
     else:
-        raise DataError(
-            f"{source} is neither a folder in BEIR's layout nor a table",
-            hint="ragcun data import --help",
-        )
+        odd = "is neither a folder in BEIR's layout nor a table"
+        why = odd if source.exists() else "does not exist"
+        raise DataError(f"{source} {why}", hint="ragcun data import --help")
     if published is None:
         return counts.details()
     if published.split not in counts.judged:

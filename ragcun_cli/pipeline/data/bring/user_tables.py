@@ -157,7 +157,11 @@ def _read_judged(
             for text in texts:
                 _judge(judged, text_id("p", text), grade, file, notes)
     if not queries:
-        raise DataError(f"{file}: there are no rows")
+        raise DataError(
+            f"{file}: there are no rows",
+            hint="the line query,positive and, below it, a row for each query with a passage that "
+            'answers it; in JSONL {"query": "…", "positive": "…"} on each line',
+        )
     ordered = sorted(queries)
     return (
         {query: queries[query] for query in ordered},
