@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 
 from ragcun_cli.core.rankings.contrasts import Contrast
 from ragcun_cli.pipeline.report.contrasts import POINTS, compare, difference_of
@@ -19,6 +19,9 @@ FREE = {
     "fusion": "fuse BM25 with the base: that gains",
 }
 """What costs less than a training, the cheapest first, and the words that recommend it."""
+
+FEW_TESTED = 100
+"""Test queries, below which advice says how many there are."""
 
 Gain = Callable[[str, str, str], Contrast | None]
 """Of a row over another in a form of the embeddings; None where it was not measured."""
@@ -64,7 +67,15 @@ def advice_of(plan: PaperPlan | None, rows: Sequence[ModelRow], sets: Sequence[s
     own = gain(arm, BASE, forms[0])
     blind = "; one seed: blind to training noise" * (own is not None and own.seeds == 1)
     sentence = "; ".join(clauses)
-    return [f"{sentence[0].upper()}{sentence[1:]}{blind}."]
+    queries = sum(sum(map(len, parts.values())) for parts in _scores(rows[0], sets))
+    few = f"; {queries} test queries are few" * (queries < FEW_TESTED)
+    return [f"{sentence[0].upper()}{sentence[1:]}{few}{blind}."]
+
+
+def _scores(row: ModelRow, sets: Sequence[str]) -> list[Mapping[str, Sized]]:
+    """Part of each set -> scores by query, of the first seed."""
+    found = row.seeds[0].scores
+    return [found[name].values[FULL_FORM, MAIN_METRIC] for name in sets]
 
 
 def _asks(one: PlannedContrast) -> bool:

@@ -12,6 +12,7 @@ from ragcun_cli.pipeline.data import sources
 from ragcun_cli.pipeline.data.proxy.settings import ROUND_TRIP_BASE, ROUND_TRIP_LENGTH
 from ragcun_cli.pipeline.machine.progress import Silent
 from ragcun_cli.pipeline.profiles.load import load_plan, refuse_name, write_new, write_profile
+from ragcun_cli.pipeline.report.advice import FEW_TESTED
 from ragcun_cli.pipeline.reproduce.dry_run import planned
 from ragcun_cli.pipeline.reproduce.plan_work import PlanWork
 from ragcun_cli.pipeline.reproduce.session import Session
@@ -21,9 +22,6 @@ from ragcun_cli.spec.profile import EncoderConfig
 
 LEAST = {"train": 32, "dev": 10, "test": 10}
 """Judged queries of a split that a plan is made for."""
-
-FEW_TESTED = 100
-"""Test queries below which is said that intervals will be wide."""
 
 FULL_QUERIES = 2_000
 """Training queries from which on a GPU trains the whole encoder; of fewer, the head alone."""

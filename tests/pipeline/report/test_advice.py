@@ -120,6 +120,12 @@ def test_a_gain_below_the_smallest_effect_is_none():
     assert "does not lie above 1 as a whole" in said
 
 
+def test_few_queries_are_counted(monkeypatch):
+    assert "queries" not in advised(tuned=(0.05, 0.05))[0]
+    monkeypatch.setattr("ragcun_cli.pipeline.report.advice.FEW_TESTED", QUERIES + 1)
+    assert advised(tuned=(0.05, 0.05))[0].endswith("; 200 test queries are few.")
+
+
 def test_who_asks_for_no_advice_gets_none():
     secondary = PlannedContrast(arm="tuned", against="untouched")
     other = PlannedContrast(arm="tuned", against="bm25", primary=True)
