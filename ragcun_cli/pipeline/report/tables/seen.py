@@ -59,8 +59,9 @@ def seen_notes(
 ) -> list[str]:
     """What daggers mean, which rows may lack some, and where published rows are from."""
     said = {
-        f"{DAGGER}: the training of the row, or of its base, saw a part of this data set, or of "
-        f"the one that it was made of. What bases saw is from {SOURCE}, which may lack some. "
+        f"{DAGGER}: in domain: the row, or its base, was trained on a part of this data set, or of "
+        "the one that it was made of; trainings of ragcun on its training split, never on test "
+        f"queries. What bases saw is from {SOURCE}, which may lack some. "
         f"Sets are called unseen where no row has a {DAGGER}.": daggers,
         f"Scores may lack a {DAGGER} where it is unknown what a model or its base was trained on: "
         f"{', '.join(unknown)}.": unknown,
