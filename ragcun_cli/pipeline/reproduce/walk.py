@@ -346,7 +346,8 @@ def refuse_absent(pending: Sequence[Task], road: Road) -> None:
     """
     sets = [task.folder.name for task in pending if task.stage is Stage.DATA]
     if absent := [name for name in sets if road.place.sets.is_absent(name)]:
-        raise sources.absent_error(absent)
+        here = (folder.name for folder in road.place.workspace.datasets.glob("[!.]*"))
+        raise sources.absent_error(absent, here)
 
 
 def refuse_unfit(pending: Sequence[Task], runner: Runner) -> None:
