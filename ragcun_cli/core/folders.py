@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _HERE, _RENAME_EXCHANGE = -100, 2
 """AT_FDCWD, and the flag, of Linux's renameat2."""
+
+_TEMPORARY = 0o600
+"""The mode of what `tempfile` makes."""
 
 
 @contextmanager
@@ -71,7 +75,14 @@ def is_writable(folder: Path) -> bool:
 
 
 def put_on_disk(files: Iterable[Path]) -> None:
-    """Return once a power cut would not take what was written to these files."""
+    """Return once a power cut would not take what was written to these files.
+
+    What a library wrote as a temporary file, for its owner alone, gets the mode of any other file.
+    """
     for file in files:
         with file.open("rb") as stream:
+            if stat.S_IMODE(os.fstat(stream.fileno()).st_mode) == _TEMPORARY:
+                umask = os.umask(0o077)
+                os.umask(umask)
+                file.chmod(0o666 & ~umask)
             os.fsync(stream.fileno())

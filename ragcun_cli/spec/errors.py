@@ -83,6 +83,11 @@ def did_you_mean(near: Sequence[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
+def extra_hint(extra: str) -> str:
+    """How what an extra of this package brings is installed: no index has the package."""
+    return f"pip install '.[{extra}]', in the clone of ragcun"
+
+
 def first_line(error: BaseException) -> str:
     """What an error of others says, without the rest; its type where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -126,7 +126,7 @@ def write(folder, name, content):
     [
         ({}, "has no document that can be read: it is empty"),
         ({"a.md": b"\0\1", "b.bin": b"\0"}, "can be read: 1 of another kind, 1 binary"),
-        ({"a.md": "# On one\n\n" + "word one two three four five six. " * 9}, "1 documents"),
+        ({"a.md": "# On one\n\n" + "word one two three four five six. " * 9}, "1 document ('a.md'"),
         (
             {f"{n}.md": "# Some heading\n\nword" for n in range(9)},
             "none is left: 9 whose passage has",

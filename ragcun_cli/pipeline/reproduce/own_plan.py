@@ -102,10 +102,16 @@ class ProfileSession(Session):
         if lacking := [split for split, least in LEAST.items() if counts[split] < least]:
             has = ", ".join(f"{split} {count:,}" for split, count in counts.items())
             needs = ", ".join(f"{split} {LEAST[split]}" for split in lacking)
+            hint = (
+                f"ragcun data import FOLDER --name {data} --pairs first-sentence --force, or "
+                "another --pairs; or more documents"
+                if "proxy" in record.details
+                else f"ragcun data import FILE --name {data} --dev-queries 200 --test-queries 500 "
+                "--force, of a table; or a folder with qrels/train.tsv, dev.tsv and test.tsv"
+            )
             raise DataError(
                 f"'{data}' has too few judged queries for a plan ({has}): it needs {needs} or more",
-                hint=f"ragcun data import FILE --name {data} --dev-queries 200 --test-queries 500 "
-                "--force, of a table; or a folder with qrels/train.tsv, dev.tsv and test.tsv",
+                hint=hint,
             )
         return counts | {"passages": int(record.details["passages"])}
 

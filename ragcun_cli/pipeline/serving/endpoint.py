@@ -31,6 +31,8 @@ _TOO_LONG = (400, 413, 422)
 """What servers say of a text that they do not cut."""
 
 _KEY = "--key-env NAME, the variable that holds a key that may do this"
+_LOG = "its log, which says why"
+_OTHER = "--api tei or --api openai, whichever the server speaks, and its log"
 _HINTS = {
     401: _KEY,
     403: _KEY,
@@ -139,15 +141,22 @@ class Endpoint:
             status, said = answer.status_code, " ".join(said.replace(key or "\0", "***").split())
             kind = RefusedTextsError if status in _TOO_LONG else ServerError
             what = f"{address} answers HTTP {status}: {said[:200] or answer.reason}"
-            raise kind(what, hint=_HINTS.get(status, "its log, which says why"))
+            hint = _HINTS.get(status, _LOG)
+            if key and hint == _KEY:
+                what = f"{what}: the key in {self.key_env} was refused"
+                hint = f"export {self.key_env}=..., a key that may do this"
+            raise kind(what, hint=hint)
         try:
             return answer.json()
         except ValueError as error:
             kind_of = answer.headers.get("content-type", "a page")
-            raise self._nonsense(f"{kind_of}, which is no JSON") from error
+            begins = " ".join(said.replace(key or "\0", "***").split())[:60]
+            raise self._nonsense(f"{kind_of}, which is no JSON: '{begins}'", _OTHER) from error
 
     def _rows(self, answer: Any, count: int) -> np.ndarray:  # noqa: ANN401
         """``(count, d)`` fp32, in the order of the texts of a request."""
+        other = isinstance(answer, list) == (self.api == "openai")
+        what, hint = f"no {count} vectors of numbers for {count} texts", _OTHER if other else _LOG
         try:
             if self.api == "openai":
                 by_index = {int(one["index"]): one["embedding"] for one in answer["data"]}
@@ -155,15 +164,14 @@ class Endpoint:
             with np.errstate(over="ignore"):
                 rows = np.array([[*map(float, row)] for row in answer], np.float32)
         except (KeyError, TypeError, ValueError) as error:
-            raise self._nonsense(f"no {count} vectors of numbers for {count} texts") from error
+            raise self._nonsense(what, hint) from error
         if rows.ndim != 2 or len(rows) != count or rows.size == 0:
-            raise self._nonsense(f"no {count} vectors of numbers for {count} texts")
+            raise self._nonsense(what, hint)
         if not np.isfinite(rows).all():
             raise self._nonsense("numbers that are not finite, as fp16 makes of large activations")
         return rows
 
-    def _nonsense(self, what: str) -> ServerError:
-        hint = "--api tei or --api openai, whichever the server speaks, and its log"
+    def _nonsense(self, what: str, hint: str = _LOG) -> ServerError:
         return ServerError(f"{self.url} gives {what}", hint=hint)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ragcun_cli.pipeline.encoders.encode import encode_block
 from ragcun_cli.pipeline.serving.compare import largest
-from ragcun_cli.spec.errors import EncoderError, RagcunError, first_line
+from ragcun_cli.spec.errors import EncoderError, RagcunError, extra_hint, first_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -52,7 +52,7 @@ def require_onnx() -> None:
     if missing := [name for name in wanted if find_spec(name) is None]:
         raise RagcunError(
             f"an ONNX graph needs packages that are not installed: {', '.join(missing)}",
-            hint="pip install 'ragcun[onnx]'",
+            hint=extra_hint("onnx"),
         )
 
 

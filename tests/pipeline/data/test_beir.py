@@ -211,7 +211,11 @@ def test_an_empty_corpus_is_refused(folder):
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    assert refusal(folder) == f"{folder / name} is missing"
+    with pytest.raises(DataError) as caught:
+        store(folder)
+    assert str(caught.value) == f"{folder / name} is missing"
+    documents = "a folder of documents: --pairs heading; a folder in BEIR's layout has corpus.jsonl"
+    assert caught.value.hint == (documents if name == "corpus.jsonl" else None)
 
 
 def test_a_missing_split_is_named(folder):

@@ -294,9 +294,9 @@ ACCEPTED = {
         CORPUS,
         line('{"_id": "d4", "title": "nan", "text": "nan"}\n{"_id": "d5", "text": "None"}'),
         {"passages": 5},
-        "corpus.jsonl: a text is no more than 'nan', as tools write where there is none; kept "
+        "corpus.jsonl: a text is no more than 'nan', as tools write where there is none "
         "(2 times, first in line 4)",
-        "corpus.jsonl: a text is no more than 'None', as tools write where there is none; kept "
+        "corpus.jsonl: a text is no more than 'None', as tools write where there is none "
         "(first in line 5)",
     ),
     "a query that is relevant to itself": (

@@ -203,10 +203,10 @@ def test_without_mteb_the_extra_is_named(tmp_path, ragcun, monkeypatch):
     )
     with pytest.raises(DataError, match="not installed") as caught:
         task_action("mteb:SciFact")(tmp_path, Silent())
-    assert caught.value.hint == "pip install 'ragcun[mteb]'"
+    assert caught.value.hint == "pip install '.[mteb]', in the clone of ragcun"
     outcome = ragcun("data", "get", "mteb:SciFact", "-w", tmp_path)
     assert outcome.code == 2
-    assert "pip install 'ragcun[mteb]'" in outcome.err
+    assert "pip install '.[mteb]', in the clone" in outcome.err
 
 
 @pytest.fixture

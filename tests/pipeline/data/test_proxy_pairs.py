@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -318,22 +319,53 @@ NAMES = st.builds(
 )
 
 
+def test_links_to_folders_and_to_nothing_are_counted_and_named(tmp_path):
+    folder, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    for n in range(4):
+        (folder / f"{n}.md").write_text(f"# Part number {n}\n\n{prose(n)}")
+    (elsewhere / "linked.md").write_text(f"# Part number 9\n\n{prose(9)}")
+    (folder / "file.md").symlink_to(elsewhere / "linked.md")
+    (folder / "more").symlink_to(elsewhere)
+    (folder / "round").symlink_to(folder)
+    (folder / "itself").symlink_to("itself")
+    (folder / "broken.md").symlink_to("nowhere")
+    _, details = made(folder, pairs="heading")
+    files = details["proxy"]["counts"]["files"]
+    assert (files["seen"], files["used"]) == (9, 5)
+    assert files["left_out"] == {
+        "as a link to a folder": {"count": 2, "first": "more"},
+        "as a link to nothing": {"count": 2, "first": "broken.md"},
+    }
+
+
+LINKED = [".", "..", "nowhere", "l", "l.md", "a.md", "deep", "/"]
+LINKED_BY = {"l", "l.md"}
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(NAMES, ENCODED, max_size=8),
     st.sampled_from(["title", "heading", "first-sentence"]),
     st.sets(st.integers(0, 40)),
+    st.dictionaries(st.sampled_from(["l", "l.md", "deep/l", ".l"]), st.sampled_from(LINKED)),
 )
-def test_what_is_seen_is_used_or_counted_under_a_reason(files, kind, lost):
+def test_what_is_seen_is_used_or_counted_under_a_reason(files, kind, lost, links):
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "source"
         folder.mkdir()
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        plain = [*(folder.rglob("*"))]
-        hidden = [path for path in plain if ".git" in path.relative_to(folder).parts]
-        entries = len([p for p in plain if p.is_file() and p not in hidden]) + bool(hidden)
+        for name, target in links.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).symlink_to(target)
+        entries = 0
+        for _, folders, names in os.walk(folder):
+            folders_out = [one for one in folders if one == ".git" or one.strip(".") in LINKED_BY]
+            entries += len(names) + len(folders_out)
+            folders[:] = [one for one in folders if one not in folders_out]
 
         def keep(draft, queries, qrels):
             return {name for n, name in enumerate(queries) if n not in lost}, {}
@@ -355,3 +387,17 @@ def test_what_is_seen_is_used_or_counted_under_a_reason(files, kind, lost):
         assert counts["pairs"]["used"] == len(beir.read_qrels(draft, "train")) > 0
         read = {document_of(name) for name in corpus.ids}
         assert len(read) <= counts["files"]["used"]
+
+
+def test_a_split_that_leaves_nothing_says_what_was_left_out_and_what_a_document_is(tmp_path):
+    found = [{"id": f"issue#{n}", "text": prose(n, 2)} for n in range(9)]
+    source = rows(tmp_path, *found, {"id": "bare", "text": " "})
+    said = []
+    progress = Silent()
+    progress.note = said.append
+    settings = PairSettings(pairs="first-sentence")
+    with pytest.raises(DataError, match=r"9 pairs of 1 document \('issue': a passage's") as caught:
+        make_pairs(source, tmp_path / "draft", settings, keep=None, progress=progress)
+    assert "is its id without #n), split by document, leave none" in str(caught.value)
+    assert "10 rows, 9 of them used; 1 without text, as bare" in said
+    assert "9 pairs, 9 of them used" in said

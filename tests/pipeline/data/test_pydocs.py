@@ -208,7 +208,7 @@ def test_a_library_is_found_on_the_path_and_not_run(tmp_path, monkeypatch):
 def test_an_absent_library_is_said_with_what_to_install(ask):
     with pytest.raises(DataError, match="'no_such_ships'") as caught:
         ask("no_such_ships")
-    assert caught.value.hint == "pip install 'ragcun[offline]'"
+    assert caught.value.hint == "pip install '.[offline]', in the clone of ragcun"
 
 
 def test_the_version_is_that_of_the_distribution():

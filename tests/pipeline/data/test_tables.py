@@ -335,7 +335,7 @@ def test_what_tools_write_for_no_text_is_kept_and_said(tmp_path, suffix, column,
     line = 1 if suffix == ".jsonl" else 2
     said = [note for note in counts.notes if "no more than" in note]
     assert said == [
-        f"pairs{suffix}: a text is no more than {word!r}, as tools write where there is none; kept "
+        f"pairs{suffix}: a text is no more than {word!r}, as tools write where there is none "
         f"(2 times, first in line {line})"
     ]
 

@@ -284,12 +284,19 @@ LIES = {
 }
 
 
+RIGHT_FORM = {"not finite", "not finite ", "several lengths"} | {
+    f"no 8 vectors of numbers for 8 texts{' ' * spaces}" for spaces in (0, 1, 2, 5)
+}
+
+
 @pytest.mark.parametrize("api", ["openai", "tei"])
 @pytest.mark.parametrize("lie", LIES)
 def test_a_server_that_gives_no_vectors_is_told_in_one_message(headed, lie, api):
     with pytest.raises(ServerError, match=lie.strip()) as told:
         checked(headed, embedding(headed), api=api, **LIES[lie])
     assert told.value.hint
+    if lie in RIGHT_FORM:
+        assert "--api" not in told.value.hint
     assert told.value.exit_code == 2
     assert "0x" not in str(told.value)
 
@@ -320,6 +327,16 @@ def test_the_key_is_sent_and_never_said(headed, monkeypatch):
             check_endpoint(LocalModel(headed), end, None, Silent())
     assert server.keys == {"Bearer sesame-open"}
     assert "sesame" not in f"{told.value} {told.value.hint}"
+    assert str(told.value).endswith("is wrong: the key in MY_KEY was refused")
+    assert told.value.hint == "export MY_KEY=..., a key that may do this"
+    page = "<p>sesame-open</p>\n" * 9
+    with (
+        serving(embedding(headed), answer=(200, "application/json", page.encode())) as server,
+        pytest.raises(ServerError, match="application/json, which is no JSON: '<p>") as told,
+    ):
+        Endpoint(server.url, "tei", "MY_KEY").embed(["a"], **NOTHING)
+    assert "sesame" not in str(told.value)
+    assert len(str(told.value).partition("JSON: ")[2]) == 62
     with pytest.raises(ServerError, match="NO_SUCH_KEY, and that variable is not set"):
         Endpoint(server.url, "tei", "NO_SUCH_KEY").embed(["a"], **NOTHING)
 

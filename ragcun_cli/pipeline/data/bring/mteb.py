@@ -15,7 +15,7 @@ from ragcun_cli.pipeline.data.bring.mteb_rows import MtebData, store_mteb
 from ragcun_cli.pipeline.data.mteb_names import TASKS, MtebTask
 from ragcun_cli.pipeline.machine.progress import Progress
 from ragcun_cli.pipeline.stages.task import Action, Details
-from ragcun_cli.spec.errors import DataError, first_line
+from ragcun_cli.spec.errors import DataError, extra_hint, first_line
 
 
 def task_action(name: str) -> Action:
@@ -55,7 +55,7 @@ def load_task(name: str) -> MtebData:
     if importlib.util.find_spec("mteb") is None:
         raise DataError(
             f"'{name}' is brought by mteb, which is not installed",
-            hint="pip install 'ragcun[mteb]'",
+            hint=extra_hint("mteb"),
         )
     task = _find(asked)
     return read_task(task, subset=_subset(task, asked), split=_split(task, asked))

@@ -68,7 +68,13 @@ def make_pairs(
         _refuse_no_pair(source, made)
     queries, qrels = _judged(made)
     made.tallies["pairs"].used = len(queries)
-    beir.write_judged(draft, queries=queries, splits=_split(source, qrels, settings))
+    try:
+        splits = _split(source, qrels, settings)
+    except DataError:
+        for said in (*notes.lines(), *(tally.line(kind) for kind, tally in made.tallies.items())):
+            progress.note(said)
+        raise
+    beir.write_judged(draft, queries=queries, splits=splits)
     said = SAID[settings.kind]
     return {
         "about": f"imported; proxy queries: passages are asked for by {said}",
@@ -127,9 +133,11 @@ def _split(source: Path, qrels: Qrels, settings: PairSettings) -> dict[str, Qrel
         free = [name for name in free if name not in {*taken}]
         splits[split] = [query for name in taken for query in of[name]]
     if not free:
+        pairs, documents = ((len(some), "s" * (len(some) > 1)) for some in (qrels, of))
         raise DataError(
-            f"{source}: {len(qrels):,} pairs of {len(of):,} documents, split by document, leave "
-            f"none to train on beside {' and '.join(splits)}",
+            f"{source}: {pairs[0]:,} pair{pairs[1]} of {documents[0]:,} document{documents[1]} "
+            f"('{next(iter(of))}': a passage's document is its id without #n), split by document, "
+            f"leave none to train on beside {' and '.join(splits)}",
             hint=f"{' '.join(f'--{split}-queries 0' for split in splits)}, or more documents",
         )
     splits["train"] = [query for name in free for query in of[name]]

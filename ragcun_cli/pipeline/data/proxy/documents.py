@@ -48,7 +48,7 @@ class Document(NamedTuple):
 def read_folder(folder: Path, tally: Tally, progress: Progress) -> Iterator[Document]:
     """The documents in a folder, in the order of their paths, which are their ids.
 
-    Files that are not read are counted, hidden ones and hidden folders, one each, among them.
+    Files that are not read are counted; hidden folders and links to folders too, one each.
 
     Raises:
         DataError: the folder cannot be read.
@@ -83,17 +83,24 @@ def _files(folder: Path, tally: Tally) -> Iterator[str]:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
-        hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = [name for name in folders if name not in hidden]
-        for name in [*hidden, *files]:
-            path = Path(parent, name).relative_to(folder).as_posix()
+        closed = [one for one in folders if one.startswith(".") or Path(parent, one).is_symlink()]
+        folders[:] = [name for name in folders if name not in closed]
+        for name in sorted([*closed, *files]):
+            path = Path(parent, name)
             tally.seen += 1
-            if name.startswith("."):
-                tally.leave("hidden", shown_name(path))
-            elif _suffix(name) not in READERS or not Path(parent, name).is_file():
-                tally.leave("of another kind", shown_name(path))
+            if why := _why_unread(path):
+                tally.leave(why, shown_name(path.relative_to(folder).as_posix()))
             else:
-                yield path
+                yield path.relative_to(folder).as_posix()
+
+
+def _why_unread(path: Path) -> str:
+    """Why a file or folder is left out unopened, if it is."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.is_symlink() and (path.is_dir() or not path.exists()):
+        return f"as a link to {'a folder' if path.is_dir() else 'nothing'}"
+    return "" if path.is_file() and _suffix(path.name) in READERS else "of another kind"
 
 
 def _text_of(file: Path) -> tuple[str, str]:

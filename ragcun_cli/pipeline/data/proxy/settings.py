@@ -80,3 +80,8 @@ class Tally:
     def reasons(self) -> str:
         """Why things were left out, for a message: the most frequent reason first."""
         return ", ".join(f"{count:,} {why}" for why, count in self.left.most_common())
+
+    def line(self, kind: str) -> str:
+        """All that is counted of a kind, with the first that each reason left out."""
+        left = (f"; {n:,} {why}, as {self.first[why]}" for why, n in self.left.most_common())
+        return f"{self.seen:,} {kind}, {self.used:,} of them used{''.join(left)}"

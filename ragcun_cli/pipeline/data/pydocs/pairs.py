@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 from ragcun_cli.core.draw import DOCSTRINGS, name_digest
 from ragcun_cli.pipeline.data.pydocs.docstrings import HOLE, normalised, query_and_passage
 from ragcun_cli.pipeline.machine.progress import Progress, Silent
-from ragcun_cli.spec.errors import DataError
+from ragcun_cli.spec.errors import DataError, extra_hint
 
 PASSAGE_OVERLAP = 0.7
 """Two passages are one if their 5-word shingles have this Jaccard similarity or more."""
@@ -120,7 +120,7 @@ def choose_pairs(pairs: Iterable[Pair], *, limit: int | None) -> list[Pair]:
 def _not_installed(library: str) -> DataError:
     return DataError(
         f"The Python library '{library}', whose docstrings are read, is not installed.",
-        hint="pip install 'ragcun[offline]'",
+        hint=extra_hint("offline"),
     )
 
 

@@ -198,7 +198,7 @@ def text_of(value: str, file: Path, notes: Notes, line: int | None = None) -> st
     A text that is no more than what tools write where there is none is noted, and kept.
     """
     if len(value) < _LONGEST_FOR_NONE and value.strip().lower() in _FOR_NONE:
-        what = f"a text is no more than {value.strip()!r}, as tools write where there is none; kept"
+        what = f"a text is no more than {value.strip()!r}, as tools write where there is none"
         notes.add(file, what, line=line)
     try:
         value.encode()

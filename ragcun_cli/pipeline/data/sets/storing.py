@@ -29,6 +29,7 @@ from ragcun_cli.spec.errors import DataError
 from ragcun_cli.spec.paths import CORPUS, QRELS, QUERIES
 
 _JUDGEMENTS_AT_ONCE = 100_000
+_DOCUMENTS = "a folder of documents: --pairs heading; a folder in BEIR's layout has corpus.jsonl"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def store(source: Path, draft: Path, *, published: bool = False) -> Counts:
     file = locate(source, CORPUS)
     for needed in (file, locate(source, QUERIES)):
         if not needed.is_file():
-            raise DataError(f"{needed} is " + ("no file" if needed.exists() else "missing"))
+            what = f"{needed} is " + ("no file" if needed.exists() else "missing")
+            raise DataError(what, hint=None if published or needed != file else _DOCUMENTS)
     _note_unread(source, notes)
     queries = read_queries(source, notes)
     splits = read_splits(source, notes)
