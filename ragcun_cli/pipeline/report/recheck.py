@@ -244,7 +244,7 @@ class _Check:
             for which in (lost, every)
             if which
         ]
-        of_scores, of_runs = ([], *moved)[-2:]
+        of_scores, of_runs = ([], [], *moved)[-2:]
         numbers = {}
         for place, old, new in _pairs(stored, again):
             if not (equal := _same(old, new)):
