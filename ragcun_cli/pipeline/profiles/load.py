@@ -303,6 +303,7 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 def _changes(sets: Sequence[str]) -> dict[str, Any]:
     """``["a.b=1", "a.c=x"]`` as nested tables; a value is TOML, or else the text as it stands."""
     changes: dict[str, Any] = {}
+    typed = []
     for text in sets:
         key, equals, value = text.partition("=")
         parts = key.strip().split(".")
@@ -313,7 +314,8 @@ def _changes(sets: Sequence[str]) -> dict[str, Any]:
         if parts == ["name"]:
             raise ProfileError("--set cannot change name", hint="ragcun profile init my_name")
         changes = overlay(changes, _nested(parts, _value(value.strip())))
-    refuse_typed(changes)
+        typed.append(".".join(parts))
+    refuse_typed(changes, typed)
     return changes
 
 

@@ -14,7 +14,7 @@ from ragcun_cli.spec.errors import ProfileError, did_you_mean
 from ragcun_cli.spec.launch_config import SLURM_OPTION, SLURM_TIME, WORD
 from ragcun_cli.spec.measuring_config import TEST_NAME, VARIANT
 from ragcun_cli.spec.profile import RunProfile
-from ragcun_cli.spec.section import NAME, SHA256, dotted
+from ragcun_cli.spec.section import NAME, SHA256
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -85,7 +85,7 @@ def validated(
         ) from error
 
 
-def refuse_typed(changes: Mapping[str, Any]) -> None:
+def refuse_typed(changes: Mapping[str, Any], typed: Sequence[str]) -> None:
     """Pass if each value of ``--set`` may stand in some profile, whatever else is in it.
 
     Raises:
@@ -94,9 +94,14 @@ def refuse_typed(changes: Mapping[str, Any]) -> None:
     try:
         RunProfile.model_validate({"name": "any", **changes})
     except ValidationError as error:
-        known, typed = list(_dotted_keys(RunProfile)), tuple(f"{key}." for key in dotted(changes))
+        known, below = list(_dotted_keys(RunProfile)), tuple(f"{key}." for key in typed)
         keyed = [(".".join(map(str, one["loc"])) + ".", dict(one)) for one in error.errors()]
-        wrong = [f"--set {_problem(one, known)}" for key, one in keyed if key.startswith(typed)]
+        wrong = [
+            f"--set {_problem(one, known)}"
+            for key, one in keyed
+            if key.startswith(below)
+            or (one["type"] == "extra_forbidden" and any(own.startswith(key) for own in below))
+        ]
         if wrong:
             raise ProfileError("\n".join(wrong), hint="ragcun profile schema") from error
 
