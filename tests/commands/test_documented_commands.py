@@ -20,6 +20,7 @@ NEEDS = {
     "GPUs": ("--launcher gpus",),
     "a cluster": ("--launcher slurm",),
     "hours": ("evidence",),
+    "sets that are no downloads": ("debian-desc",),
     "minutes, and a trained encoder": ("reproduce --profile stdlib",),
     "a corpus of several blocks": ("--shard", "--merge"),
     "a plan with claims": ("--strict",),
