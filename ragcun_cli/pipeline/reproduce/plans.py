@@ -172,6 +172,7 @@ class PlanSession(Session):
             return self._clean(work.every, dry_run=walking.dry_run)
         runs = work.named(walking.only)
         tasks = [*work.tasks(runs, walking.last), *[work.report()] * walking.reports]
+        tasks += walk.lost_descriptions(runs, self._runner)
         tasks += work.of_absent_sets(runs, walking.last)
         here = [] if walking.gpu else runs
         self._place.refuse_device(here, set())

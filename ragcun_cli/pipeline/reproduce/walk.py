@@ -300,6 +300,12 @@ def _descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
     return runner.pending(tasks)
 
 
+def lost_descriptions(runs: Sequence[Run], runner: Runner) -> list[Task]:
+    """Those that are missing or damaged; one that another plan wrote is as good."""
+    found = [(task, runner.stale(task)) for task in _descriptions(runs, runner)]
+    return [task for task, stale in found if stale is not None and stale.kind != "changed"]
+
+
 def _describe(runs: Sequence[Run], runner: Runner) -> None:
     for task in _descriptions(runs, runner):
         if is_writable(task.folder):  # a workspace of others is shown all the same
