@@ -1,5 +1,7 @@
 """How far a command is, told before each stage."""
 
+import pytest
+
 from ragcun_cli.pipeline.stages import course
 from ragcun_cli.pipeline.stages.task import Task
 from ragcun_cli.spec.manifest import Stage
@@ -33,19 +35,17 @@ def test_it_counts_stages_and_sums_the_guesses_of_those_to_come(tmp_path, monkey
     assert course.Course([]).comes_to(first) is None
 
 
-def test_what_the_first_stages_took_corrects_the_guess_for_the_others(tmp_path, monkeypatch):
-    now = iter([0.0, 0.0, 1200.0])
+@pytest.mark.parametrize(
+    ("minutes", "took", "before", "after"),
+    [((10, 20), 1200.0, 30, 38), ((0.15, 10), 36.0, 10, 14)],
+    ids=["a long stage corrects the guess", "a short one hardly moves it"],
+)
+def test_what_the_first_stage_took_weighs_as_its_length(
+    tmp_path, monkeypatch, minutes, took, before, after
+):
+    now = iter([0.0, 0.0, took])
     monkeypatch.setattr(course.time, "perf_counter", lambda: next(now))
-    first, second = tasks(tmp_path, 10, 20)
+    first, second = tasks(tmp_path, *minutes)
     way = course.Course([first, second])
-    assert way.comes_to(first) == "stage 1 of 2, about 30 min left: mine 0"
-    assert way.comes_to(second) == "stage 2 of 2, about 38 min left: mine 1"
-
-
-def test_a_short_stage_hardly_moves_the_guess_for_the_others(tmp_path, monkeypatch):
-    now = iter([0.0, 0.0, 36.0])
-    monkeypatch.setattr(course.time, "perf_counter", lambda: next(now))
-    first, second = tasks(tmp_path, 0.15, 10)
-    way = course.Course([first, second])
-    assert way.comes_to(first) == "stage 1 of 2, about 10 min left: mine 0"
-    assert way.comes_to(second) == "stage 2 of 2, about 14 min left: mine 1"
+    assert way.comes_to(first) == f"stage 1 of 2, about {before} min left: mine 0"
+    assert way.comes_to(second) == f"stage 2 of 2, about {after} min left: mine 1"
